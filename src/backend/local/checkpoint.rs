@@ -1,0 +1,153 @@
+//! The checkpoint: bringing the trees up to a revision, durably, so that the journal before it is needed no more.
+//!
+//! The order is what makes it safe: the journal is synced first (the trees must not know of a commit that the journal
+//! could lose), then the rows are applied with the checkpoint row last, then the trees are flushed, then the superblock
+//! tells of it, and only then do the rows leave the overlay and old segments the disk.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::overlay::Version;
+use super::superblock::Content;
+use super::{Core, keys, row};
+use crate::backend::{Row, Tree};
+use crate::error::{Error, Result};
+use crate::format::to_micros;
+
+impl Core {
+    /// Makes a checkpoint of everything ordered before the call.
+    pub(super) fn checkpoint(&self) -> Result<()> {
+        let mut superblock = self.superblock.lock();
+        self.health.check_unpoisoned()?;
+        let (revision, totals) = {
+            let writer = self.writer.lock();
+            (writer.revision(), writer.totals())
+        };
+        let before = superblock.content();
+        let applied = self.overlay.read().checkpoint();
+        if revision == applied && revision == before.checkpoint {
+            return Ok(());
+        }
+        self.settling.sync(&self.disk())?;
+        let written = self.overlay.read().written(revision);
+        let bytes = self.overlay.read().fresh_bytes() as u64;
+        self.headroom.check_checkpoint(bytes)?;
+        self.keep_bases(&written)
+            .map_err(|error| self.health.poison(error))?;
+        let checkpoint = (
+            Tree::Pending,
+            Bytes::from_static(keys::CHECKPOINT),
+            Version {
+                revision,
+                value: Some(keys::encode_checkpoint(revision, &totals)),
+            },
+        );
+        let mut rows = written.into_iter().chain([checkpoint]).map(sealed);
+        self.trees
+            .apply(&mut rows)
+            .and_then(|()| self.trees.flush())
+            .and_then(|()| {
+                // Trees that came back older do not make the superblock forget what they once held.
+                if revision < before.checkpoint {
+                    return Ok(());
+                }
+                superblock.store(Content {
+                    checkpoint: revision,
+                    digest: totals.digest.to_be_bytes(),
+                    clean: false,
+                    ..before
+                })
+            })
+            .map_err(|error| self.health.poison(error))?;
+        self.overlay.write().drop_applied(revision);
+        self.tell_of_room();
+        let now = to_micros(SystemTime::now());
+        if let Err(error) = self.journal.drop_old(revision, now) {
+            tracing::warn!(%error, "old segments of the journal stay");
+        }
+        Ok(())
+    }
+
+    /// Saves for open scans what the rows about to be applied will replace.
+    fn keep_bases(&self, written: &[(Tree, Bytes, Version)]) -> Result<()> {
+        if self.overlay.read().oldest_pin().is_none() {
+            return Ok(());
+        }
+        for (tree, key, _) in written {
+            if !self.overlay.read().needs_base(*tree, key) {
+                continue;
+            }
+            let base = match self.trees.get(*tree, key)? {
+                None => Version {
+                    revision: 0,
+                    value: None,
+                },
+                Some(bytes) => match row::open(*tree, key, &bytes) {
+                    Ok(row) => Version {
+                        revision: row.revision,
+                        value: Some(row.value),
+                    },
+                    // What is damaged is about to be replaced; no scan could have told it.
+                    Err(Error::Damaged { .. }) => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            self.overlay.write().keep_base(*tree, key, base);
+        }
+        Ok(())
+    }
+
+    /// The end: a last checkpoint, the rows of the packs, and word in the superblock that all is in order.
+    pub(super) fn shut_down(&self) -> Result<()> {
+        if self.health.is_poisoned() {
+            return self.trees.close();
+        }
+        let done = self.checkpoint().and_then(|()| self.note_packs());
+        let closed = self.trees.close();
+        done.and(closed)?;
+        let mut superblock = self.superblock.lock();
+        let content = superblock.content();
+        superblock.store(Content {
+            clean: true,
+            ..content
+        })
+    }
+}
+
+impl Core {
+    /// Replaces the rows of the packs by what is in use now. Nobody puts chunks any more.
+    fn note_packs(&self) -> Result<()> {
+        let _alone = self.space.alone();
+        self.packs.give_back(&self.uploads.abandon());
+        let (start, end) = (keys::pack(0), keys::pack(u64::MAX));
+        let former = self
+            .trees
+            .range(Tree::Pending, &start, Some(&end), usize::MAX)?;
+        let former = former
+            .into_iter()
+            .map(|(key, _)| (Tree::Pending, key, None));
+        let revision = self.writer.lock().revision();
+        let present = self.packs.live().into_iter().map(|(number, bytes)| {
+            let value = Bytes::copy_from_slice(&bytes.to_be_bytes());
+            let version = Version {
+                revision,
+                value: Some(value),
+            };
+            sealed((Tree::Pending, keys::pack(number), version))
+        });
+        self.trees.apply(&mut former.chain(present))?;
+        self.trees.flush()
+    }
+}
+
+fn sealed((tree, key, version): (Tree, Bytes, Version)) -> (Tree, Bytes, Option<Bytes>) {
+    let value = version.value.map(|value| {
+        let row = Row {
+            revision: version.revision,
+            value,
+        };
+        row::seal(tree, &key, &row)
+    });
+    (tree, key, value)
+}

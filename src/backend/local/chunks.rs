@@ -1,0 +1,252 @@
+//! Chunks: on their way in, until a commit adopts them, and on their way out.
+//!
+//! The rows of an upload wait in memory for the commit that adopts it. A large upload does not let them pile up: from
+//! time to time they go into a commit of their own, together with a pending row by which the next open finds what was
+//! never adopted.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use super::Core;
+use super::journal::RowWrite;
+use super::keys::{self, ChunkRow};
+use super::pack::{ChunkLocation, Packs};
+use crate::backend::{BlobId, Tree, View};
+use crate::error::{Error, Result};
+
+/// Chunks up to this size lie in the trees.
+const MAX_TREE_CHUNK_BYTES: usize = 4096;
+/// Rows of one upload that wait in memory.
+const MAX_WAITING_BYTES: usize = 256 * 1024;
+/// What a waiting row takes besides its bytes, roughly.
+const ROW_BYTES: usize = 128;
+/// How often a chunk may be moved while somebody looks for it.
+const MAX_MOVES: usize = 16;
+
+/// Uploads under way.
+#[derive(Default)]
+pub(super) struct Uploads {
+    rows: Mutex<HashMap<BlobId, Staging>>,
+    /// Shared by those who put chunks; the end of the store waits for them.
+    putting: RwLock<()>,
+}
+
+/// What a commit needs to adopt an upload.
+#[derive(Clone, Default)]
+pub(super) struct Staging {
+    /// Rows of chunks that no commit holds yet.
+    pub(super) rows: Vec<RowWrite>,
+    waiting_bytes: usize,
+    /// Whether earlier rows are in a commit already, and the pending row with them.
+    pub(super) has_rows_in_trees: bool,
+    /// Packs that hold chunks of the upload.
+    pub(super) packs: BTreeSet<u64>,
+}
+
+impl Uploads {
+    /// The upload, `None` where there is none of this name.
+    pub(super) fn staging(&self, blob: BlobId) -> Option<Staging> {
+        self.rows.lock().get(&blob).cloned()
+    }
+
+    /// The upload is adopted.
+    pub(super) fn forget(&self, blob: BlobId) -> Option<Staging> {
+        self.rows.lock().remove(&blob)
+    }
+
+    /// Packs in which chunks of uploads under way lie.
+    pub(super) fn packs(&self) -> BTreeSet<u64> {
+        let uploads = self.rows.lock();
+        uploads
+            .values()
+            .flat_map(|staging| staging.packs.iter().copied())
+            .collect()
+    }
+
+    /// Forgets all uploads, the store being closed; answers the chunks that no commit holds.
+    pub(super) fn abandon(&self) -> Vec<ChunkLocation> {
+        let _nobody_puts = self.putting.write();
+        let uploads = std::mem::take(&mut *self.rows.lock());
+        let rows = uploads.into_values().flat_map(|staging| staging.rows);
+        locations(&rows.collect::<Vec<_>>())
+    }
+
+    fn chunk(&self, key: &[u8], blob: BlobId) -> Option<Bytes> {
+        let uploads = self.rows.lock();
+        let rows = &uploads.get(&blob)?.rows;
+        rows.iter().find(|row| row.key == key)?.value.clone()
+    }
+
+    /// Adds rows; answers those that are to go into a commit now, and whether they are the first.
+    fn add(
+        &self,
+        blob: BlobId,
+        rows: Vec<RowWrite>,
+        packs: BTreeSet<u64>,
+    ) -> Option<(Vec<RowWrite>, bool)> {
+        let mut uploads = self.rows.lock();
+        let staging = uploads.entry(blob).or_default();
+        staging.waiting_bytes += rows.iter().map(waiting_bytes).sum::<usize>();
+        staging.rows.extend(rows);
+        staging.packs.extend(packs);
+        (staging.waiting_bytes > MAX_WAITING_BYTES)
+            .then(|| (staging.rows.clone(), !staging.has_rows_in_trees))
+    }
+
+    /// The first `count` rows are in a commit.
+    fn committed(&self, blob: BlobId, count: usize) {
+        if let Some(staging) = self.rows.lock().get_mut(&blob) {
+            staging.rows.drain(..count);
+            staging.waiting_bytes = staging.rows.iter().map(waiting_bytes).sum();
+            staging.has_rows_in_trees = true;
+        }
+    }
+}
+
+fn waiting_bytes(row: &RowWrite) -> usize {
+    ROW_BYTES + row.value.as_ref().map_or(0, Bytes::len)
+}
+
+impl Core {
+    /// See [`Backend::put_chunks`](crate::backend::Backend::put_chunks).
+    pub(super) fn put_chunks(
+        &self,
+        blob: BlobId,
+        first: u64,
+        bytes: &[u8],
+        chunk_bytes: usize,
+    ) -> Result<()> {
+        let _putting = self.uploads.putting.read();
+        self.health.check_writable()?;
+        if chunk_bytes == 0 {
+            return Err(Error::InvalidArgument {
+                what: "chunk_bytes",
+                reason: "it is 0".to_owned(),
+            });
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.take_room(bytes.len() as u64)?;
+        let (rows, packs) = rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes)?;
+        match self.uploads.add(blob, rows, packs) {
+            None => Ok(()),
+            Some((rows, is_first)) => self.spill(blob, rows, is_first),
+        }
+    }
+
+    /// Puts waiting rows into a commit of their own.
+    fn spill(&self, blob: BlobId, rows: Vec<RowWrite>, is_first: bool) -> Result<()> {
+        self.wait_for_room()?;
+        let count = rows.len();
+        self.commit_own(|stage| {
+            if is_first {
+                stage.write(Tree::Pending, keys::upload(blob), Some(Bytes::new()));
+            }
+            for row in rows {
+                stage.write(row.tree, row.key, row.value);
+            }
+            Ok(())
+        })?;
+        self.uploads.committed(blob, count);
+        Ok(())
+    }
+
+    /// Makes the chunks of uploads durable; those a commit is about to adopt.
+    pub(super) fn sync_uploads(&self, blobs: &[BlobId]) -> Result<()> {
+        let mut packs = BTreeSet::new();
+        {
+            let uploads = self.uploads.rows.lock();
+            for staging in blobs.iter().filter_map(|blob| uploads.get(blob)) {
+                packs.extend(&staging.packs);
+            }
+        }
+        let packs: Vec<u64> = packs.into_iter().collect();
+        self.packs
+            .sync(&packs)
+            .map_err(|error| self.health.poison(error))
+    }
+
+    /// See [`Backend::get_chunk`](crate::backend::Backend::get_chunk).
+    pub(super) fn get_chunk(&self, blob: BlobId, index: u64) -> Result<Bytes> {
+        let key = keys::chunk(blob, index);
+        let damaged = || Error::damaged("chunk", format!("chunk {index} of blob {blob}"));
+        for _ in 0..MAX_MOVES {
+            let value = match self.uploads.chunk(&key, blob) {
+                Some(value) => value,
+                None => match self.get(View::Latest, Tree::Chunks, &key)? {
+                    Some(row) => row.value,
+                    None => return Err(damaged()),
+                },
+            };
+            match ChunkRow::decode(&value).ok_or_else(damaged)? {
+                ChunkRow::Here(bytes) => return Ok(bytes),
+                ChunkRow::Packed(location) => {
+                    if let Some(bytes) = self.packs.read(blob, index, &location)? {
+                        return Ok(bytes);
+                    }
+                }
+            }
+        }
+        Err(damaged())
+    }
+
+    /// See [`Backend::discard`](crate::backend::Backend::discard).
+    pub(super) fn discard(&self, blob: BlobId) {
+        let Some(staging) = self.uploads.forget(blob) else {
+            return;
+        };
+        self.packs.give_back(&locations(&staging.rows));
+        if staging.has_rows_in_trees {
+            let doomed = self.commit_own(|stage| {
+                stage.write(Tree::Pending, keys::upload(blob), None);
+                stage.write(Tree::Pending, keys::doomed(blob), Some(Bytes::new()));
+                stage.doomed.push(blob);
+                Ok(())
+            });
+            if let Err(error) = doomed {
+                tracing::debug!(%error, "an upload is left for the next open to sweep");
+            }
+        }
+        self.bell.ring();
+    }
+}
+
+/// Writes chunks to packs, where they are too large for a row; answers their rows, and the packs.
+pub(super) fn rows_of_chunks(
+    packs: &Packs,
+    blob: BlobId,
+    first: u64,
+    bytes: &[u8],
+    chunk_bytes: usize,
+) -> Result<(Vec<RowWrite>, BTreeSet<u64>)> {
+    let mut written = BTreeSet::new();
+    let values: Vec<ChunkRow> = if chunk_bytes <= MAX_TREE_CHUNK_BYTES {
+        bytes
+            .chunks(chunk_bytes)
+            .map(|chunk| ChunkRow::Here(Bytes::copy_from_slice(chunk)))
+            .collect()
+    } else {
+        let locations = packs.append(blob, first, bytes, chunk_bytes)?;
+        written.extend(locations.iter().map(|location| location.pack));
+        locations.into_iter().map(ChunkRow::Packed).collect()
+    };
+    let rows = (first..).zip(values).map(|(index, value)| RowWrite {
+        tree: Tree::Chunks,
+        key: keys::chunk(blob, index),
+        value: Some(value.encode()),
+    });
+    Ok((rows.collect(), written))
+}
+
+/// Where the chunks of these rows lie in packs.
+fn locations(rows: &[RowWrite]) -> Vec<ChunkLocation> {
+    rows.iter()
+        .filter_map(|row| match ChunkRow::decode(row.value.as_ref()?)? {
+            ChunkRow::Packed(location) => Some(location),
+            ChunkRow::Here(_) => None,
+        })
+        .collect()
+}

@@ -1,0 +1,218 @@
+//! Ordering commits: under the one writer lock, and nothing slow there.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use super::Core;
+use super::headroom::WRITTEN_PER_ROW_BYTE;
+use super::journal::{CommitImage, RowWrite};
+use super::overlay::Version;
+use super::row::Totals;
+use super::stage::{Stage, Staged};
+use crate::backend::{Commit, Outcome};
+use crate::error::{Error, Result};
+use crate::format::to_micros;
+use crate::options::Durability;
+
+/// A buffer larger than this is not kept for the next commit.
+const MAX_KEPT_BUFFER_BYTES: usize = 1024 * 1024;
+/// A writer that waits for room looks up from time to time, in case the bell was not heard.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// What only the writer changes.
+pub(super) struct Writer {
+    /// The last ordered commit.
+    revision: u64,
+    totals: Totals,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(revision: u64, totals: Totals) -> Writer {
+        Writer {
+            revision,
+            totals,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The last ordered commit.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The totals after it.
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+}
+
+impl Core {
+    /// See [`Backend::commit`](crate::backend::Backend::commit).
+    pub(super) fn commit(&self, commit: Commit, ordered: &mut dyn FnMut(u64)) -> Result<Outcome> {
+        commit.check()?;
+        self.health.check_writable()?;
+        let waits_for_disk = commit.durability == Durability::Immediate;
+        if waits_for_disk {
+            self.sync_uploads(&commit.adopts)?;
+        }
+        self.wait_for_room()?;
+        if commit.writes.iter().any(|write| write.value.is_some()) {
+            self.take_room((commit.bytes() as u64).saturating_mul(WRITTEN_PER_ROW_BYTE))?;
+        }
+        let mut writer = self.writer.lock();
+        // Under the lock: what poisons the store between here and there must not be followed by a commit.
+        self.health.check_writable()?;
+        let mut stage = Stage::new(self);
+        for (number, required) in commit.requires.iter().enumerate() {
+            if !stage.holds(required)? {
+                return Ok(Outcome::Refused(number));
+            }
+        }
+        for blob in &commit.adopts {
+            stage.adopt(*blob)?;
+        }
+        for blob in &commit.releases {
+            stage.release(*blob)?;
+        }
+        for write in commit.writes {
+            stage.write(write.tree, write.key, write.value);
+        }
+        let revision = self.append(&mut writer, stage, &commit.changes, waits_for_disk)?;
+        ordered(revision);
+        Ok(Outcome::Ordered(revision))
+    }
+
+    /// A commit of the backend's own, which does not wait: neither for room nor for the disk. The writer lock is taken;
+    /// `decide` sees the rows as they are and may leave the stage empty.
+    pub(super) fn commit_own(
+        &self,
+        decide: impl FnOnce(&mut Stage<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut writer = self.writer.lock();
+        self.health.check_writable()?;
+        let mut stage = Stage::new(self);
+        decide(&mut stage)?;
+        if stage.is_empty() {
+            return Ok(());
+        }
+        self.append(&mut writer, stage, &[], false)?;
+        Ok(())
+    }
+
+    /// Journal, overlay, order: what makes the stage the last commit.
+    fn append(
+        &self,
+        writer: &mut Writer,
+        stage: Stage<'_>,
+        changes: &[Bytes],
+        waits_for_disk: bool,
+    ) -> Result<u64> {
+        let revision = writer.revision + 1;
+        let mut staged = stage.finish(revision, writer.totals)?;
+        // A commit that waits for the disk has had its chunks synced before.
+        let unsynced = match waits_for_disk {
+            true => BTreeSet::new(),
+            false => std::mem::take(&mut staged.packs),
+        };
+        self.append_frames(writer, revision, &staged, changes, &unsynced)?;
+        let Staged {
+            rows,
+            totals,
+            adopted,
+            doomed,
+            ..
+        } = staged;
+        self.enter_overlay(revision, rows);
+        writer.revision = revision;
+        writer.totals = totals;
+        for blob in adopted {
+            self.uploads.forget(blob);
+        }
+        self.space.doom(revision, doomed);
+        self.settling.order(revision, waits_for_disk, &unsynced);
+        if self.is_half_full() {
+            self.bell.ring_now();
+        } else {
+            self.bell.ring();
+        }
+        Ok(revision)
+    }
+
+    fn append_frames(
+        &self,
+        writer: &mut Writer,
+        revision: u64,
+        staged: &Staged,
+        changes: &[Bytes],
+        unsynced: &BTreeSet<u64>,
+    ) -> Result<()> {
+        let time = to_micros(SystemTime::now());
+        writer.buffer.clear();
+        CommitImage {
+            seed: self.seed,
+            unsynced_chunks: !unsynced.is_empty(),
+            revision,
+            synced: self.settling.synced(),
+            time,
+            totals: staged.totals,
+            changes,
+            rows: &staged.rows,
+        }
+        .encode(&mut writer.buffer);
+        let appended = self.journal.append(&writer.buffer, revision, time);
+        writer.buffer.shrink_to(MAX_KEPT_BUFFER_BYTES);
+        appended.map_err(|failed| match failed.error {
+            // The disk is full and the journal as it was: nothing happened, and there may be room again later.
+            error @ Error::NoSpace { .. } if failed.intact => error,
+            error => self.health.poison(error),
+        })
+    }
+
+    fn enter_overlay(&self, revision: u64, rows: Vec<RowWrite>) {
+        let mut overlay = self.overlay.write();
+        for row in rows {
+            let version = Version {
+                revision,
+                value: row.value,
+            };
+            overlay.insert(row.tree, row.key, version);
+        }
+    }
+
+    /// Whether a checkpoint should be made soon.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.overlay.read().fresh_bytes() >= self.options.overlay_bytes / 2
+    }
+
+    /// Whether writers wait for a checkpoint. An empty overlay is never full, however small it may be.
+    fn is_full(&self) -> bool {
+        let fresh_bytes = self.overlay.read().fresh_bytes();
+        fresh_bytes > 0 && fresh_bytes >= self.options.overlay_bytes
+    }
+
+    /// Takes room on the disk for a write of so many bytes.
+    pub(super) fn take_room(&self, bytes: u64) -> Result<()> {
+        self.headroom.take(bytes, || {
+            let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
+            fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
+        })
+    }
+
+    /// Waits until the overlay is below its bound. A commit larger than the bound is let in like any other.
+    pub(super) fn wait_for_room(&self) -> Result<()> {
+        if !self.is_full() {
+            return Ok(());
+        }
+        let mut waiting = self.room.0.lock();
+        while self.is_full() {
+            self.health.check_writable()?;
+            self.bell.ring_now();
+            self.room.1.wait_for(&mut waiting, LOOK_UP);
+            self.headroom.check_not_short()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! What durability needs beyond the standard library: the remedy for sled's flush, and synced directories.
+//!
+//! On Linux sled 0.34.7 flushes with `sync_file_range`, which writes neither the length of the file nor the cache of
+//! the device: a power cut afterwards can take the whole database with it, old data included. Where that call
+//! answers `ENOSYS`, sled falls back to `fsync` and reports its failure. So this file defines the C symbol: the
+//! definition linked into the program wins over the one of the C library, for sled as for everyone else in the process,
+//! to whom the call looks like an old kernel's. Elsewhere sled calls `fsync` by itself.
+//!
+//! The definition may lose, where the crate is part of a library loaded at run time. [`flush_is_durable`] finds out,
+//! and a store refuses to promise what it could not keep.
+#![allow(
+    unsafe_code,
+    reason = "a C symbol can be defined, called and errno set in no other way; this is the only file that does"
+)]
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+#[cfg(target_os = "linux")]
+mod remedy {
+    use std::ffi::{c_int, c_uint};
+
+    /// How often it was called, which proves that sled does.
+    #[cfg(test)]
+    pub(super) static CALLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+    /// Stands in for the C library's, and answers what a kernel without the call would.
+    // Never inlined, so that the self-test takes the same way through the linker that sled takes.
+    #[inline(never)]
+    #[unsafe(no_mangle)]
+    pub(super) unsafe extern "C" fn sync_file_range(
+        _file: c_int,
+        _offset: i64,
+        _bytes: i64,
+        _flags: c_uint,
+    ) -> c_int {
+        #[cfg(test)]
+        CALLS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // SAFETY: the C library answers a valid pointer to this thread's errno, for as long as the thread lives.
+        unsafe { *libc::__errno_location() = libc::ENOSYS };
+        -1
+    }
+}
+
+/// Whether a flush of the trees reaches the disk: whether the stand-in above is the one that sled calls.
+#[cfg(target_os = "linux")]
+pub(crate) fn flush_is_durable() -> bool {
+    // The address comes from the linker, as in sled, and not from this file: hence the detour.
+    let call: unsafe extern "C" fn(i32, i64, i64, u32) -> i32 =
+        std::hint::black_box(libc::sync_file_range);
+    // SAFETY: the call takes no pointer, and -1 names no file, so that the C library's own does nothing either.
+    let answer = unsafe { call(-1, 0, 0, 0) };
+    answer == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS)
+}
+
+/// Whether a flush of the trees reaches the disk: elsewhere sled calls `fsync` by itself.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn flush_is_durable() -> bool {
+    true
+}
+
+/// Makes durable that files were made, renamed or removed in a directory.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    std::fs::File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| Error::io(format!("syncing the directory {}", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_self_test_finds_the_remedy_active() {
+        assert!(flush_is_durable());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn sled_calls_the_remedy_when_it_flushes() {
+        use std::sync::atomic::Ordering;
+
+        let directory = tempfile::tempdir().unwrap();
+        let db = sled::Config::new()
+            .path(directory.path())
+            .flush_every_ms(None)
+            .open()
+            .unwrap();
+        // Nothing but sled calls it so often: the self-test in the other test does so once.
+        let before = remedy::CALLS.load(Ordering::Relaxed);
+        for number in 0..100_u64 {
+            db.insert(number.to_be_bytes(), b"value").unwrap();
+            db.flush().unwrap();
+        }
+        assert!(remedy::CALLS.load(Ordering::Relaxed) >= before + 100);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_cannot_be_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        sync_directory(directory.path()).unwrap();
+        let gone = directory.path().join("gone");
+        assert!(matches!(sync_directory(&gone), Err(Error::Io { .. })));
+    }
+}

@@ -1,0 +1,107 @@
+//! Room on the disk for what is acknowledged.
+//!
+//! sled cannot go on once a write of it failed, not even with reading. So a write that adds something is let in only
+//! where the disk has room left for bringing everything to the trees afterwards, and a checkpoint is begun only where
+//! it will find room. What only deletes may use the room that is kept. Another program may still take it all: then the
+//! checkpoint waits for room, and after it the writers are told.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Kept besides what the checkpoint needs: for deletions, sled's segments and the superblock.
+const KEPT_BYTES: u64 = 4 * 1024 * 1024;
+/// Kept for a checkpoint of nothing but deletions.
+const LEAST_BYTES: u64 = 1024 * 1024;
+/// A row is written to the journal, and about four times by sled, which writes a leaf again after some ten changes.
+pub(super) const WRITTEN_PER_ROW_BYTE: u64 = 5;
+/// The disk is asked again at least after so many bytes.
+const MAX_BUDGET_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Knows how much may be written before the disk must be asked again.
+#[derive(Debug)]
+pub(super) struct Headroom {
+    directory: PathBuf,
+    budget: AtomicI64,
+    /// Whether the last checkpoint found too little room.
+    is_short: AtomicBool,
+}
+
+impl Headroom {
+    /// For the file system `directory` is on.
+    pub(super) fn of(directory: &Path) -> Headroom {
+        Headroom {
+            directory: directory.to_owned(),
+            budget: AtomicI64::new(0),
+            is_short: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes room for a write of so many bytes, where besides it `reserved` bytes stay for the next checkpoint.
+    ///
+    /// # Errors
+    /// `NoSpace` where there is too little.
+    pub(super) fn take(&self, bytes: u64, reserved: impl FnOnce() -> u64) -> Result<()> {
+        let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let left = self.budget.fetch_sub(wanted, Ordering::AcqRel);
+        if left >= wanted {
+            return Ok(());
+        }
+        let needed = bytes.saturating_add(reserved()).saturating_add(KEPT_BYTES);
+        let free = self.free()?.saturating_sub(needed);
+        // A part of it, since others write as well: each asks again in time.
+        let budget = i64::try_from((free / 4).min(MAX_BUDGET_BYTES)).unwrap_or(0);
+        self.budget.store(budget, Ordering::Release);
+        if free == 0 {
+            Err(self.no_space())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a checkpoint of so many bytes will find room; remembered for those who wait for it.
+    ///
+    /// # Errors
+    /// `NoSpace` where it will not.
+    pub(super) fn check_checkpoint(&self, bytes: u64) -> Result<()> {
+        let needed = bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1);
+        let is_short = self.free()? < needed.saturating_add(LEAST_BYTES);
+        self.is_short.store(is_short, Ordering::Release);
+        if is_short {
+            Err(self.no_space())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Fails where the last checkpoint found too little room, so that nobody waits for the next one in vain.
+    pub(super) fn check_not_short(&self) -> Result<()> {
+        if self.is_short.load(Ordering::Acquire) {
+            return Err(self.no_space());
+        }
+        Ok(())
+    }
+
+    fn free(&self) -> Result<u64> {
+        let found = rustix::fs::statvfs(&self.directory).map_err(|error| {
+            let doing = format!("asking for the room at {}", self.directory.display());
+            Error::io(doing, error.into())
+        })?;
+        // A file system without a size has no end either.
+        Ok(match found.f_blocks {
+            0 => u64::MAX,
+            _ => found.f_bavail.saturating_mul(found.f_frsize),
+        })
+    }
+
+    fn no_space(&self) -> Error {
+        Error::NoSpace {
+            doing: format!(
+                "keeping room at {} for what is acknowledged",
+                self.directory.display()
+            ),
+            source: std::io::ErrorKind::StorageFull.into(),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Whether the store may still be written to, or used at all.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Sticky: once poisoned or closed, for ever.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    cause: OnceLock<String>,
+    closed: AtomicBool,
+}
+
+impl Health {
+    /// Fails where nothing may be done any more.
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Misuse {
+                reason: "the store is closed",
+            });
+        }
+        Ok(())
+    }
+
+    /// Fails where nothing may be written any more.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        self.check_unpoisoned()
+    }
+
+    /// Fails where a write has failed.
+    pub(super) fn check_unpoisoned(&self) -> Result<()> {
+        match self.cause.get() {
+            None => Ok(()),
+            Some(cause) => Err(Error::Poisoned {
+                cause: cause.clone(),
+            }),
+        }
+    }
+
+    /// Refuses writes from now on; answers the error for the caller to hand on. The first cause stays.
+    pub(super) fn poison(&self, error: Error) -> Error {
+        let mut cause = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(inner) = source {
+            cause = format!("{cause}: {inner}");
+            source = inner.source();
+        }
+        if self.cause.set(cause.clone()).is_ok() {
+            tracing::error!(%cause, "a write failed; the store refuses writes until it is opened again");
+        }
+        error
+    }
+
+    /// Whether writes are refused because one failed.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.cause.get().is_some()
+    }
+
+    /// Refuses everything from now on; answers whether this call was the first.
+    pub(super) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+}

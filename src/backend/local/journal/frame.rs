@@ -1,0 +1,407 @@
+//! Frames: the bytes of a commit in the journal.
+//!
+//! A commit is a chain of frames, the last of which closes it. A frame is a header of 96 bytes and a payload of at
+//! most about 1 MiB, so that a commit of any size is written and read in constant memory. All numbers are big-endian.
+//!
+//! | bytes | header |
+//! |---|---|
+//! | 4 | magic `KFRM` |
+//! | 4 | CRC-32 of everything behind it, payload included; it begins with the store id, so that a frame of another store is none |
+//! | 4 | length of the payload |
+//! | 4 | number of the frame in its chain, from 0; bit 31 is set on the last, bit 30 where the commit did not wait for its chunks to be durable |
+//! | 8 | revision |
+//! | 8 | the highest revision that was durable when the frame was written: proof that earlier frames must be there |
+//! | 8 | time: microseconds since 1970 |
+//! | 4 4 | number of changes and of rows in the payload |
+//! | 16 8 8 8 8 | totals after the commit: digest, entries, tokens, row bytes, pack bytes |
+//!
+//! Payload: each change as length (4) and bytes; then each row as tree (1), length of the key (2), length of the
+//! value (4, all ones for a deletion), key, value.
+
+use bytes::{Buf, BufMut, Bytes};
+
+use crate::backend::local::row::{Totals, tree_number, tree_of};
+use crate::backend::{MAX_CHANGE_BYTES, MAX_ROW_BYTES, Tree};
+
+/// Bytes of a frame's header.
+pub(in crate::backend::local) const HEADER_BYTES: usize = 96;
+/// A frame is closed once its payload is this large.
+const PART_BYTES: usize = 1024 * 1024;
+/// The largest payload a frame may claim: the part and the one change or row that went over it.
+const MAX_PAYLOAD_BYTES: usize = PART_BYTES + MAX_CHANGE_BYTES + MAX_ROW_BYTES;
+
+const MAGIC: u32 = u32::from_be_bytes(*b"KFRM");
+const CRC_ENDS_AT: usize = 8;
+const LAST: u32 = 1 << 31;
+const UNSYNCED_CHUNKS: u32 = 1 << 30;
+const DELETED: u32 = u32::MAX;
+
+/// A row to write, as the journal holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::backend::local) struct RowWrite {
+    pub(in crate::backend::local) tree: Tree,
+    pub(in crate::backend::local) key: Bytes,
+    /// `None` deletes.
+    pub(in crate::backend::local) value: Option<Bytes>,
+}
+
+/// What the checksums of a store begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backend::local) struct Seed(u32);
+
+impl Seed {
+    /// The seed of the store of this id.
+    pub(in crate::backend::local) fn of(store_id: &[u8; 16]) -> Seed {
+        Seed(crc32fast::hash(store_id))
+    }
+
+    pub(super) fn hash(self, header: &[u8], payload: &[u8]) -> u32 {
+        let mut crc = crc32fast::Hasher::new_with_initial(self.0);
+        crc.update(header);
+        crc.update(payload);
+        crc.finalize()
+    }
+}
+
+/// What a header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backend::local) struct Header {
+    crc: u32,
+    pub(super) length: usize,
+    pub(super) part: u32,
+    pub(super) last: bool,
+    /// Whether the chunks the commit adopts were not known to be durable when it was written.
+    pub(in crate::backend::local) unsynced_chunks: bool,
+    pub(in crate::backend::local) revision: u64,
+    pub(in crate::backend::local) synced: u64,
+    pub(in crate::backend::local) time: u64,
+    pub(super) changes: u32,
+    pub(super) rows: u32,
+    pub(in crate::backend::local) totals: Totals,
+}
+
+/// A commit about to be written.
+pub(in crate::backend::local) struct CommitImage<'a> {
+    pub(in crate::backend::local) seed: Seed,
+    pub(in crate::backend::local) unsynced_chunks: bool,
+    pub(in crate::backend::local) revision: u64,
+    pub(in crate::backend::local) synced: u64,
+    pub(in crate::backend::local) time: u64,
+    pub(in crate::backend::local) totals: Totals,
+    pub(in crate::backend::local) changes: &'a [Bytes],
+    pub(in crate::backend::local) rows: &'a [RowWrite],
+}
+
+impl CommitImage<'_> {
+    /// Appends the chain of frames to `out`.
+    pub(in crate::backend::local) fn encode(&self, out: &mut Vec<u8>) {
+        let mut part = Part::open(out, 0);
+        for change in self.changes {
+            part = part.with_room(out, self);
+            out.put_u32(length_of(change));
+            out.extend_from_slice(change);
+            part.changes += 1;
+        }
+        for row in self.rows {
+            part = part.with_room(out, self);
+            out.put_u8(tree_number(row.tree));
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "keys of rows are at most 1,025 bytes, checked by the commit"
+            )]
+            out.put_u16(row.key.len() as u16);
+            out.put_u32(row.value.as_ref().map_or(DELETED, length_of));
+            out.extend_from_slice(&row.key);
+            out.extend_from_slice(row.value.as_deref().unwrap_or_default());
+            part.rows += 1;
+        }
+        part.close(out, self, true);
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "changes and rows are far below 4 GiB, checked by the commit"
+)]
+fn length_of(bytes: &Bytes) -> u32 {
+    bytes.len() as u32
+}
+
+/// A frame being written: where it begins and what it holds so far.
+struct Part {
+    start: usize,
+    number: u32,
+    changes: u32,
+    rows: u32,
+}
+
+impl Part {
+    fn open(out: &mut Vec<u8>, number: u32) -> Part {
+        let start = out.len();
+        out.resize(start + HEADER_BYTES, 0);
+        Part {
+            start,
+            number,
+            changes: 0,
+            rows: 0,
+        }
+    }
+
+    fn with_room(self, out: &mut Vec<u8>, commit: &CommitImage<'_>) -> Part {
+        if out.len() - self.start < HEADER_BYTES + PART_BYTES {
+            return self;
+        }
+        let next = self.number + 1;
+        self.close(out, commit, false);
+        Part::open(out, next)
+    }
+
+    fn close(self, out: &mut [u8], commit: &CommitImage<'_>, last: bool) {
+        let frame = &mut out[self.start..];
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a part is closed at 1 MiB and holds one change or row more"
+        )]
+        let length = (frame.len() - HEADER_BYTES) as u32;
+        let mut header = &mut frame[..HEADER_BYTES];
+        header.put_u32(MAGIC);
+        header.put_u32(0);
+        header.put_u32(length);
+        let unsynced_chunks = if commit.unsynced_chunks {
+            UNSYNCED_CHUNKS
+        } else {
+            0
+        };
+        header.put_u32(self.number | if last { LAST } else { 0 } | unsynced_chunks);
+        header.put_u64(commit.revision);
+        header.put_u64(commit.synced);
+        header.put_u64(commit.time);
+        header.put_u32(self.changes);
+        header.put_u32(self.rows);
+        header.put_u128(commit.totals.digest);
+        header.put_u64(commit.totals.entries);
+        header.put_u64(commit.totals.tokens);
+        header.put_u64(commit.totals.row_bytes);
+        header.put_u64(commit.totals.chunk_bytes);
+        let crc = commit.seed.hash(&frame[CRC_ENDS_AT..], &[]);
+        frame[4..CRC_ENDS_AT].copy_from_slice(&crc.to_be_bytes());
+    }
+}
+
+impl Header {
+    /// Number of the frame in its chain.
+    pub(in crate::backend::local) fn part(&self) -> u32 {
+        self.part
+    }
+
+    /// Whether the frame closes its chain.
+    pub(in crate::backend::local) fn is_last(&self) -> bool {
+        self.last
+    }
+
+    /// Reads a header; `None` where the bytes cannot be one. The checksum is [`Header::matches`]' matter.
+    pub(in crate::backend::local) fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
+        let mut rest = &bytes[..];
+        if rest.get_u32() != MAGIC {
+            return None;
+        }
+        let crc = rest.get_u32();
+        let length = usize::try_from(rest.get_u32()).ok()?;
+        if length > MAX_PAYLOAD_BYTES {
+            return None;
+        }
+        let part = rest.get_u32();
+        Some(Header {
+            crc,
+            length,
+            part: part & !(LAST | UNSYNCED_CHUNKS),
+            last: part & LAST != 0,
+            unsynced_chunks: part & UNSYNCED_CHUNKS != 0,
+            revision: rest.get_u64(),
+            synced: rest.get_u64(),
+            time: rest.get_u64(),
+            changes: rest.get_u32(),
+            rows: rest.get_u32(),
+            totals: Totals {
+                digest: rest.get_u128(),
+                entries: rest.get_u64(),
+                tokens: rest.get_u64(),
+                row_bytes: rest.get_u64(),
+                chunk_bytes: rest.get_u64(),
+            },
+        })
+    }
+
+    /// Whether header and payload are what was written.
+    pub(in crate::backend::local) fn matches(
+        &self,
+        seed: Seed,
+        header: &[u8; HEADER_BYTES],
+        payload: &[u8],
+    ) -> bool {
+        seed.hash(&header[CRC_ENDS_AT..], payload) == self.crc
+    }
+
+    /// The changes in a payload that matches; `None` where they do not fit it.
+    pub(in crate::backend::local) fn changes(&self, payload: &Bytes) -> Option<Vec<Bytes>> {
+        let mut rest = payload.clone();
+        (0..self.changes).map(|_| take_change(&mut rest)).collect()
+    }
+
+    /// The rows in a payload that matches; `None` where they do not fit it.
+    pub(in crate::backend::local) fn rows(&self, payload: &Bytes) -> Option<Vec<RowWrite>> {
+        let mut rest = payload.clone();
+        for _ in 0..self.changes {
+            take_change(&mut rest)?;
+        }
+        let rows: Option<Vec<RowWrite>> = (0..self.rows).map(|_| take_row(&mut rest)).collect();
+        rows.filter(|_| rest.is_empty())
+    }
+}
+
+fn take_change(rest: &mut Bytes) -> Option<Bytes> {
+    let length = usize::try_from(rest.try_get_u32().ok()?).ok()?;
+    take(rest, length)
+}
+
+fn take_row(rest: &mut Bytes) -> Option<RowWrite> {
+    let tree = tree_of(rest.try_get_u8().ok()?)?;
+    let key_length = usize::from(rest.try_get_u16().ok()?);
+    let value_length = rest.try_get_u32().ok()?;
+    let key = take(rest, key_length)?;
+    let value = match value_length {
+        DELETED => None,
+        length => Some(take(rest, usize::try_from(length).ok()?)?),
+    };
+    Some(RowWrite { tree, key, value })
+}
+
+fn take(rest: &mut Bytes, length: usize) -> Option<Bytes> {
+    (length <= rest.len()).then(|| rest.split_to(length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: Seed = Seed(0);
+
+    fn image<'a>(changes: &'a [Bytes], rows: &'a [RowWrite]) -> CommitImage<'a> {
+        CommitImage {
+            seed: SEED,
+            unsynced_chunks: false,
+            revision: 7,
+            synced: 6,
+            time: 5,
+            totals: Totals {
+                digest: 1,
+                entries: 2,
+                tokens: 3,
+                row_bytes: 4,
+                chunk_bytes: 5,
+            },
+            changes,
+            rows,
+        }
+    }
+
+    fn put(key: &str, value: &[u8]) -> RowWrite {
+        RowWrite {
+            tree: Tree::Entries,
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Some(Bytes::copy_from_slice(value)),
+        }
+    }
+
+    fn read_chain(mut bytes: &[u8]) -> (Vec<Header>, Vec<Bytes>, Vec<RowWrite>) {
+        let (mut headers, mut changes, mut rows) = (vec![], vec![], vec![]);
+        while !bytes.is_empty() {
+            let head: &[u8; HEADER_BYTES] = bytes.first_chunk().unwrap();
+            let header = Header::decode(head).unwrap();
+            let payload =
+                Bytes::copy_from_slice(&bytes[HEADER_BYTES..HEADER_BYTES + header.length]);
+            assert!(header.matches(SEED, head, &payload));
+            changes.extend(header.changes(&payload).unwrap());
+            rows.extend(header.rows(&payload).unwrap());
+            bytes = &bytes[HEADER_BYTES + header.length..];
+            headers.push(header);
+        }
+        (headers, changes, rows)
+    }
+
+    /// The bytes in the journal: a change here is a change of the format.
+    #[test]
+    fn golden_bytes() {
+        let mut out = Vec::new();
+        let rows = [
+            put("k", b"v"),
+            RowWrite {
+                tree: Tree::Pending,
+                key: Bytes::from_static(b"x"),
+                value: None,
+            },
+        ];
+        image(&[Bytes::from_static(b"c")], &rows).encode(&mut out);
+        let hex: String = out.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            concat!(
+                "4b46524d",
+                "f71f4069",
+                "00000016",
+                "80000000",
+                "0000000000000007",
+                "0000000000000006",
+                "0000000000000005",
+                "00000001",
+                "00000002",
+                "00000000000000000000000000000001",
+                "0000000000000002",
+                "0000000000000003",
+                "0000000000000004",
+                "0000000000000005",
+                "0000000163",
+                "000001000000016b76",
+                "040001ffffffff78"
+            )
+        );
+    }
+
+    #[test]
+    fn a_large_commit_is_a_chain_of_small_frames() {
+        let rows: Vec<RowWrite> = (0..600)
+            .map(|n| put(&format!("{n}"), &[1; 5_000]))
+            .collect();
+        let changes = vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")];
+        let mut out = Vec::new();
+        image(&changes, &rows).encode(&mut out);
+        let (headers, read_changes, read_rows) = read_chain(&out);
+        assert_eq!(headers.len(), 3);
+        assert_eq!(
+            headers.iter().map(|h| (h.part, h.last)).collect::<Vec<_>>(),
+            [(0, false), (1, false), (2, true)]
+        );
+        assert!(headers.iter().all(|h| h.length <= MAX_PAYLOAD_BYTES));
+        assert_eq!((read_changes, read_rows), (changes, rows));
+    }
+
+    #[test]
+    fn no_flipped_byte_goes_unseen_and_none_panics() {
+        let mut out = Vec::new();
+        image(&[Bytes::from_static(b"c")], &[put("k", b"v")]).encode(&mut out);
+        for at in 0..out.len() {
+            let mut flipped = out.clone();
+            flipped[at] ^= 0x40;
+            let head: &[u8; HEADER_BYTES] = flipped.first_chunk().unwrap();
+            let Some(header) = Header::decode(head) else {
+                continue;
+            };
+            let payload = Bytes::copy_from_slice(&flipped[HEADER_BYTES..]);
+            assert!(
+                !header.matches(SEED, head, &payload) || header.length != payload.len(),
+                "byte {at}"
+            );
+            let _ = (header.changes(&payload), header.rows(&payload));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The journal: the append-only log that makes commits durable and is the history of changes.
+//!
+//! Segments follow each other without a gap in their revisions. What is appended is handed to the system at once and
+//! made durable by [`Journal::sync`]. A segment goes when the trees hold all of it durably and the history no longer
+//! wants it.
+
+mod frame;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
+mod reader;
+mod segment;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+pub(super) use frame::{CommitImage, Header, RowWrite, Seed};
+pub(super) use reader::{Found, FrameReader};
+pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, first_revision};
+
+use super::durable::sync_directory;
+use crate::backend::{HistoryRange, Position, StoredChange};
+use crate::error::{Error, Result};
+use crate::options::History;
+
+/// A segment is closed once it is this large.
+const MAX_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// Segments of a small history are not smaller than this.
+const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+/// A history limited to some bytes is given back in this many steps.
+const SEGMENTS_OF_A_HISTORY: u64 = 8;
+
+/// The open journal of a store.
+pub(super) struct Journal {
+    directory: PathBuf,
+    store_id: [u8; 16],
+    history: History,
+    segment_bytes: u64,
+    /// Oldest first, never empty; the last one is written to.
+    segments: RwLock<VecDeque<Arc<Segment>>>,
+    /// Segments written to since the last sync.
+    unsynced: Mutex<Vec<Arc<Segment>>>,
+    /// Segments synced so far.
+    #[cfg(test)]
+    synced: std::sync::atomic::AtomicU64,
+}
+
+impl Journal {
+    /// The journal of these segments, which are in order and not empty.
+    pub(super) fn new(
+        directory: PathBuf,
+        store_id: [u8; 16],
+        history: History,
+        segments: VecDeque<Arc<Segment>>,
+    ) -> Journal {
+        let segment_bytes = history.bytes.map_or(MAX_SEGMENT_BYTES, |bytes| {
+            (bytes / SEGMENTS_OF_A_HISTORY).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
+        });
+        Journal {
+            directory,
+            store_id,
+            history,
+            segment_bytes,
+            segments: RwLock::new(segments),
+            unsynced: Mutex::default(),
+            #[cfg(test)]
+            synced: Default::default(),
+        }
+    }
+
+    /// Where the segments lie.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes the chain of one commit. One caller at a time, under the writer lock.
+    ///
+    /// Where writing fails, what was written of the chain is cut off again; `Err` carries whether that worked, and so
+    /// whether the journal can go on.
+    pub(super) fn append(&self, chain: &[u8], revision: u64, time: u64) -> Result<(), AppendError> {
+        let segment = self.active(revision).map_err(|error| AppendError {
+            error,
+            intact: true,
+        })?;
+        let before = segment.length();
+        if let Err(error) = segment.append(chain, revision, time) {
+            let intact = segment.file.set_len(before).is_ok();
+            return Err(AppendError { error, intact });
+        }
+        let mut unsynced = self.unsynced.lock();
+        if !unsynced.iter().any(|other| Arc::ptr_eq(other, &segment)) {
+            unsynced.push(segment);
+        }
+        Ok(())
+    }
+
+    /// The segment to write `revision` to; a new one where the last is full.
+    fn active(&self, revision: u64) -> Result<Arc<Segment>> {
+        let last = self.last();
+        if last.length() < self.segment_bytes {
+            return Ok(last);
+        }
+        let next = Arc::new(Segment::create(&self.directory, &self.store_id, revision)?);
+        self.segments.write().push_back(Arc::clone(&next));
+        Ok(next)
+    }
+
+    #[expect(clippy::expect_used, reason = "a journal always has a segment")]
+    fn last(&self) -> Arc<Segment> {
+        Arc::clone(
+            self.segments
+                .read()
+                .back()
+                .expect("a journal has a segment"),
+        )
+    }
+
+    /// Makes everything appended before the call durable. A failed sync may have dropped what was to be written, and
+    /// a second one would not say so: the caller poisons the store.
+    pub(super) fn sync(&self) -> Result<()> {
+        let unsynced = std::mem::take(&mut *self.unsynced.lock());
+        for segment in unsynced {
+            #[cfg(test)]
+            self.synced
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            segment
+                .file
+                .sync_data()
+                .map_err(|error| Error::io(format!("syncing {}", segment.path.display()), error))?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn synced_for_test(&self) -> u64 {
+        self.synced.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Bytes on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments
+            .read()
+            .iter()
+            .map(|segment| segment.length())
+            .sum()
+    }
+
+    /// The first revision that is still there; one above the last where none is.
+    pub(super) fn oldest(&self) -> u64 {
+        self.segments
+            .read()
+            .front()
+            .map_or(1, |segment| segment.first)
+    }
+
+    /// Segments, oldest first.
+    pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().iter().cloned().collect()
+    }
+
+    /// Removes the segments that neither the trees nor the history need. `checkpoint` is what the trees hold durably.
+    pub(super) fn drop_old(&self, checkpoint: u64, now: u64) -> Result<()> {
+        loop {
+            let Some(oldest) = self.superfluous(checkpoint, now) else {
+                return Ok(());
+            };
+            std::fs::remove_file(&oldest.path)
+                .map_err(|error| Error::io(format!("removing {}", oldest.path.display()), error))?;
+            self.segments.write().pop_front();
+        }
+    }
+
+    /// Removes the segments behind `segment`: they follow a commit that never became whole.
+    pub(super) fn drop_behind(&self, segment: &Segment) -> Result<()> {
+        let mut segments = self.segments.write();
+        while let Some(last) = segments.pop_back_if(|last| last.first > segment.first) {
+            std::fs::remove_file(&last.path)
+                .map_err(|error| Error::io(format!("removing {}", last.path.display()), error))?;
+        }
+        sync_directory(&self.directory)
+    }
+
+    /// Counts a segment of an earlier opening as not synced: the process before may not have come to it.
+    pub(super) fn doubt(&self, segment: &Arc<Segment>) {
+        self.unsynced.lock().push(Arc::clone(segment));
+    }
+
+    fn superfluous(&self, checkpoint: u64, now: u64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let (oldest, next) = (segments.front()?, segments.get(1)?);
+        if next.first > checkpoint + 1 {
+            return None;
+        }
+        let bytes: u64 = segments.iter().map(|segment| segment.length()).sum();
+        let History {
+            bytes: byte_limit,
+            revisions,
+            age,
+        } = self.history;
+        let above_bytes = byte_limit.is_some_and(|limit| bytes - oldest.length() >= limit);
+        let above_revisions = revisions.is_some_and(|limit| checkpoint + 1 - next.first >= limit);
+        let above_age = age.is_some_and(|limit| {
+            let since = u128::from(now.saturating_sub(oldest.last_time()));
+            since > limit.as_micros()
+        });
+        (above_bytes || above_revisions || above_age).then(|| Arc::clone(oldest))
+    }
+
+    /// The changes behind a place up to the revision `newest`, at most `limit`.
+    pub(super) fn changes(
+        &self,
+        after: Position,
+        newest: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredChange>> {
+        let mut found = Vec::new();
+        if after.revision > newest || (after.revision == newest && after.index == u32::MAX) {
+            return Ok(found);
+        }
+        let segments = self.segments();
+        let oldest = segments.first().map_or(1, |segment| segment.first);
+        // Nobody knows how many changes the commits before had: only behind the last of them is nothing missed.
+        if oldest > 1 && after < Position::after(oldest - 1) {
+            return Err(Error::Compacted { oldest });
+        }
+        let start = segments.partition_point(|segment| segment.first <= after.revision);
+        let mut last = None;
+        for segment in &segments[start.saturating_sub(1)..] {
+            if last.is_some_and(|last| segment.first != last + 1) {
+                let location = format!("{}: a commit before it is missing", segment.path.display());
+                return Err(Error::damaged("journal", location));
+            }
+            let reader = segment.read_from(segment.seek(after.revision.saturating_sub(1))?);
+            match read_changes(segment, reader, after, newest, limit, &mut found)? {
+                None => break,
+                Some(read) => last = Some(read),
+            }
+        }
+        Ok(found)
+    }
+
+    /// How far the history reaches, given the last settled revision.
+    pub(super) fn range(&self, newest: u64) -> HistoryRange {
+        HistoryRange {
+            oldest: self.oldest(),
+            newest,
+        }
+    }
+}
+
+/// Why a commit could not be appended.
+pub(super) struct AppendError {
+    pub(super) error: Error,
+    /// Whether the journal is as it was before.
+    pub(super) intact: bool,
+}
+
+/// Reads the changes of one segment; answers its last revision where the next is to be read as well.
+fn read_changes(
+    segment: &Segment,
+    mut reader: FrameReader<'_>,
+    after: Position,
+    newest: u64,
+    limit: usize,
+    found: &mut Vec<StoredChange>,
+) -> Result<Option<u64>> {
+    let failed = |error| Error::io(format!("reading {}", segment.path.display()), error);
+    let damaged =
+        |offset: u64| Error::damaged("journal", format!("{} at {offset}", segment.path.display()));
+    let mut index = 0;
+    let mut last = segment.first - 1;
+    loop {
+        let (offset, header, payload) = match reader.next().map_err(failed)? {
+            Found::Frame {
+                offset,
+                header,
+                payload,
+            } => (offset, header, payload),
+            Found::End => return Ok(Some(last)),
+            Found::Invalid(offset) => return Err(damaged(offset)),
+        };
+        if header.revision > newest {
+            return Ok(None);
+        }
+        last = header.revision;
+        if header.part == 0 {
+            index = 0;
+        }
+        let changes = header.changes(&payload).ok_or_else(|| damaged(offset))?;
+        if changes.is_empty() && index > 0 {
+            // The chain's changes are all told, and the last one must know it.
+            mark_last(found, header.revision);
+        }
+        for bytes in changes {
+            let position = Position {
+                revision: header.revision,
+                index,
+            };
+            index += 1;
+            if position <= after {
+                continue;
+            }
+            if found.len() == limit {
+                return Ok(None);
+            }
+            found.push(StoredChange {
+                position,
+                last: false,
+                bytes,
+            });
+        }
+        if header.last || header.rows > 0 {
+            mark_last(found, header.revision);
+        }
+    }
+}
+
+/// Changes come before rows in a chain: the first row, or the end, shows which change was the last.
+fn mark_last(found: &mut [StoredChange], revision: u64) {
+    if let Some(change) = found.last_mut()
+        && change.position.revision == revision
+    {
+        change.last = true;
+    }
+}

@@ -1,0 +1,250 @@
+//! One file of the journal.
+//!
+//! `journal/<first revision, 20 digits>.journal`: a header of 40 bytes (magic `KJRN`, format 4, store id 16, first
+//! revision 8, zero 4, CRC-32 of the rest 4; big-endian), then frames.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::BufMut;
+use parking_lot::Mutex;
+
+use super::frame::Seed;
+use super::reader::FrameReader;
+use crate::backend::local::durable::sync_directory;
+use crate::backend::local::superblock::FORMAT_VERSION;
+use crate::error::{Error, Result};
+
+/// Bytes before the first frame.
+pub(in crate::backend::local) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;
+const HEADER_BYTES: usize = 40;
+const MAGIC: u32 = u32::from_be_bytes(*b"KJRN");
+/// Frames are indexed at least so many bytes apart.
+const INDEX_STRIDE_BYTES: u64 = 16 * 1024;
+
+/// A file of the journal.
+pub(in crate::backend::local) struct Segment {
+    pub(in crate::backend::local) path: PathBuf,
+    pub(in crate::backend::local) file: File,
+    seed: Seed,
+    /// No revision in the segment is lower.
+    pub(in crate::backend::local) first: u64,
+    /// Bytes written.
+    length: AtomicU64,
+    /// Time of the last commit, microseconds since 1970; 0 where that is not known.
+    last_time: AtomicU64,
+    /// Revisions and the offsets at which their chains begin, ascending, some way apart.
+    index: Mutex<Vec<(u64, u64)>>,
+    /// Whether the index reaches to the end; false for segments of earlier openings until they are first read.
+    indexed: Mutex<bool>,
+}
+
+impl Segment {
+    /// Makes the file, durably.
+    pub(in crate::backend::local) fn create(
+        directory: &Path,
+        store_id: &[u8; 16],
+        first: u64,
+    ) -> Result<Segment> {
+        let path = path_of(directory, first);
+        let failed = |error| Error::io(format!("creating {}", path.display()), error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(failed)?;
+        file.write_all_at(&header(store_id, first), 0)
+            .and_then(|()| file.sync_all())
+            .map_err(failed)?;
+        sync_directory(directory)?;
+        Ok(Segment {
+            path,
+            file,
+            seed: Seed::of(store_id),
+            first,
+            length: AtomicU64::new(SEGMENT_HEADER_BYTES),
+            last_time: AtomicU64::new(0),
+            index: Mutex::default(),
+            indexed: Mutex::new(true),
+        })
+    }
+
+    /// Opens a file of an earlier opening. `None` where its header is not whole, as a crash while it was made leaves it.
+    pub(in crate::backend::local) fn open(
+        directory: &Path,
+        store_id: &[u8; 16],
+        first: u64,
+    ) -> Result<Option<Segment>> {
+        let path = path_of(directory, first);
+        let failed = |error| Error::io(format!("opening {}", path.display()), error);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut found = [0; HEADER_BYTES];
+        if length < SEGMENT_HEADER_BYTES {
+            return Ok(None);
+        }
+        file.read_exact_at(&mut found, 0).map_err(failed)?;
+        if found == [0; HEADER_BYTES] {
+            return Ok(None);
+        }
+        if found != header(store_id, first) {
+            return Err(Error::damaged(
+                "journal",
+                format!("the header of {}", path.display()),
+            ));
+        }
+        Ok(Some(Segment {
+            path,
+            file,
+            seed: Seed::of(store_id),
+            first,
+            length: AtomicU64::new(length),
+            last_time: AtomicU64::new(0),
+            index: Mutex::default(),
+            indexed: Mutex::new(false),
+        }))
+    }
+
+    /// Whose segment it is, where its header is whole.
+    pub(in crate::backend::local) fn store_id(directory: &Path, first: u64) -> Option<[u8; 16]> {
+        let file = File::open(path_of(directory, first)).ok()?;
+        let mut found = [0; HEADER_BYTES];
+        file.read_exact_at(&mut found, 0).ok()?;
+        let id = found[8..24].try_into().ok()?;
+        (found == header(&id, first)).then_some(id)
+    }
+
+    /// Bytes written.
+    pub(in crate::backend::local) fn length(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
+    }
+
+    /// Reads the frames from an offset at which one begins to what is written now.
+    pub(in crate::backend::local) fn read_from(&self, offset: u64) -> FrameReader<'_> {
+        FrameReader::new(&self.file, self.seed, offset, self.length())
+    }
+
+    /// Reads all frames.
+    pub(in crate::backend::local) fn read(&self) -> FrameReader<'_> {
+        self.read_from(SEGMENT_HEADER_BYTES)
+    }
+
+    /// When the last commit was made, microseconds since 1970.
+    pub(in crate::backend::local) fn last_time(&self) -> u64 {
+        match self.last_time.load(Ordering::Relaxed) {
+            0 => {
+                if let Err(error) = self.build_index() {
+                    tracing::warn!(%error, "reading the times of a segment");
+                }
+                self.last_time.load(Ordering::Relaxed)
+            }
+            time => time,
+        }
+    }
+
+    /// Writes the chain of one commit behind what is there. One caller at a time.
+    pub(in crate::backend::local) fn append(
+        &self,
+        chain: &[u8],
+        revision: u64,
+        time: u64,
+    ) -> Result<()> {
+        let offset = self.length();
+        self.file
+            .write_all_at(chain, offset)
+            .map_err(|error| Error::io(format!("writing to {}", self.path.display()), error))?;
+        self.note(revision, offset, time);
+        self.length
+            .store(offset + chain.len() as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// Notes that the chain of `revision` begins at `offset`.
+    pub(in crate::backend::local) fn note(&self, revision: u64, offset: u64, time: u64) {
+        self.last_time.store(time, Ordering::Relaxed);
+        let mut index = self.index.lock();
+        if index
+            .last()
+            .is_none_or(|(_, last)| offset >= last + INDEX_STRIDE_BYTES)
+        {
+            index.push((revision, offset));
+        }
+    }
+
+    /// Cuts what lies behind `length`: a tail that no commit closed.
+    pub(in crate::backend::local) fn cut(&self, length: u64) -> Result<()> {
+        self.file
+            .set_len(length)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| Error::io(format!("cutting {}", self.path.display()), error))?;
+        self.length.store(length, Ordering::Release);
+        self.index.lock().retain(|(_, offset)| *offset < length);
+        self.noted_all();
+        Ok(())
+    }
+
+    /// Says that [`Segment::note`] was called for everything in the file.
+    pub(in crate::backend::local) fn noted_all(&self) {
+        *self.indexed.lock() = true;
+    }
+
+    /// An offset at which a chain begins, at or before that of the first commit behind `revision`.
+    pub(in crate::backend::local) fn seek(&self, revision: u64) -> Result<u64> {
+        self.build_index()?;
+        let index = self.index.lock();
+        let behind = index.partition_point(|(indexed, _)| *indexed <= revision);
+        Ok(behind
+            .checked_sub(1)
+            .map_or(SEGMENT_HEADER_BYTES, |at| index[at].1))
+    }
+
+    fn build_index(&self) -> Result<()> {
+        let mut indexed = self.indexed.lock();
+        if !*indexed {
+            let mut reader = self.read_from(SEGMENT_HEADER_BYTES);
+            while let Some((offset, header)) = reader
+                .next_header()
+                .map_err(|error| Error::io(format!("reading {}", self.path.display()), error))?
+            {
+                if header.part == 0 {
+                    self.note(header.revision, offset, header.time);
+                }
+            }
+            *indexed = true;
+        }
+        Ok(())
+    }
+}
+
+/// The first revision in a file name, `None` where it is not the name of a segment.
+pub(in crate::backend::local) fn first_revision(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".journal")?;
+    let first = (digits.len() == 20).then(|| digits.parse().ok()).flatten();
+    // There is no commit of revision 0.
+    first.filter(|first| *first > 0)
+}
+
+fn path_of(directory: &Path, first: u64) -> PathBuf {
+    directory.join(format!("{first:020}.journal"))
+}
+
+fn header(store_id: &[u8; 16], first: u64) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    let mut rest = &mut bytes[..];
+    rest.put_u32(MAGIC);
+    rest.put_u32(FORMAT_VERSION);
+    rest.put_slice(store_id);
+    rest.put_u64(first);
+    rest.put_u32(0);
+    let crc = crc32fast::hash(&bytes[..36]);
+    bytes[36..].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}

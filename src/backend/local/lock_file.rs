@@ -1,0 +1,178 @@
+//! One store, one process: the lock on a directory, and who holds it.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+const FILE_NAME: &str = "LOCK";
+/// What is read of another process's text, which may be anything.
+const MAX_HOLDER_BYTES: u64 = 200;
+
+/// An exclusive lock on a store's directory, held until dropped. The system releases it with the process, however that ends.
+///
+/// The file stays, and is never removed: two processes could then lock two files of the same name.
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    file: File,
+}
+
+impl LockFile {
+    /// Locks `directory`, which must exist.
+    ///
+    /// # Errors
+    /// `InUse` naming the holder, where it can be told, when another process or another handle of this one has it.
+    pub(crate) fn acquire(directory: &Path) -> Result<LockFile> {
+        let path = directory.join(FILE_NAME);
+        let failed = |error| Error::io(format!("locking {}", path.display()), error);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::InUse {
+                    path: directory.to_owned(),
+                    by: read_holder(file),
+                });
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+        let lock = LockFile { file };
+        lock.write_holder().map_err(failed)?;
+        Ok(lock)
+    }
+
+    fn write_holder(&self) -> std::io::Result<()> {
+        let process = std::process::id();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let since = format_time(now.map_or(0, |now| now.as_secs()));
+        self.file.set_len(0)?;
+        (&self.file).rewind()?;
+        write!(&self.file, "process {process} since {since}")
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // So that nobody who comes between the next holder's lock and its text is told of us.
+        let _ = self.file.set_len(0);
+        // Closing would not do while a process that this one is just starting still has a copy of the file.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+fn read_holder(file: File) -> Option<String> {
+    let mut bytes = Vec::new();
+    file.take(MAX_HOLDER_BYTES).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text: String = text.chars().filter(|char| !char.is_control()).collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Seconds since 1970 as RFC 3339, in UTC.
+fn format_time(seconds: u64) -> String {
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let second = seconds % 86_400;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Days since 1970 as year, month and day. Counted in years that begin in March, so that a leap day comes last.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_is_refused_with_the_holders_name_until_the_first_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = LockFile::acquire(directory.path()).unwrap();
+        match LockFile::acquire(directory.path()) {
+            Err(Error::InUse { path, by }) => {
+                let by = by.unwrap();
+                assert_eq!(path, directory.path());
+                assert!(
+                    by.starts_with(&format!("process {} since 2", std::process::id())),
+                    "{by}"
+                );
+                assert!(by.ends_with('Z'), "{by}");
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(lock);
+        drop(LockFile::acquire(directory.path()).unwrap());
+        LockFile::acquire(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_holder_without_a_readable_name_is_no_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let _lock = LockFile::acquire(directory.path()).unwrap();
+        let path = directory.path().join(FILE_NAME);
+        for (text, expected) in [
+            (&b"\0\n "[..], None),
+            (b"\x1b[31mred\xff", Some("[31mred\u{fffd}")),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            match LockFile::acquire(directory.path()) {
+                Err(Error::InUse { by, .. }) => assert_eq!(by.as_deref(), expected),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_of_the_file_in_a_process_being_started_does_not_keep_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = LockFile::acquire(directory.path()).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        drop(lock);
+        LockFile::acquire(directory.path()).unwrap();
+        drop(copy);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_cannot_be_locked() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = LockFile::acquire(&directory.path().join("gone"));
+        assert!(matches!(refused, Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        assert_eq!(format_time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(format_time(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(format_time(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(format_time(1_709_251_199), "2024-02-29T23:59:59Z");
+        assert_eq!(format_time(1_767_225_599), "2025-12-31T23:59:59Z");
+        assert_eq!(format_time(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+}

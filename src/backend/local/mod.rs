@@ -1,0 +1,291 @@
+//! The backend over a directory: journal, overlay, sled trees and packs.
+//!
+//! ```text
+//! LOCK          held while the store is open
+//! superblock    store id, format, checkpoint, digest: outside of everything it describes
+//! journal/      what makes commits durable, and the history of changes
+//! trees/        sled: the state up to the checkpoint
+//! packs/        chunks too large for a tree
+//! ```
+//!
+//! The life of a commit: its chunks are in packs already, under a fresh blob id (`chunks`); the packs are synced; under
+//! the writer lock the requirements are checked, it gets its revision, its frames are appended to the journal and its
+//! rows enter the overlay (`commit`); the journal is synced for all who wait (`settle`). Later, in the background, the
+//! overlay is applied to the trees, flushed and noted as the checkpoint (`checkpoint`), and what nobody owns any more
+//! is given back (`space`). Opening replays the journal behind the checkpoint (`open`).
+
+mod checkpoint;
+mod chunks;
+mod commit;
+mod durable;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+mod headroom;
+mod health;
+mod journal;
+mod keys;
+mod lock_file;
+mod open;
+mod overlay;
+mod pack;
+mod replay;
+mod restore;
+mod row;
+mod salvage;
+mod settle;
+mod space;
+mod stage;
+mod superblock;
+mod trees;
+mod verify;
+mod view;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::{
+    Backend, BackendStats, BlobId, Commit, HistoryRange, Hold, Outcome, Position, Row, Scan,
+    StoredChange, Tree, View,
+};
+use crate::error::Result;
+use crate::options::{Durability, History};
+use crate::report::{Finding, Progress};
+use chunks::Uploads;
+use commit::Writer;
+use headroom::Headroom;
+use health::Health;
+use journal::{Journal, Seed};
+use lock_file::LockFile;
+use overlay::Overlay;
+use pack::Packs;
+use settle::{Disk, Settling};
+use space::Space;
+use superblock::Superblock;
+use trees::Trees;
+use worker::Workers;
+
+pub(crate) use restore::Restore;
+pub(crate) use salvage::Salvage;
+
+/// Settings of the backend.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Memory for sled's cache.
+    pub(crate) cache_bytes: u64,
+    /// Memory for commits the trees do not hold yet.
+    pub(crate) overlay_bytes: usize,
+    /// What is kept for watchers.
+    pub(crate) history: History,
+    /// How long a commit that does not wait for the disk may be away from it.
+    pub(crate) eventual_interval: Duration,
+    /// Memory for overwritten rows that open scans still see.
+    pub(crate) retained_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            cache_bytes: 64 * 1024 * 1024,
+            overlay_bytes: 8 * 1024 * 1024,
+            history: History::default(),
+            eventual_interval: Duration::from_millis(500),
+            retained_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// A store in a directory. See the [module](self).
+pub(crate) struct Local {
+    core: Arc<Core>,
+    workers: Workers,
+}
+
+/// What the threads of a store share.
+struct Core {
+    options: Options,
+    health: Health,
+    headroom: Headroom,
+    journal: Journal,
+    seed: Seed,
+    trees: Arc<dyn Trees>,
+    packs: Packs,
+    overlay: RwLock<Overlay>,
+    /// Told when the overlay has room again.
+    room: (Mutex<()>, Condvar),
+    writer: Mutex<Writer>,
+    settling: Settling,
+    uploads: Uploads,
+    space: Space,
+    /// Held by whoever makes a checkpoint.
+    superblock: Mutex<Superblock>,
+    lock: Mutex<Option<LockFile>>,
+    bell: worker::Bell,
+}
+
+impl Core {
+    fn disk(&self) -> Disk<'_> {
+        Disk {
+            journal: &self.journal,
+            packs: &self.packs,
+            health: &self.health,
+        }
+    }
+
+    /// Wakes those who wait for room, and those who only pause.
+    fn tell_of_room(&self) {
+        // With the lock: who has just found no reason to go on must not miss it.
+        let _waiting = self.room.0.lock();
+        self.room.1.notify_all();
+    }
+
+    /// Makes every commit ordered so far durable.
+    fn sync(&self) -> Result<()> {
+        self.settling.sync(&self.disk())
+    }
+}
+
+impl Local {
+    /// Opens the store in `directory`, or creates it.
+    pub(crate) fn open(directory: &Path, options: Options) -> Result<Local> {
+        Local::start(open::open(directory, options)?)
+    }
+
+    fn start(core: Core) -> Result<Local> {
+        let core = Arc::new(core);
+        let workers = Workers::start(&core)?;
+        Ok(Local { core, workers })
+    }
+
+    /// Opens the store on the trees that `open_trees` answers.
+    #[cfg(test)]
+    fn open_on(directory: &Path, options: Options, open_trees: &open::OpenTrees) -> Result<Local> {
+        Local::start(open::open_with(directory, options, open_trees)?)
+    }
+
+    /// The first call closes, later ones do nothing.
+    fn end(&self) -> Result<()> {
+        if !self.core.health.close() {
+            return Ok(());
+        }
+        self.core.bell.ring_now();
+        self.core.tell_of_room();
+        self.workers.join();
+        let ended = self.core.shut_down();
+        *self.core.lock.lock() = None;
+        ended
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::warn!(%error, "closing the store");
+        }
+    }
+}
+
+impl Backend for Local {
+    fn get(&self, view: View, tree: Tree, key: &[u8]) -> Result<Option<Row>> {
+        self.core.health.check_open()?;
+        self.core.get(view, tree, key)
+    }
+
+    fn scan(&self, tree: Tree, start: &[u8], end: Option<&[u8]>) -> Result<Box<dyn Scan>> {
+        self.core.health.check_open()?;
+        Ok(Box::new(view::LocalScan::open(
+            &self.core, tree, start, end,
+        )))
+    }
+
+    fn commit(&self, commit: Commit, ordered: &mut dyn FnMut(u64)) -> Result<Outcome> {
+        if commit.durability == Durability::Eventual {
+            self.workers.start_syncing(&self.core)?;
+        }
+        self.core.commit(commit, ordered)
+    }
+
+    fn settle(&self, revision: u64) -> Result<()> {
+        self.core.health.check_open()?;
+        self.core.settling.settle(revision, &self.core.disk())
+    }
+
+    fn changes(&self, after: Position, limit: usize) -> Result<Vec<StoredChange>> {
+        self.core.health.check_open()?;
+        let newest = self.core.settling.settled();
+        self.core.journal.changes(after, newest, limit)
+    }
+
+    fn history(&self) -> HistoryRange {
+        let newest = self.core.settling.settled();
+        self.core.journal.range(newest)
+    }
+
+    fn put_chunks(&self, blob: BlobId, first: u64, bytes: &[u8], chunk_bytes: usize) -> Result<()> {
+        self.core.put_chunks(blob, first, bytes, chunk_bytes)
+    }
+
+    fn get_chunk(&self, blob: BlobId, index: u64) -> Result<Bytes> {
+        self.core.health.check_open()?;
+        self.core.get_chunk(blob, index)
+    }
+
+    fn hold(&self, blob: BlobId) -> Result<Option<Box<dyn Hold>>> {
+        self.core.health.check_open()?;
+        space::hold(&self.core, blob)
+    }
+
+    fn discard(&self, blob: BlobId) {
+        self.core.discard(blob);
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.core.health.check_open()?;
+        self.core.sync()
+    }
+
+    fn stats(&self) -> Result<BackendStats> {
+        self.core.health.check_open()?;
+        let totals = self.core.writer.lock().totals();
+        let packs = self.core.packs.stats();
+        Ok(BackendStats {
+            entries: totals.entries,
+            tokens: totals.tokens,
+            row_bytes: totals.row_bytes,
+            chunk_bytes: totals.chunk_bytes,
+            dead_bytes: packs.dead_bytes(),
+            journal_bytes: self.core.journal.bytes(),
+            tree_bytes: self.core.trees.size_on_disk()?,
+            pack_bytes: packs.total_bytes,
+        })
+    }
+
+    fn verify(&self, progress: &mut Progress<'_>) -> Result<Vec<Finding>> {
+        self.core.health.check_open()?;
+        verify::verify(&self.core, progress)
+    }
+
+    fn compact(&self, progress: &mut Progress<'_>) -> Result<()> {
+        self.core.health.check_writable()?;
+        self.core.checkpoint()?;
+        let given = self.core.give_back(Some(progress));
+        // What became free meanwhile was left to this call.
+        if self.core.space.is_waiting() {
+            self.core.bell.ring();
+        }
+        given?;
+        self.core.checkpoint()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.core.health.check_open()?;
+        self.end()
+    }
+}

@@ -1,0 +1,391 @@
+//! Opening: finding out what is there, bringing trees and journal together, and sweeping what a crash left.
+//!
+//! The superblock says what the trees held durably; the checkpoint row in the trees says what they hold now. Where the
+//! trees are older, or empty, the journal gives back what they lack, if it reaches back so far (`replay`).
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::commit::Writer;
+use super::durable::{flush_is_durable, sync_directory};
+use super::headroom::Headroom;
+use super::health::Health;
+use super::journal::{Journal, SEGMENT_HEADER_BYTES, Seed, Segment, first_revision};
+use super::keys::{self, ChunkRow};
+use super::lock_file::LockFile;
+use super::overlay::Overlay;
+use super::pack::{PackOptions, Packs};
+use super::row::{self, Totals};
+use super::settle::Settling;
+use super::superblock::{Content, Superblock};
+use super::trees::Trees;
+use super::trees::sled::SledTrees;
+use super::view::LATEST;
+use super::{Core, Options, replay};
+use crate::backend::Tree;
+use crate::error::{Error, Result};
+use crate::format::to_micros;
+
+/// The directory of the journal in that of the store.
+pub(super) const JOURNAL: &str = "journal";
+/// The directory of sled in that of the store.
+pub(super) const TREES: &str = "trees";
+/// Opens the trees in the directory of a store; told whether the store was closed in good order.
+pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, bool) -> Result<Arc<dyn Trees>> + 'a;
+
+/// What may lie in the directory of a store.
+const KNOWN: [&str; 6] = [
+    "LOCK",
+    "superblock",
+    "superblock.new",
+    JOURNAL,
+    TREES,
+    "packs",
+];
+/// No store comes to more in a human lifetime; what says more is no checkpoint.
+const MAX_REVISION: u64 = u64::MAX >> 1;
+/// Rows of chunks read at once when the packs are counted.
+const ROWS_A_STEP: usize = 4096;
+
+/// Opens or creates the store in `directory`.
+pub(super) fn open(directory: &Path, options: Options) -> Result<Core> {
+    open_with(directory, options, &open_trees)
+}
+
+/// As [`open`], on trees that `open_trees` answers.
+pub(super) fn open_with(
+    directory: &Path,
+    options: Options,
+    open_trees: &OpenTrees<'_>,
+) -> Result<Core> {
+    if !flush_is_durable() {
+        return Err(Error::Unsupported {
+            found: "this program does not use the crate's `sync_file_range`, and without it sled cannot be made \
+                    durable on Linux; link the crate statically"
+                .to_owned(),
+        });
+    }
+    make_directory(directory)?;
+    let is_new = check_contents(directory)?;
+    let lock = LockFile::acquire(directory)?;
+    let superblock = Superblock::load(directory)?;
+    let superblock = match superblock {
+        Some(superblock) => superblock,
+        None => create(directory, is_new, &options)?,
+    };
+    let content = superblock.content();
+    let segments = open_segments(directory, &superblock)?;
+    if content.checkpoint > 0 && !directory.join(TREES).exists() {
+        // Before empty ones are made in their place.
+        replay_from(directory, &segments, &content, 0)?;
+    }
+    let trees = open_trees(directory, &options, content.clean)?;
+    let (base, totals) = base_of(trees.as_ref(), &content)?;
+    let replay_from = replay_from(directory, &segments, &content, base)?;
+    let core = Core {
+        health: Health::default(),
+        headroom: Headroom::of(directory),
+        journal: Journal::new(
+            directory.join(JOURNAL),
+            superblock.store_id(),
+            options.history,
+            segments,
+        ),
+        seed: Seed::of(&superblock.store_id()),
+        trees,
+        packs: Packs::open(directory, superblock.store_id(), PackOptions::default())?,
+        overlay: RwLock::new(Overlay::new(base, options.retained_bytes)),
+        room: Default::default(),
+        writer: Mutex::new(Writer::new(base, totals)),
+        settling: Settling::new(base),
+        uploads: Default::default(),
+        space: Default::default(),
+        superblock: Mutex::new(superblock),
+        lock: Mutex::new(Some(lock)),
+        bell: Default::default(),
+        options,
+    };
+    replay::replay(&core, replay_from, base, &content)?;
+    count_packs(&core, content.clean && base == content.checkpoint)?;
+    core.note_opening()?;
+    core.find_left_over()?;
+    core.bell.ring();
+    Ok(core)
+}
+
+impl Core {
+    /// From here on an end without word in the superblock is a crash.
+    fn note_opening(&self) -> Result<()> {
+        let mut superblock = self.superblock.lock();
+        let content = superblock.content();
+        superblock.store(Content {
+            opens: content.opens.saturating_add(1),
+            clean: false,
+            ..content
+        })
+    }
+}
+
+fn make_directory(directory: &Path) -> Result<()> {
+    let failed = |error| Error::io(format!("creating {}", directory.display()), error);
+    match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(Error::io(
+            format!("opening {}", directory.display()),
+            ErrorKind::NotADirectory.into(),
+        )),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(directory).map_err(failed)?;
+            match directory.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+                _ => sync_directory(Path::new(".")),
+            }
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Refuses a directory that holds something else; answers whether there is nothing of a store.
+fn check_contents(directory: &Path) -> Result<bool> {
+    let failed = |error| Error::io(format!("listing {}", directory.display()), error);
+    let mut is_new = true;
+    let mut stranger = None;
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if KNOWN.iter().any(|known| *known == name) {
+            is_new &= name == "LOCK";
+        } else {
+            stranger = Some(name);
+        }
+    }
+    match stranger {
+        Some(name) if is_new || !directory.join("superblock").exists() => Err(Error::Unsupported {
+            found: format!(
+                "{} holds {name:?} and is not a store; give an empty directory",
+                directory.display()
+            ),
+        }),
+        _ => Ok(is_new),
+    }
+}
+
+/// Makes what a store consists of, the superblock last. A creation that a crash cut short begins again; where there is
+/// more than a beginning, the superblock is missing and that is damage.
+fn create(directory: &Path, is_new: bool, options: &Options) -> Result<Superblock> {
+    if !is_new && !is_mere_beginning(directory)? {
+        return Err(Error::damaged(
+            "superblock",
+            format!("{}: it is missing", directory.display()),
+        ));
+    }
+    let remove = |name: &str| match fs::remove_dir_all(directory.join(name)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io(format!("clearing {name}"), error))
+        }
+        _ => Ok(()),
+    };
+    remove(JOURNAL)?;
+    remove(TREES)?;
+    let store_id = new_store_id()?;
+    begin(directory, options, store_id, 0, Totals::default())
+}
+
+/// The name of a new store.
+pub(super) fn new_store_id() -> Result<[u8; 16]> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id)
+        .map_err(|error| Error::io("drawing a store id", std::io::Error::other(error)))?;
+    Ok(id)
+}
+
+/// Makes journal and superblock for a store whose trees hold everything up to `revision`.
+pub(super) fn begin(
+    directory: &Path,
+    options: &Options,
+    store_id: [u8; 16],
+    revision: u64,
+    totals: Totals,
+) -> Result<Superblock> {
+    let journal = directory.join(JOURNAL);
+    fs::create_dir(&journal)
+        .map_err(|error| Error::io(format!("creating {}", journal.display()), error))?;
+    Segment::create(&journal, &store_id, revision + 1)?;
+    if revision == 0 {
+        SledTrees::open(&directory.join(TREES), options.cache_bytes)?.close()?;
+    }
+    sync_directory(directory)?;
+    let content = Content {
+        checkpoint: revision,
+        digest: totals.digest.to_be_bytes(),
+        opens: 0,
+        clean: true,
+        created_micros: to_micros(SystemTime::now()),
+    };
+    Superblock::create(directory, store_id, content)
+}
+
+/// Whether nothing was ever committed here: the journal of a new store begins with the first revision, and is empty.
+fn is_mere_beginning(directory: &Path) -> Result<bool> {
+    let failed = |error| Error::io(format!("listing {}", directory.display()), error);
+    for name in [JOURNAL, "packs"] {
+        let entries = match fs::read_dir(directory.join(name)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let is_first = entry.file_name().to_str().and_then(first_revision) == Some(1);
+            let length = entry.metadata().map_err(failed)?.len();
+            if !is_first || length > SEGMENT_HEADER_BYTES {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(directory.join(JOURNAL).exists() || !directory.join(TREES).exists())
+}
+
+/// Opens sled; after a crash twice, so that its snapshot covers all of its log and damage in it is found.
+pub(super) fn open_trees(
+    directory: &Path,
+    options: &Options,
+    clean: bool,
+) -> Result<Arc<dyn Trees>> {
+    let path = directory.join(TREES);
+    let trees = SledTrees::open(&path, options.cache_bytes)?;
+    if clean || trees.is_new() {
+        return Ok(Arc::new(trees));
+    }
+    trees.close()?;
+    Ok(Arc::new(SledTrees::open(&path, options.cache_bytes)?))
+}
+
+/// The revision up to which the trees can be relied on, and the totals there.
+fn base_of(trees: &dyn Trees, content: &Content) -> Result<(u64, Totals)> {
+    let Some(bytes) = trees.get(Tree::Pending, keys::CHECKPOINT)? else {
+        if content.checkpoint > 0 {
+            tracing::warn!(
+                checkpoint = content.checkpoint,
+                "the trees came back empty; the journal is to give back everything"
+            );
+        }
+        return Ok((0, Totals::default()));
+    };
+    let row = row::open(Tree::Pending, keys::CHECKPOINT, &bytes)?;
+    let (revision, totals) = keys::decode_checkpoint(&row.value)
+        .filter(|(revision, _)| *revision <= MAX_REVISION)
+        .ok_or_else(|| Error::damaged("checkpoint", "the trees"))?;
+    if revision < content.checkpoint {
+        tracing::warn!(
+            checkpoint = content.checkpoint,
+            found = revision,
+            "the trees came back older; the journal is to give back the rest"
+        );
+    }
+    if revision == content.checkpoint && totals.digest.to_be_bytes() != content.digest {
+        return Err(Error::damaged(
+            "checkpoint",
+            "the digest in the superblock is not that of the trees",
+        ));
+    }
+    Ok((revision, totals))
+}
+
+/// Opens the segments, in order.
+fn open_segments(directory: &Path, superblock: &Superblock) -> Result<VecDeque<Arc<Segment>>> {
+    let journal = directory.join(JOURNAL);
+    let failed = |error| Error::io(format!("listing {}", journal.display()), error);
+    let mut firsts = Vec::new();
+    for entry in fs::read_dir(&journal).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        firsts.extend(name.to_str().and_then(first_revision));
+    }
+    firsts.sort_unstable();
+    let mut segments = VecDeque::new();
+    for (number, first) in firsts.iter().enumerate() {
+        match Segment::open(&journal, &superblock.store_id(), *first)? {
+            Some(segment) => segments.push_back(Arc::new(segment)),
+            // A crash while the last one was made; it holds nothing.
+            None if number + 1 == firsts.len() && number > 0 => {
+                let path = journal.join(format!("{first:020}.journal"));
+                fs::remove_file(&path).map_err(failed)?;
+            }
+            None => {
+                return Err(Error::damaged(
+                    "journal",
+                    format!("segment {first}: its header is missing"),
+                ));
+            }
+        }
+    }
+    Ok(segments)
+}
+
+/// The number of the segment in which the commit behind `base` lies, or will lie.
+fn replay_from(
+    directory: &Path,
+    segments: &VecDeque<Arc<Segment>>,
+    content: &Content,
+    base: u64,
+) -> Result<usize> {
+    let behind = segments.partition_point(|segment| segment.first <= base + 1);
+    match behind.checked_sub(1) {
+        Some(from) => Ok(from),
+        None => Err(Error::damaged(
+            "trees",
+            format!(
+                "{}: they hold revision {base}, the checkpoint is {}, and the journal begins at {}",
+                directory.display(),
+                content.checkpoint,
+                segments
+                    .front()
+                    .map_or("nothing".to_owned(), |segment| segment.first.to_string()),
+            ),
+        )),
+    }
+}
+
+/// Learns what of each pack is in use: from the rows an orderly end left, else from the rows of all chunks.
+fn count_packs(core: &Core, are_rows_of_the_end: bool) -> Result<()> {
+    let mut live = std::collections::BTreeMap::<u64, u64>::new();
+    if are_rows_of_the_end {
+        let start = keys::pack(0);
+        let end = keys::pack(u64::MAX);
+        for (key, bytes) in core
+            .trees
+            .range(Tree::Pending, &start, Some(&end), usize::MAX)?
+        {
+            let row = row::open(Tree::Pending, &key, &bytes)?;
+            let count = <[u8; 8]>::try_from(&row.value[..]).map(u64::from_be_bytes);
+            if let (Some(number), Ok(count)) = (keys::parse_pack(&key), count) {
+                live.insert(number, count);
+            }
+        }
+    } else {
+        let mut start = Vec::new();
+        loop {
+            let (rows, more) = core.rows(Tree::Chunks, &start, None, LATEST, ROWS_A_STEP)?;
+            for (_, row) in rows {
+                if let Some(ChunkRow::Packed(location)) = ChunkRow::decode(&row?.value) {
+                    *live.entry(location.pack).or_default() += location.frame_bytes();
+                }
+            }
+            match more {
+                Some(last) => start = [&last[..], &[0]].concat(),
+                None => break,
+            }
+        }
+    }
+    for (number, bytes) in live {
+        if bytes > 0 && !core.packs.set_live(number, bytes) {
+            tracing::error!(pack = number, "a pack is missing; what lies in it is lost");
+        }
+    }
+    Ok(())
+}

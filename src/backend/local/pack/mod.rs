@@ -1,0 +1,492 @@
+//! Packs: append-only files that hold the chunks too large to live in a tree.
+//!
+//! Many threads append at once: each reserves a range of the active pack in an instant and writes it by itself. A range
+//! whose write fails stays dead, and none is used twice. What lies where is told by rows of the trees; the packs tell
+//! it too, frame by frame, for reclaim and repair.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
+
+use super::durable::sync_directory;
+use crate::backend::BlobId;
+use crate::error::{Error, Result};
+use crate::options::MAX_CHUNK_BYTES;
+
+mod files;
+mod frame;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
+mod table;
+mod unwritten;
+mod walk;
+mod writer;
+
+use files::OpenFiles;
+pub(crate) use frame::{ChunkLocation, FRAME_HEADER_BYTES, chunk_crc};
+use frame::{FILE_HEADER_BYTES, Frame, PackName};
+use table::{Durable, Pack, Table};
+pub(crate) use table::{Effort, PackStats};
+pub(crate) use walk::Walk;
+use writer::Writer;
+
+const WHAT: &str = "chunk";
+/// The name of the directory in the store's.
+const DIRECTORY_NAME: &str = "packs";
+/// A larger append is split, so that packs stay about as large as they should be.
+const MAX_RANGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bounds of what packs use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PackOptions {
+    /// Every pack grows to at least this, where it is not mostly dead before.
+    pub(crate) min_target_bytes: u64,
+    /// No pack is appended to from here on.
+    pub(crate) max_target_bytes: u64,
+    /// Packs kept open for reading.
+    pub(crate) open_files: usize,
+}
+
+impl Default for PackOptions {
+    fn default() -> Self {
+        PackOptions {
+            min_target_bytes: 4 * 1024 * 1024,
+            max_target_bytes: 64 * 1024 * 1024,
+            open_files: 128,
+        }
+    }
+}
+
+/// The packs of an open store.
+pub(crate) struct Packs {
+    directory: PathBuf,
+    store_id: [u8; 16],
+    options: PackOptions,
+    table: Mutex<Table>,
+    files: OpenFiles,
+}
+
+/// A range of a pack that is one append's alone.
+struct Range {
+    name: PackName,
+    offset: u64,
+    bytes: u64,
+    writer: Arc<Writer>,
+}
+
+impl Packs {
+    /// Opens the packs of the store in `store_directory`. All that are there are sealed. None is in use until
+    /// [`Packs::set_live`] says so: before, [`Packs::victims`] and [`Packs::sparse`] must not be asked.
+    ///
+    /// Files of other names and packs of other stores are left alone.
+    pub(crate) fn open(
+        store_directory: &Path,
+        store_id: [u8; 16],
+        options: PackOptions,
+    ) -> Result<Packs> {
+        let directory = store_directory.join(DIRECTORY_NAME);
+        let failed = |error| Error::io(format!("opening {}", directory.display()), error);
+        if !directory.try_exists().map_err(failed)? {
+            std::fs::create_dir(&directory).map_err(failed)?;
+            sync_directory(store_directory)?;
+        }
+        let table = find_packs(&directory, store_id).map_err(failed)?;
+        Ok(Packs {
+            directory,
+            store_id,
+            options,
+            table: Mutex::new(table),
+            files: OpenFiles::new(options.open_files),
+        })
+    }
+
+    /// Appends `bytes` as chunks of `chunk_bytes` each (the last may be shorter), numbered from `first`. They are in
+    /// use at once; who discards them calls [`Packs::sub_live`]. Durable only after [`Packs::sync`] of their packs.
+    pub(crate) fn append(
+        &self,
+        blob: BlobId,
+        first: u64,
+        bytes: &[u8],
+        chunk_bytes: usize,
+    ) -> Result<Vec<ChunkLocation>> {
+        if chunk_bytes == 0 || chunk_bytes > MAX_CHUNK_BYTES {
+            return Err(Error::InvalidArgument {
+                what: "chunk_bytes",
+                reason: format!("{chunk_bytes} is not within 1 and {MAX_CHUNK_BYTES}"),
+            });
+        }
+        let chunks_of_range = (MAX_RANGE_BYTES / chunk_bytes).max(1);
+        let mut locations = Vec::with_capacity(bytes.len().div_ceil(chunk_bytes));
+        for range in bytes.chunks(chunks_of_range * chunk_bytes) {
+            let first = first + locations.len() as u64;
+            match self.append_range(blob, first, range, chunk_bytes) {
+                Ok(appended) => locations.extend(appended),
+                Err(error) => {
+                    self.give_back(&locations);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(locations)
+    }
+
+    fn append_range(
+        &self,
+        blob: BlobId,
+        first: u64,
+        bytes: &[u8],
+        chunk_bytes: usize,
+    ) -> Result<Vec<ChunkLocation>> {
+        let chunks: Vec<&[u8]> = bytes.chunks(chunk_bytes).collect();
+        let frame_bytes = bytes.len() + chunks.len() * FRAME_HEADER_BYTES;
+        let range = self.reserve(frame_bytes as u64)?;
+        let mut locations = Vec::with_capacity(chunks.len());
+        let mut headers = Vec::with_capacity(chunks.len());
+        let mut offset = range.offset;
+        for (index, chunk) in (first..).zip(&chunks) {
+            let frame = Frame {
+                blob,
+                index,
+                length: chunk_length(chunk),
+                crc: chunk_crc(blob, index, chunk),
+            };
+            let location = frame.location(range.name.number, offset);
+            headers.push(frame.encode(range.name, offset));
+            offset += location.frame_bytes();
+            locations.push(location);
+        }
+        let mut parts: Vec<IoSlice<'_>> = headers
+            .iter()
+            .zip(&chunks)
+            .flat_map(|(header, chunk)| [IoSlice::new(header), IoSlice::new(chunk)])
+            .collect();
+        let written = range.writer.write(range.offset, &mut parts, range.bytes);
+        if written.is_err() {
+            self.sub_live(range.name.number, range.bytes);
+        }
+        written.map(|()| locations)
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<Range> {
+        let mut table = self.table.lock();
+        table.seal_when_full(self.options.min_target_bytes, self.options.max_target_bytes);
+        let number = match table.active {
+            Some(number) => number,
+            None => self.create_pack(&mut table)?,
+        };
+        let name = self.name(number);
+        let Some(pack) = table.packs.get_mut(&number) else {
+            return Err(missing_writer(name));
+        };
+        let Durable::By(writer) = &pack.durable else {
+            return Err(missing_writer(name));
+        };
+        let range = Range {
+            name,
+            offset: pack.total,
+            bytes,
+            writer: Arc::clone(writer),
+        };
+        range.writer.begin(bytes);
+        pack.total += bytes;
+        table.add_live(number, bytes);
+        Ok(range)
+    }
+
+    fn create_pack(&self, table: &mut Table) -> Result<u64> {
+        let number = table.next;
+        table.next += 1;
+        let writer = Writer::create(&self.directory, self.name(number))?;
+        let pack = Pack {
+            live: 0,
+            total: FILE_HEADER_BYTES as u64,
+            durable: Durable::By(Arc::new(writer)),
+        };
+        table.packs.insert(number, pack);
+        table.active = Some(number);
+        Ok(number)
+    }
+
+    /// Makes everything durable that was appended to these packs before. Costs nothing where nothing is new, and
+    /// one sync for all threads that ask together. Once it failed for a pack, it always fails for it.
+    ///
+    /// A pack of an earlier process is synced the first time it is named: after a process ended in the
+    /// middle of things, name the packs that its journal relies on.
+    pub(crate) fn sync(&self, packs: &[u64]) -> Result<()> {
+        packs.iter().try_for_each(|pack| self.sync_pack(*pack))
+    }
+
+    fn sync_pack(&self, number: u64) -> Result<()> {
+        let Some(writer) = self.writer_to_sync(number)? else {
+            return Ok(());
+        };
+        writer.sync()?;
+        let mut table = self.table.lock();
+        let is_sealed = table.active != Some(number);
+        if let Some(pack) = table.packs.get_mut(&number)
+            && is_sealed
+            && writer.is_settled()
+        {
+            pack.durable = Durable::Yes;
+        }
+        Ok(())
+    }
+
+    fn writer_to_sync(&self, number: u64) -> Result<Option<Arc<Writer>>> {
+        let mut table = self.table.lock();
+        let Some(pack) = table.packs.get_mut(&number) else {
+            return Ok(None);
+        };
+        match &pack.durable {
+            Durable::Yes => Ok(None),
+            Durable::By(writer) => Ok(Some(Arc::clone(writer))),
+            Durable::Unknown => {
+                let writer = Arc::new(Writer::of_earlier(&self.directory, self.name(number))?);
+                pack.durable = Durable::By(Arc::clone(&writer));
+                Ok(Some(writer))
+            }
+        }
+    }
+
+    /// The packs with appends of this process that no sync has covered.
+    pub(crate) fn unsynced(&self) -> Vec<u64> {
+        let is_unsynced =
+            |pack: &Pack| matches!(&pack.durable, Durable::By(writer) if writer.is_unsynced());
+        let table = self.table.lock();
+        let packs = table.packs.iter().filter(|(_, pack)| is_unsynced(pack));
+        packs.map(|(number, _)| *number).collect()
+    }
+
+    /// One chunk; `None` where its pack is gone, since the chunk was moved or given back: read its row again.
+    ///
+    /// # Errors
+    /// `Damaged` where any byte of its frame is not as it was written.
+    pub(crate) fn read(
+        &self,
+        blob: BlobId,
+        index: u64,
+        location: &ChunkLocation,
+    ) -> Result<Option<Bytes>> {
+        let name = self.name(location.pack);
+        let damaged = || Error::damaged(WHAT, name.location(location.offset));
+        let length = usize::try_from(location.length).map_err(|_| damaged())?;
+        if length > MAX_CHUNK_BYTES || i64::try_from(location.offset).is_err() {
+            return Err(damaged());
+        }
+        let Some(file) = self.file(name)? else {
+            return Ok(None);
+        };
+        let frame_bytes = FRAME_HEADER_BYTES + length;
+        let bytes = read_at(&file, location.offset, frame_bytes).map_err(|error| {
+            Error::io(format!("reading {}", name.location(location.offset)), error)
+        })?;
+        let (header, chunk) = bytes.split_first_chunk().ok_or_else(damaged)?;
+        let expected = Frame {
+            blob,
+            index,
+            length: location.length,
+            crc: location.crc,
+        };
+        if chunk.len() != length
+            || Frame::decode(header, name, location.offset) != Some(expected)
+            || chunk_crc(blob, index, chunk) != location.crc
+        {
+            return Err(damaged());
+        }
+        Ok(Some(Bytes::from(bytes).slice(FRAME_HEADER_BYTES..)))
+    }
+
+    /// Counts frames as no longer in use.
+    pub(crate) fn sub_live(&self, pack: u64, bytes: u64) {
+        self.table.lock().sub_live(pack, bytes);
+    }
+
+    /// Counts chunks as no longer in use.
+    pub(crate) fn give_back(&self, locations: &[ChunkLocation]) {
+        let mut table = self.table.lock();
+        for location in locations {
+            table.sub_live(location.pack, location.frame_bytes());
+        }
+    }
+
+    /// Says what of a pack is in use, after opening. False where there is no such pack: its chunks are lost.
+    #[must_use]
+    pub(crate) fn set_live(&self, pack: u64, bytes: u64) -> bool {
+        self.table.lock().set_live(pack, bytes)
+    }
+
+    /// What of each pack is in use: what [`Packs::set_live`] wants to hear at the next opening.
+    pub(crate) fn live(&self) -> Vec<(u64, u64)> {
+        let table = self.table.lock();
+        let packs = table.packs.iter();
+        packs.map(|(number, pack)| (*number, pack.live)).collect()
+    }
+
+    /// The packs to remove: sealed, and with nothing in use.
+    pub(crate) fn victims(&self) -> Vec<u64> {
+        self.table.lock().victims()
+    }
+
+    /// The pack most worth moving out of, as far as the effort goes; never one of `except`, those that could not be
+    /// emptied before. Once it is empty it is a victim.
+    pub(crate) fn sparse(&self, effort: Effort, except: &BTreeSet<u64>) -> Option<u64> {
+        self.table.lock().sparse(effort, except)
+    }
+
+    /// Removes a pack in which nothing is in use. Who reads it now reads on. After a power cut it may be back, for
+    /// the next one to find unused.
+    pub(crate) fn remove(&self, pack: u64) -> Result<()> {
+        let live = self.table.lock().packs.get(&pack).map(|pack| pack.live);
+        match live {
+            None => return Ok(()),
+            Some(0) => {}
+            Some(_) => {
+                return Err(Error::Misuse {
+                    reason: "a pack that is in use is not removed",
+                });
+            }
+        }
+        let path = self.directory.join(self.name(pack).file_name());
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io(format!("removing {}", path.display()), error));
+            }
+            _ => {}
+        }
+        // In this order: a reader that opened the file before it was gone asks the table before it keeps it open.
+        self.table.lock().forget(pack);
+        self.files.remove(pack);
+        Ok(())
+    }
+
+    /// The frames of a pack, none where it is gone.
+    pub(crate) fn walk(&self, pack: u64) -> Result<Walk> {
+        let name = self.name(pack);
+        match self.file(name)? {
+            Some(file) => Walk::new(name, file),
+            None => Ok(Walk::empty()),
+        }
+    }
+
+    /// Whether nothing of a pack is left to sync.
+    #[cfg(test)]
+    pub(super) fn was_synced_for_test(&self, pack: u64) -> bool {
+        matches!(self.table.lock().packs[&pack].durable, Durable::Yes)
+    }
+
+    /// The numbers of all packs, in order.
+    #[cfg(test)]
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.table.lock().packs.keys().copied().collect()
+    }
+
+    /// Sizes, from counters.
+    pub(crate) fn stats(&self) -> PackStats {
+        self.table.lock().stats()
+    }
+
+    fn name(&self, number: u64) -> PackName {
+        PackName {
+            store_id: self.store_id,
+            number,
+        }
+    }
+
+    /// The file of a pack, open for reading; `None` where it is gone.
+    fn file(&self, name: PackName) -> Result<Option<Arc<File>>> {
+        if let Some(file) = self.files.get(name.number) {
+            return Ok(Some(file));
+        }
+        let failed = |error| Error::io(format!("opening {}", name.location(0)), error);
+        let file = match File::open(self.directory.join(name.file_name())) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if read_header(&file).map_err(failed)? != name.file_header() {
+            return Err(Error::damaged("pack", name.location(0)));
+        }
+        let is_known = || self.table.lock().packs.contains_key(&name.number);
+        self.files.insert(name.number, &file, is_known);
+        Ok(Some(file))
+    }
+}
+
+fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {
+    let mut table = Table::default();
+    for file in std::fs::read_dir(directory)? {
+        let file = file?;
+        let name = file.file_name();
+        let Some(number) = name.to_str().and_then(PackName::parse_file_name) else {
+            continue;
+        };
+        // A number that is taken is not given to another, whosever it is.
+        table.next = table.next.max(number.saturating_add(1));
+        let name = PackName { store_id, number };
+        if name.is_foreign(&read_header(&File::open(file.path())?)?) {
+            tracing::warn!(
+                file = name.file_name(),
+                "a pack of another store is left alone"
+            );
+            continue;
+        }
+        let pack = Pack {
+            live: 0,
+            total: file.metadata()?.len(),
+            durable: Durable::Unknown,
+        };
+        table.packs.insert(number, pack);
+    }
+    Ok(table)
+}
+
+/// The header of a file, with zeros for what is missing at its end.
+fn read_header(file: &File) -> std::io::Result<[u8; FILE_HEADER_BYTES]> {
+    let mut header = [0; FILE_HEADER_BYTES];
+    match file.read_exact_at(&mut header, 0) {
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(header),
+    }
+}
+
+/// At most `length` bytes, fewer only where the file ends before.
+fn read_at(file: &File, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let place = offset.saturating_add(bytes.len() as u64);
+        match pread(file, spare_capacity(&mut bytes), place) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a chunk has at most MAX_CHUNK_BYTES, which `append` has checked"
+)]
+fn chunk_length(chunk: &[u8]) -> u32 {
+    chunk.len() as u32
+}
+
+/// The active pack has its writer for as long as it is active.
+fn missing_writer(name: PackName) -> Error {
+    Error::io(
+        format!("writing {}", name.location(0)),
+        std::io::Error::other("the pack is not open for writing"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Finding the frames of a pack without being told where they are.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::frame::{
+    ChunkLocation, FILE_HEADER_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, PackName,
+};
+use crate::backend::BlobId;
+use crate::error::{Error, Result};
+
+const WINDOW_BYTES: usize = 64 * 1024;
+
+/// The frames of a pack in the order of their offsets, as far as the file reached at the start.
+///
+/// What is no frame is passed over to the next one: a range whose write failed or was cut short may lie between whole
+/// frames, not only behind the last. The headers are checked and not the chunks: `read` does that.
+pub(crate) struct Walk {
+    source: Option<(PackName, Arc<File>)>,
+    offset: u64,
+    end: u64,
+}
+
+impl Walk {
+    /// Of a pack that is gone.
+    pub(super) fn empty() -> Walk {
+        Walk {
+            source: None,
+            offset: 0,
+            end: 0,
+        }
+    }
+
+    pub(super) fn new(name: PackName, file: Arc<File>) -> Result<Walk> {
+        let metadata = file.metadata().map_err(|error| failed(name, 0, error))?;
+        Ok(Walk {
+            source: Some((name, file)),
+            offset: FILE_HEADER_BYTES as u64,
+            end: metadata.len(),
+        })
+    }
+
+    fn advance(
+        &mut self,
+        name: PackName,
+        file: &File,
+    ) -> Result<Option<(BlobId, u64, ChunkLocation)>> {
+        let mut header = [0; FRAME_HEADER_BYTES];
+        while self.offset + FRAME_HEADER_BYTES as u64 <= self.end {
+            let offset = self.offset;
+            file.read_exact_at(&mut header, offset)
+                .map_err(|error| failed(name, offset, error))?;
+            if let Some(frame) = Frame::decode(&header, name, offset) {
+                let location = frame.location(name.number, offset);
+                if location.frame_bytes() <= self.end - offset {
+                    self.offset += location.frame_bytes();
+                    return Ok(Some((frame.blob, frame.index, location)));
+                }
+            }
+            self.offset = self.find_magic(name, file, offset + 1)?;
+        }
+        Ok(None)
+    }
+
+    /// The next place from `offset` on where a frame may begin, or the end.
+    fn find_magic(&self, name: PackName, file: &File, mut offset: u64) -> Result<u64> {
+        let mut window = vec![0; WINDOW_BYTES];
+        while offset < self.end {
+            let read = file
+                .read_at(&mut window, offset)
+                .map_err(|error| failed(name, offset, error))?;
+            let mut places = window[..read].windows(FRAME_MAGIC.len());
+            if let Some(place) = places.position(|bytes| bytes == FRAME_MAGIC) {
+                return Ok(offset + place as u64);
+            }
+            if read < FRAME_MAGIC.len() {
+                break;
+            }
+            // The magic may begin in this window and end in the next.
+            offset += (read - FRAME_MAGIC.len() + 1) as u64;
+        }
+        Ok(self.end)
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Result<(BlobId, u64, ChunkLocation)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, file) = self.source.clone()?;
+        let found = self.advance(name, &file);
+        if found.is_err() {
+            self.source = None;
+        }
+        found.transpose()
+    }
+}
+
+fn failed(name: PackName, offset: u64, error: std::io::Error) -> Error {
+    Error::io(format!("reading {}", name.location(offset)), error)
+}

@@ -1,0 +1,435 @@
+//! Giving back what nobody owns any more.
+//!
+//! A blob whose last owner is gone is doomed: a pending row says so, in the same commit. Once that commit is durable,
+//! nobody holds the blob and no older scan is open, the rows of its chunks are deleted, and with them the pending row.
+//! A pack without chunks in use is removed, after the deletions are durable; one that is mostly unused has its chunks
+//! moved out, a few at a time, and then is one without.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::Core;
+use super::keys::{self, ChunkRow};
+use super::pack::{ChunkLocation, Effort};
+use super::view::LATEST;
+use crate::backend::{BlobId, Hold, Tree, View};
+use crate::error::{Error, Result};
+use crate::report::Progress;
+
+/// Rows deleted or moved in one commit.
+const ROWS_A_STEP: usize = 1000;
+/// Bytes moved out of a pack in one commit.
+const BYTES_A_STEP: usize = 4 * 1024 * 1024;
+
+/// Who holds what, and what is to go.
+#[derive(Default)]
+pub(super) struct Space {
+    state: Mutex<State>,
+    /// Held by whoever gives space back: two of them would count the same chunks twice.
+    giving: Mutex<()>,
+    #[cfg(test)]
+    panics: std::sync::atomic::AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    holds: HashMap<BlobId, usize>,
+    /// Blobs whose rows are being deleted.
+    going: HashSet<BlobId>,
+    /// Blobs to give back, and the commits that took their last owners.
+    doomed: Vec<(u64, BlobId)>,
+    /// Packs out of which not everything could be moved.
+    stuck: BTreeSet<u64>,
+}
+
+impl Space {
+    /// The last owners of these blobs went with the commit `revision`.
+    pub(super) fn doom(&self, revision: u64, blobs: Vec<BlobId>) {
+        let doomed = blobs.into_iter().map(|blob| (revision, blob));
+        self.state.lock().doomed.extend(doomed);
+    }
+
+    /// Whether blobs wait to be given back.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.state.lock().doomed.is_empty()
+    }
+
+    /// The next round of giving back panics.
+    #[cfg(test)]
+    pub(super) fn panic_for_test(&self) {
+        self.panics
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Waits until nobody gives space back, and keeps others from it.
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.giving.lock()
+    }
+
+    /// Takes the blobs that can be given back now: doomed by a commit up to `settled`, which no scan of before
+    /// `oldest_pin` needs, and held by nobody.
+    fn take_free(&self, settled: u64, oldest_pin: Option<u64>) -> Vec<(u64, BlobId)> {
+        let mut state = self.state.lock();
+        let State {
+            holds,
+            going,
+            doomed,
+            ..
+        } = &mut *state;
+        let mut free = Vec::new();
+        doomed.retain(|(revision, blob)| {
+            let is_free = *revision <= settled
+                && oldest_pin.is_none_or(|pin| *revision <= pin)
+                && !holds.contains_key(blob);
+            if is_free {
+                going.insert(*blob);
+                free.push((*revision, *blob));
+            }
+            !is_free
+        });
+        free
+    }
+
+    fn gone(&self, blob: BlobId) {
+        self.state.lock().going.remove(&blob);
+    }
+
+    /// Puts back blobs that could not be given back now.
+    fn put_back(&self, blobs: &[(u64, BlobId)]) {
+        let mut state = self.state.lock();
+        for (_, blob) in blobs {
+            state.going.remove(blob);
+        }
+        state.doomed.extend(blobs);
+    }
+}
+
+/// A hold on a blob.
+struct LocalHold {
+    core: Arc<Core>,
+    blob: BlobId,
+}
+
+impl Hold for LocalHold {}
+
+impl Drop for LocalHold {
+    fn drop(&mut self) {
+        let mut state = self.core.space.state.lock();
+        if let Some(count) = state.holds.get_mut(&self.blob) {
+            *count -= 1;
+            if *count == 0 {
+                state.holds.remove(&self.blob);
+                if !state.doomed.is_empty() {
+                    drop(state);
+                    self.core.bell.ring();
+                }
+            }
+        }
+    }
+}
+
+/// See [`Backend::hold`](crate::backend::Backend::hold).
+pub(super) fn hold(core: &Arc<Core>, blob: BlobId) -> Result<Option<Box<dyn Hold>>> {
+    {
+        let mut state = core.space.state.lock();
+        if state.going.contains(&blob) {
+            return Ok(None);
+        }
+        *state.holds.entry(blob).or_insert(0) += 1;
+    }
+    let held = LocalHold {
+        core: Arc::clone(core),
+        blob,
+    };
+    // From here on it does not go; whether it is already gone, its first chunk tells.
+    let is_there = core
+        .get(View::Latest, Tree::Chunks, &keys::chunk(blob, 0))?
+        .is_some();
+    let is_adopted = core
+        .get(View::Latest, Tree::Pending, &keys::upload(blob))?
+        .is_none();
+    if is_there && is_adopted {
+        Ok(Some(Box::new(held)))
+    } else {
+        Ok(None)
+    }
+}
+
+impl Core {
+    /// Gives back what can be given back now, all of it, where there is a progress. Without, as the thread that makes
+    /// checkpoints does, at most one pack is emptied, and the bell rung for the next.
+    pub(super) fn give_back(&self, progress: Option<&mut Progress<'_>>) -> Result<()> {
+        #[cfg(test)]
+        assert!(!self.space.panics.load(std::sync::atomic::Ordering::Relaxed));
+        match progress {
+            Some(progress) => {
+                let _alone = self.space.alone();
+                self.give_back_blobs(&mut |done, total| progress.step("blobs", done, Some(total)))?;
+                self.give_back_packs(Effort::Thorough, &mut |pack| {
+                    progress.step("packs", pack, None).map(|()| true)
+                })
+            }
+            None => {
+                // Whoever is at it does all there is.
+                let Some(_alone) = self.space.giving.try_lock() else {
+                    return Ok(());
+                };
+                self.give_back_blobs(&mut |_, _| self.health.check_open())?;
+                let mut is_first = true;
+                self.give_back_packs(Effort::Bounded, &mut |_| {
+                    if !std::mem::take(&mut is_first) {
+                        self.bell.ring();
+                        return Ok(false);
+                    }
+                    self.health.check_open().map(|()| true)
+                })
+            }
+        }
+    }
+
+    /// Deletes the rows of the blobs that can go now. The caller is alone; an error of `step` leaves the rest for later.
+    pub(super) fn give_back_blobs(
+        &self,
+        step: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        let settled = self.settling.settled().min(self.settling.synced());
+        let oldest_pin = self.overlay.read().oldest_pin();
+        let free = self.space.take_free(settled, oldest_pin);
+        let total = free.len() as u64;
+        for (number, (_, blob)) in free.iter().enumerate() {
+            let given = step(number as u64, total).and_then(|()| self.give_back_blob(*blob));
+            match given {
+                Ok(()) => self.space.gone(*blob),
+                // It stays until the next open, and must not keep the others.
+                Err(Error::Damaged { what, location }) => {
+                    tracing::error!(%blob, what, location, "a blob cannot be given back");
+                }
+                Err(error) => {
+                    self.space.put_back(&free[number..]);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes empty packs, and empties others as long as `go_on` says so.
+    fn give_back_packs(
+        &self,
+        effort: Effort,
+        go_on: &mut dyn FnMut(u64) -> Result<bool>,
+    ) -> Result<()> {
+        self.remove_empty_packs()?;
+        let mut tried = BTreeSet::new();
+        while let Some(number) = self.next_sparse(effort, &tried) {
+            if !go_on(number)? {
+                return Ok(());
+            }
+            tried.insert(number);
+            if !self.empty_pack(number)? {
+                self.space.state.lock().stuck.insert(number);
+            }
+            self.remove_empty_packs()?;
+        }
+        Ok(())
+    }
+
+    /// The next pack to empty: none of those tried, nor one of which an upload under way has chunks, which no row tells.
+    fn next_sparse(&self, effort: Effort, tried: &BTreeSet<u64>) -> Option<u64> {
+        let mut except = self.space.state.lock().stuck.clone();
+        except.extend(tried);
+        except.extend(self.uploads.packs());
+        self.packs.sparse(effort, &except)
+    }
+
+    /// Keeps the overlay from growing with the rows that giving back writes: nobody waits for room with them.
+    fn keep_room(&self) -> Result<()> {
+        if self.is_half_full() {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows of a blob's chunks, in steps, and last its pending row.
+    fn give_back_blob(&self, blob: BlobId) -> Result<()> {
+        let mut start = keys::chunk(blob, 0).to_vec();
+        let end = [&keys::chunk(blob, u64::MAX)[..], &[0]].concat();
+        loop {
+            let (rows, more) = self.rows(Tree::Chunks, &start, Some(&end), LATEST, ROWS_A_STEP)?;
+            let mut freed: Vec<ChunkLocation> = Vec::new();
+            let mut keys_of_rows = Vec::with_capacity(rows.len());
+            for (key, row) in rows {
+                if let Some(ChunkRow::Packed(location)) = ChunkRow::decode(&row?.value) {
+                    freed.push(location);
+                }
+                keys_of_rows.push(key);
+            }
+            self.commit_own(|stage| {
+                for key in keys_of_rows {
+                    stage.write(Tree::Chunks, key, None);
+                }
+                if more.is_none() {
+                    stage.write(Tree::Pending, keys::doomed(blob), None);
+                }
+                Ok(())
+            })?;
+            self.packs.give_back(&freed);
+            self.keep_room()?;
+            match more {
+                Some(last) => start = [&last[..], &[0]].concat(),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn remove_empty_packs(&self) -> Result<()> {
+        let victims = self.packs.victims();
+        if victims.is_empty() {
+            return Ok(());
+        }
+        // The rows that pointed there must be gone for good before the bytes are, and the superblock must tell of it: a
+        // replay that looks for the chunks of a commit would else take them for lost.
+        self.checkpoint()?;
+        for number in victims {
+            if let Err(error) = self.packs.remove(number) {
+                tracing::warn!(%error, "an empty pack stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the chunks in use out of a pack; answers whether all could be moved.
+    fn empty_pack(&self, number: u64) -> Result<bool> {
+        let mut step = Vec::new();
+        let mut step_bytes = 0;
+        let frames = match self.packs.walk(number) {
+            Err(Error::Damaged { .. }) => return Ok(false),
+            frames => frames?,
+        };
+        for frame in frames {
+            let Ok((blob, index, location)) = frame else {
+                return Ok(false);
+            };
+            if !self.is_in_use(blob, index, &location)? {
+                continue;
+            }
+            let Ok(Some(bytes)) = self.packs.read(blob, index, &location) else {
+                return Ok(false);
+            };
+            step_bytes += bytes.len();
+            step.push(Moving {
+                blob,
+                index,
+                from: location,
+                bytes,
+            });
+            if step_bytes >= BYTES_A_STEP || step.len() >= ROWS_A_STEP {
+                self.move_chunks(std::mem::take(&mut step))?;
+                step_bytes = 0;
+            }
+        }
+        self.move_chunks(step)?;
+        Ok(true)
+    }
+
+    fn is_in_use(&self, blob: BlobId, index: u64, location: &ChunkLocation) -> Result<bool> {
+        let row = self.get(View::Latest, Tree::Chunks, &keys::chunk(blob, index))?;
+        Ok(
+            row.is_some_and(|row| {
+                ChunkRow::decode(&row.value) == Some(ChunkRow::Packed(*location))
+            }),
+        )
+    }
+
+    /// Writes the chunks elsewhere, syncs them, and then lets their rows point there; not where a row has changed.
+    fn move_chunks(&self, moving: Vec<Moving>) -> Result<()> {
+        if moving.is_empty() {
+            return Ok(());
+        }
+        let mut moved = Vec::with_capacity(moving.len());
+        for chunk in moving {
+            let length = chunk.bytes.len().max(1);
+            let appended = self
+                .packs
+                .append(chunk.blob, chunk.index, &chunk.bytes, length);
+            match appended {
+                Ok(to) => moved.extend(
+                    to.into_iter()
+                        .map(|to| (chunk.blob, chunk.index, chunk.from, to)),
+                ),
+                Err(error) => {
+                    let appended: Vec<_> = moved.into_iter().map(|(.., to)| to).collect();
+                    self.packs.give_back(&appended);
+                    return Err(error);
+                }
+            }
+        }
+        let packs: BTreeSet<u64> = moved.iter().map(|(.., to)| to.pack).collect();
+        let packs: Vec<u64> = packs.into_iter().collect();
+        self.packs
+            .sync(&packs)
+            .map_err(|error| self.health.poison(error))?;
+        let mut freed = Vec::with_capacity(moved.len());
+        let committed = self.commit_own(|stage| {
+            for (blob, index, from, to) in &moved {
+                let key = keys::chunk(*blob, *index);
+                if self.is_in_use(*blob, *index, from)? {
+                    stage.write(Tree::Chunks, key, Some(ChunkRow::Packed(*to).encode()));
+                    freed.push(*from);
+                } else {
+                    freed.push(*to);
+                }
+            }
+            Ok(())
+        });
+        if committed.is_err() {
+            freed = moved.into_iter().map(|(.., to)| to).collect();
+        }
+        self.packs.give_back(&freed);
+        committed?;
+        self.keep_room()
+    }
+
+    /// Finds what an earlier opening left: uploads that were never adopted, and blobs it had no time to give back.
+    pub(super) fn find_left_over(&self) -> Result<()> {
+        let mut start = vec![keys::UPLOADS];
+        let mut uploads = Vec::new();
+        loop {
+            let (rows, more) = self.rows(Tree::Pending, &start, None, LATEST, ROWS_A_STEP)?;
+            let mut doomed = Vec::new();
+            for (key, row) in rows {
+                let row = row?;
+                uploads.extend(keys::parse_blob(keys::UPLOADS, &key));
+                doomed
+                    .extend(keys::parse_blob(keys::DOOMED, &key).map(|blob| (row.revision, blob)));
+            }
+            self.space.state.lock().doomed.extend(doomed);
+            match more {
+                Some(last) => start = [&last[..], &[0]].concat(),
+                None => break,
+            }
+        }
+        if uploads.is_empty() {
+            return Ok(());
+        }
+        self.commit_own(|stage| {
+            for blob in uploads {
+                stage.write(Tree::Pending, keys::upload(blob), None);
+                stage.write(Tree::Pending, keys::doomed(blob), Some(Bytes::new()));
+                stage.doomed.push(blob);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A chunk on its way from one pack to another.
+struct Moving {
+    blob: BlobId,
+    index: u64,
+    from: ChunkLocation,
+    bytes: Bytes,
+}

@@ -1,0 +1,173 @@
+//! The engine under load and under faults, seen from inside.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::backend::Write;
+use crate::error::Error;
+
+mod faults;
+mod load;
+mod power;
+mod scans;
+mod space;
+
+#[cfg(feature = "conformance")]
+mod conformance {
+    use super::*;
+    use crate::backend::SharedBackend;
+    use crate::backend::conformance::{Harness, run};
+
+    struct OnDisk(TempDir, Options);
+
+    impl Harness for OnDisk {
+        fn open(&self, history: History) -> Result<SharedBackend> {
+            let options = Options {
+                history,
+                ..self.1.clone()
+            };
+            Ok(Arc::new(Local::open(self.0.path(), options)?))
+        }
+
+        fn is_persistent(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn on_disk() {
+        run(|| Box::new(OnDisk(tempfile::tempdir().unwrap(), Options::default())));
+    }
+}
+
+/// Nothing is done by the clock, as far as options can say so.
+fn slow() -> Options {
+    Options {
+        eventual_interval: Duration::from_secs(3600),
+        ..Options::default()
+    }
+}
+
+fn open(directory: &TempDir) -> Local {
+    Local::open(directory.path(), Options::default()).unwrap()
+}
+
+fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Write {
+    Write {
+        tree: Tree::Entries,
+        key: Bytes::copy_from_slice(key.as_ref()),
+        value: Some(Bytes::copy_from_slice(value.as_ref())),
+    }
+}
+
+fn delete(key: impl AsRef<[u8]>) -> Write {
+    Write {
+        value: None,
+        ..put(key, [])
+    }
+}
+
+fn rows(durability: Durability, writes: Vec<Write>) -> Commit {
+    Commit {
+        durability,
+        writes,
+        ..Commit::default()
+    }
+}
+
+/// Commits and waits; the revision.
+fn commit(local: &Local, commit: Commit) -> Result<u64> {
+    match local.commit(commit, &mut |_| ())? {
+        Outcome::Ordered(revision) => local.settle(revision).map(|()| revision),
+        Outcome::Refused(_) => panic!("refused"),
+    }
+}
+
+fn write(local: &Local, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<u64> {
+    commit(local, rows(Durability::Immediate, vec![put(key, value)]))
+}
+
+fn read(local: &Local, key: impl AsRef<[u8]>) -> Option<Bytes> {
+    let row = local.get(View::Settled, Tree::Entries, key.as_ref());
+    row.unwrap().map(|row| row.value)
+}
+
+fn blob(number: u64) -> BlobId {
+    let mut id = [9; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    BlobId(id)
+}
+
+/// A blob of this many chunks of 16 KiB, owned by the row of its number.
+fn put_blob(local: &Local, number: u64, chunks: usize, durability: Durability) -> Result<u64> {
+    let bytes = vec![number.to_be_bytes()[7]; chunks * CHUNK_BYTES];
+    local.put_chunks(blob(number), 0, &bytes, CHUNK_BYTES)?;
+    let adopting = Commit {
+        adopts: vec![blob(number)],
+        ..rows(durability, vec![put(number.to_be_bytes(), b"blob")])
+    };
+    commit(local, adopting)
+}
+
+fn release(local: &Local, number: u64) {
+    let releasing = Commit {
+        releases: vec![blob(number)],
+        ..rows(Durability::Eventual, vec![delete(number.to_be_bytes())])
+    };
+    commit(local, releasing).unwrap();
+}
+
+const CHUNK_BYTES: usize = 16 * 1024;
+const MIB: u64 = 1024 * 1024;
+
+fn compact(local: &Local) -> Result<()> {
+    local.compact(&mut Progress::new(&mut |_| {
+        std::ops::ControlFlow::Continue(())
+    }))
+}
+
+fn findings(local: &Local) -> Vec<Finding> {
+    let mut go_on = |_| std::ops::ControlFlow::Continue(());
+    local.verify(&mut Progress::new(&mut go_on)).unwrap()
+}
+
+fn assert_sound(local: &Local) {
+    assert_eq!(findings(local), []);
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The store as a kill would leave it now.
+fn copy(from: &Path) -> TempDir {
+    fn copy_into(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => copy_into(&entry.path(), &target),
+                false => drop(std::fs::copy(entry.path(), target).unwrap()),
+            }
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    copy_into(from, directory.path());
+    directory
+}
+
+/// The only file in a directory of the store.
+fn only_file(store: &TempDir, directory: &str) -> std::path::PathBuf {
+    let files = std::fs::read_dir(store.path().join(directory)).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    files.remove(0)
+}

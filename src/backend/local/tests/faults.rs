@@ -1,0 +1,166 @@
+//! Trees and syncs that fail.
+
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::backend::local::trees::fault::{FaultTrees, Lasting, Operation};
+
+fn open_faulty(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
+    let opened = Mutex::new(None);
+    let open_trees = |directory: &Path, options: &Options, clean: bool| {
+        let trees = open::open_trees(directory, options, clean)?;
+        let faulty = Arc::new(FaultTrees::new(trees));
+        *opened.lock() = Some(Arc::clone(&faulty));
+        Ok(faulty as Arc<dyn Trees>)
+    };
+    let local = Local::open_on(directory.path(), Options::default(), &open_trees).unwrap();
+    let faulty = opened.lock().take().unwrap();
+    (local, faulty)
+}
+
+/// Writes and makes checkpoints until something fails; answers how many writes were acknowledged.
+fn write_until_failure(local: &Local) -> u32 {
+    for number in 0_u32..200 {
+        if write(local, number.to_be_bytes(), [7; 100]).is_err() {
+            return number;
+        }
+        if number % 3 == 2 && compact(local).is_err() {
+            return number + 1;
+        }
+    }
+    panic!("nothing failed")
+}
+
+#[test]
+fn trees_that_fail_cost_nothing_acknowledged() {
+    for operation in [Operation::Apply, Operation::Flush] {
+        for lasting in [Lasting::Once, Lasting::ForEver] {
+            for nth in [1, 2, 3, 7] {
+                let directory = tempfile::tempdir().unwrap();
+                let (local, trees) = open_faulty(&directory);
+                trees.fail(operation, nth, lasting);
+                let acknowledged = write_until_failure(&local);
+                let refused = write(&local, b"more", b"");
+                assert!(
+                    matches!(refused, Err(Error::Poisoned { .. })),
+                    "{refused:?}"
+                );
+                assert!(matches!(compact(&local), Err(Error::Poisoned { .. })));
+                let refused = local.put_chunks(blob(1), 0, b"more", 512);
+                assert!(matches!(refused, Err(Error::Poisoned { .. })));
+                for number in 0..acknowledged {
+                    assert!(read(&local, number.to_be_bytes()).is_some());
+                }
+                drop(local);
+                let local = open(&directory);
+                for number in 0..acknowledged {
+                    assert!(read(&local, number.to_be_bytes()).is_some(), "{number}");
+                }
+                assert_sound(&local);
+                write(&local, b"more", b"").unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_read_that_fails_refuses_one_commit_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let (local, trees) = open_faulty(&directory);
+    write(&local, b"key", b"1").unwrap();
+    compact(&local).unwrap();
+    trees.fail(Operation::Get, 1, Lasting::Once);
+    assert!(matches!(write(&local, b"key", b"2"), Err(Error::Io { .. })));
+    trees.heal();
+    assert_eq!(read(&local, b"key").unwrap(), "1");
+    write(&local, b"key", b"3").unwrap();
+    drop(local);
+    let local = open(&directory);
+    assert_eq!(read(&local, b"key").unwrap(), "3");
+    assert_sound(&local);
+}
+
+#[test]
+fn a_damaged_row_under_an_open_scan_does_not_stop_the_writers() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    write(&local, b"key", b"1").unwrap();
+    compact(&local).unwrap();
+    let scan = local.scan(Tree::Entries, b"", None).unwrap();
+    write(&local, b"key", b"2").unwrap();
+    // Behind everybody's back.
+    let garbage = (
+        Tree::Entries,
+        Bytes::from_static(b"key"),
+        Some(Bytes::from_static(b"?")),
+    );
+    local
+        .core
+        .trees
+        .apply(&mut std::iter::once(garbage))
+        .unwrap();
+    compact(&local).unwrap();
+    assert_eq!(read(&local, b"key").unwrap(), "2");
+    assert_sound(&local);
+    drop(scan);
+}
+
+#[test]
+fn a_sync_that_fails_acknowledges_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    write(&local, b"before", b"").unwrap();
+    let hooks = &local.core.settling.test;
+    hooks.fail_next.store(true, Ordering::Relaxed);
+    let held = hooks.hold.lock();
+    std::thread::scope(|threads| {
+        let writers: Vec<_> = (0_u32..6)
+            .map(|number| {
+                threads.spawn({
+                    let local = &local;
+                    move || write(local, number.to_be_bytes(), b"")
+                })
+            })
+            .collect();
+        eventually("all are ordered", || {
+            local.core.writer.lock().revision() == 7
+        });
+        drop(held);
+        for writer in writers {
+            assert!(writer.join().unwrap().is_err());
+        }
+    });
+    assert!(matches!(
+        write(&local, b"more", b""),
+        Err(Error::Poisoned { .. })
+    ));
+    assert!(matches!(local.flush(), Err(Error::Poisoned { .. })));
+    assert_eq!(local.history().newest, 1);
+    assert!(read(&local, b"before").is_some());
+    assert!(read(&local, 1_u32.to_be_bytes()).is_none());
+}
+
+#[test]
+fn a_thread_that_panics_poisons_the_store_instead_of_hanging_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(
+        directory.path(),
+        Options {
+            overlay_bytes: 1000,
+            ..slow()
+        },
+    )
+    .unwrap();
+    local.core.space.panic_for_test();
+    let mut refused = Ok(0);
+    for number in 0_u32..100 {
+        refused = write(&local, number.to_be_bytes(), [0; 500]);
+        if refused.is_err() {
+            break;
+        }
+    }
+    assert!(
+        matches!(refused, Err(Error::Poisoned { .. })),
+        "{refused:?}"
+    );
+}

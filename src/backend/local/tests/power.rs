@@ -1,0 +1,206 @@
+//! What a power cut may leave: files as they were when they were last synced, or anything between then and now.
+
+use super::*;
+
+/// A store of one synced row and one blob that did not wait for the disk, as it lies in the files now.
+fn with_unsynced_blob() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    write(&local, b"before", b"1").unwrap();
+    put_blob(&local, 5, 4, Durability::Eventual).unwrap();
+    assert!(local.core.settling.is_behind());
+    let copy = copy(directory.path());
+    assert_eq!(local.core.superblock.lock().content().checkpoint, 0);
+    copy
+}
+
+fn assert_is_before(store: &TempDir, case: &str) {
+    let local = open(store);
+    assert_eq!(read(&local, b"before").unwrap(), "1", "{case}");
+    assert_eq!(read(&local, 5_u64.to_be_bytes()), None, "{case}");
+    assert_sound(&local);
+    put_blob(&local, 6, 4, Durability::Immediate).unwrap();
+    drop(local);
+    let local = open(store);
+    assert_eq!(local.get_chunk(blob(6), 3).unwrap().len(), CHUNK_BYTES);
+    assert_sound(&local);
+}
+
+#[test]
+fn a_commit_whose_chunks_never_reached_the_disk_did_not_happen() {
+    for (case, keep, zeros) in [
+        ("short", 40_000, 0),
+        ("only its header", 32, 0),
+        ("empty", 0, 0),
+        ("zeros at the end", 40_000, 25_728),
+        ("zeros in the middle of the first chunk", 4096, 4096),
+    ] {
+        let store = with_unsynced_blob();
+        let pack = only_file(&store, "packs");
+        let mut bytes = std::fs::read(&pack).unwrap();
+        bytes[keep..][..zeros].fill(0);
+        if zeros == 0 {
+            bytes.truncate(keep);
+        }
+        std::fs::write(&pack, bytes).unwrap();
+        assert_is_before(&store, case);
+    }
+    let store = with_unsynced_blob();
+    std::fs::remove_file(only_file(&store, "packs")).unwrap();
+    assert_is_before(&store, "no file");
+}
+
+#[test]
+fn a_commit_whose_chunks_are_there_is_kept_and_a_flipped_byte_is_damage() {
+    let store = with_unsynced_blob();
+    let pack = only_file(&store, "packs");
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[20_000] ^= 1;
+    std::fs::write(&pack, &bytes).unwrap();
+    let local = open(&store);
+    assert!(read(&local, 5_u64.to_be_bytes()).is_some());
+    assert_eq!(local.get_chunk(blob(5), 0).unwrap()[..], [5; CHUNK_BYTES]);
+    assert!(matches!(
+        local.get_chunk(blob(5), 1),
+        Err(Error::Damaged { .. })
+    ));
+    assert_eq!(findings(&local).len(), 1);
+    drop(local);
+    bytes[20_000] ^= 1;
+    std::fs::write(&pack, &bytes).unwrap();
+    assert_sound(&open(&store));
+}
+
+/// Commits that did not wait, over several segments; the first segment first.
+fn with_unsynced_segments() -> (TempDir, Vec<std::path::PathBuf>) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        history: History::of_bytes(1),
+        ..slow()
+    };
+    let local = Local::open(directory.path(), options).unwrap();
+    write(&local, b"before", b"1").unwrap();
+    for number in 0_u32..150 {
+        let eventual = rows(
+            Durability::Eventual,
+            vec![put(number.to_be_bytes(), [1; 1000])],
+        );
+        commit(&local, eventual).unwrap();
+    }
+    let copy = copy(directory.path());
+    assert_eq!(local.core.superblock.lock().content().checkpoint, 0);
+    let files = std::fs::read_dir(copy.path().join("journal")).unwrap();
+    let mut segments: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    segments.sort();
+    assert!(segments.len() > 2);
+    (copy, segments)
+}
+
+#[test]
+fn the_end_of_a_segment_may_be_gone_and_the_next_one_there() {
+    let (store, segments) = with_unsynced_segments();
+    let bytes = std::fs::read(&segments[0]).unwrap();
+    // Each frame is of the same size but the first.
+    let commits = (bytes.len() - 200) / 1111;
+    assert!(commits > 20);
+    let mut frames = Vec::new();
+    let mut at = 40;
+    while at < bytes.len() {
+        frames.push(at);
+        at += 96 + u32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+    }
+    std::fs::write(&segments[0], &bytes[..frames[10]]).unwrap();
+    let local = open(&store);
+    assert_eq!(read(&local, b"before").unwrap(), "1");
+    assert!(read(&local, 8_u32.to_be_bytes()).is_some());
+    assert!(read(&local, 9_u32.to_be_bytes()).is_none());
+    assert_sound(&local);
+    write(&local, b"after", b"1").unwrap();
+    drop(local);
+    assert_sound(&open(&store));
+}
+
+#[test]
+fn evidence_counts_wherever_it_stands_behind_the_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    let eventual =
+        |key| commit(&local, rows(Durability::Eventual, vec![put(key, [1; 100])])).unwrap();
+    eventual(b"one");
+    eventual(b"two");
+    local.flush().unwrap();
+    // Only this one says that the first was durable.
+    eventual(b"thr");
+    let store = copy(directory.path());
+    assert_eq!(local.core.superblock.lock().content().checkpoint, 0);
+    let segment = only_file(&store, "journal");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[60] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    let refused = Local::open(store.path(), slow()).map(drop);
+    assert!(
+        matches!(
+            refused,
+            Err(Error::Damaged {
+                what: "journal",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    bytes[60] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    let local = open(&store);
+    assert!(read(&local, b"thr").is_some());
+}
+
+#[test]
+fn what_a_killed_process_left_unsynced_is_synced_before_it_is_relied_on() {
+    let store = with_unsynced_blob();
+    let local = Local::open(store.path(), slow()).unwrap();
+    local.flush().unwrap();
+    let pack = only_file(&store, "packs");
+    let number = pack.file_stem().unwrap().to_str().unwrap();
+    let number = u64::from_str_radix(number, 16).unwrap();
+    assert!(local.core.packs.was_synced_for_test(number));
+    assert_eq!(local.core.journal.synced_for_test(), 1);
+}
+
+#[test]
+fn a_segment_that_is_missing_from_the_history_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        history: History::of_bytes(400_000),
+        ..Options::default()
+    };
+    let open = || Local::open(directory.path(), options.clone()).unwrap();
+    let local = open();
+    for number in 0_u32..300 {
+        let writes = vec![put(number.to_be_bytes(), [1; 1000])];
+        let told = Commit {
+            changes: vec![Bytes::from_static(b"change")],
+            ..rows(Durability::Eventual, writes)
+        };
+        commit(&local, told).unwrap();
+    }
+    let segments = local.core.journal.segments();
+    assert!(segments.len() > 3);
+    local.close().unwrap();
+    std::fs::remove_file(&segments[1].path).unwrap();
+    let local = open();
+    assert_eq!(findings(&local).len(), 1);
+    let start = Position::after(0);
+    let before = local.changes(start, 10).unwrap();
+    assert_eq!(before.len(), 10);
+    let over = local.changes(start, 1000);
+    assert!(
+        matches!(
+            over,
+            Err(Error::Damaged {
+                what: "journal",
+                ..
+            })
+        ),
+        "{over:?}"
+    );
+}

@@ -1,0 +1,83 @@
+//! Scans over checkpoints.
+
+use super::*;
+
+fn fill(local: &Local, keys: std::ops::Range<u32>, value: &[u8]) {
+    let writes = keys.map(|key| put(key.to_be_bytes(), value)).collect();
+    commit(local, rows(Durability::Eventual, writes)).unwrap();
+}
+
+fn all(scan: &mut dyn Scan) -> Vec<(u32, Bytes)> {
+    let mut rows = Vec::new();
+    while let Some((key, row)) = scan.next().unwrap() {
+        let key = u32::from_be_bytes(key[..].try_into().unwrap());
+        rows.push((key, row.value));
+    }
+    rows
+}
+
+#[test]
+fn a_scan_sees_its_moment_whatever_is_applied_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    fill(&local, 0..1000, b"old");
+    let mut in_overlay = local.scan(Tree::Entries, b"", None).unwrap();
+    compact(&local).unwrap();
+    let mut in_trees = local.scan(Tree::Entries, b"", None).unwrap();
+    in_trees.next().unwrap();
+    for round in 0_u8..3 {
+        fill(&local, 0..500, &[round]);
+        fill(&local, 1000..1100, &[round]);
+        let deleted = (500_u32..600).map(|key| delete(key.to_be_bytes()));
+        commit(&local, rows(Durability::Eventual, deleted.collect())).unwrap();
+        compact(&local).unwrap();
+    }
+    let old: Vec<_> = (0..1000)
+        .map(|key| (key, Bytes::from_static(b"old")))
+        .collect();
+    assert_eq!(all(&mut *in_overlay), old);
+    assert_eq!(all(&mut *in_trees), old[1..]);
+    assert!(in_overlay.is_of_one_moment() && in_trees.is_of_one_moment());
+    let now = all(&mut *local.scan(Tree::Entries, b"", None).unwrap());
+    assert_eq!(now.len(), 1000);
+    assert_eq!(now[0].1, Bytes::from_static(&[2]));
+    drop((in_overlay, in_trees));
+    fill(&local, 0..1, b"new");
+    compact(&local).unwrap();
+    assert_eq!(local.core.overlay.read().oldest_pin(), None);
+}
+
+#[test]
+fn a_scan_that_cannot_be_kept_goes_on_in_the_present_and_hurts_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        retained_bytes: 10_000,
+        ..Options::default()
+    };
+    let local = Local::open(directory.path(), options).unwrap();
+    fill(&local, 0..1000, b"old");
+    compact(&local).unwrap();
+    let mut old = local.scan(Tree::Entries, b"", None).unwrap();
+    let first = old.next().unwrap().unwrap();
+    assert_eq!(first.1.value, "old");
+    for _ in 0..3 {
+        fill(&local, 0..1000, b"new");
+        compact(&local).unwrap();
+    }
+    // Opened at the very moment at which the other was given up.
+    let mut young = local.scan(Tree::Entries, b"", None).unwrap();
+    young.next().unwrap();
+    let rest = all(&mut *old);
+    assert!(!old.is_of_one_moment());
+    let keys: Vec<u32> = rest.iter().map(|(key, _)| *key).collect();
+    assert_eq!(keys, (1..1000).collect::<Vec<_>>());
+    assert_eq!(rest.last().unwrap().1, "new");
+    drop(old);
+    fill(&local, 0..50, b"newest");
+    compact(&local).unwrap();
+    assert!(all(&mut *young).iter().all(|(_, value)| value == "new"));
+    assert!(young.is_of_one_moment());
+    drop(young);
+    assert_eq!(local.core.overlay.read().oldest_pin(), None);
+    assert_sound(&local);
+}

@@ -1,0 +1,197 @@
+//! Space that is given back, and space that must not be.
+
+use super::*;
+
+fn pack_bytes(local: &Local) -> u64 {
+    local.stats().unwrap().pack_bytes
+}
+
+#[test]
+fn what_is_overwritten_and_deleted_goes_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    let mut number = 0;
+    for round in 0..20 {
+        for _ in 0..200 {
+            put_blob(&local, number, 1, Durability::Eventual).unwrap();
+            if round > 0 {
+                release(&local, number - 200);
+            }
+            number += 1;
+        }
+    }
+    (number - 200..number).for_each(|last| release(&local, last));
+    eventually("the packs are given back", || pack_bytes(&local) < MIB);
+    eventually("and so are the rows", || {
+        local.stats().unwrap().chunk_bytes == 0
+    });
+    let files = std::fs::read_dir(directory.path().join("packs")).unwrap();
+    let on_disk: u64 = files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(on_disk < MIB, "{on_disk}");
+    assert_sound(&local);
+}
+
+#[test]
+fn who_holds_a_blob_reads_on_while_its_pack_is_rewritten_and_it_is_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    for number in 0..200 {
+        put_blob(&local, number, 8, Durability::Eventual).unwrap();
+    }
+    let hold = local.hold(blob(7)).unwrap().unwrap();
+    let scan = local.scan(Tree::Entries, b"", None).unwrap();
+    (0..199).for_each(|number| release(&local, number));
+    compact(&local).unwrap();
+    // The scan keeps them all.
+    assert_eq!(
+        local.get_chunk(blob(100), 7).unwrap()[..],
+        [100; CHUNK_BYTES]
+    );
+    drop(scan);
+    compact(&local).unwrap();
+    assert!(pack_bytes(&local) < 9 * MIB, "{}", pack_bytes(&local));
+    for index in 0..8 {
+        assert_eq!(
+            local.get_chunk(blob(7), index).unwrap()[..],
+            [7; CHUNK_BYTES]
+        );
+        assert_eq!(
+            local.get_chunk(blob(199), index).unwrap()[..],
+            [199; CHUNK_BYTES]
+        );
+    }
+    assert!(matches!(
+        local.get_chunk(blob(8), 0),
+        Err(Error::Damaged { .. })
+    ));
+    drop(hold);
+    compact(&local).unwrap();
+    assert!(local.get_chunk(blob(7), 0).is_err());
+    assert_eq!(local.stats().unwrap().chunk_bytes, 8 * CHUNK_BYTES as u64);
+    assert_sound(&local);
+}
+
+#[test]
+fn a_pack_of_an_upload_under_way_is_left_alone_and_not_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    let uploaded = blob(1000);
+    for number in 0..5 {
+        put_blob(&local, number, 256, Durability::Eventual).unwrap();
+        local
+            .put_chunks(uploaded, number, &[8; CHUNK_BYTES], CHUNK_BYTES)
+            .unwrap();
+    }
+    (0..5).for_each(|number| release(&local, number));
+    compact(&local).unwrap();
+    assert!(pack_bytes(&local) > 12 * MIB);
+    let adopting = Commit {
+        adopts: vec![uploaded],
+        ..rows(Durability::Immediate, vec![put(b"uploaded", b"")])
+    };
+    commit(&local, adopting).unwrap();
+    eventually("the packs are rewritten", || pack_bytes(&local) < 9 * MIB);
+    for index in 0..5 {
+        assert_eq!(
+            local.get_chunk(uploaded, index).unwrap()[..],
+            [8; CHUNK_BYTES]
+        );
+    }
+    assert_sound(&local);
+}
+
+#[test]
+fn uploads_that_are_dropped_refused_or_left_open_leave_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    write(&local, b"taken", b"").unwrap();
+    // 2,000 rows: part of them in commits of their own.
+    let bytes = vec![1; 2 * 1024 * 1024];
+    local.put_chunks(blob(1), 0, &bytes, 1024).unwrap();
+    local.discard(blob(1));
+    local.put_chunks(blob(2), 0, &bytes, CHUNK_BYTES).unwrap();
+    let refused = Commit {
+        adopts: vec![blob(2)],
+        requires: vec![crate::backend::Requirement {
+            tree: Tree::Entries,
+            key: Bytes::from_static(b"taken"),
+            revision: None,
+        }],
+        ..rows(Durability::Immediate, vec![put(b"taken", b"")])
+    };
+    let outcome = local.commit(refused, &mut |_| ()).unwrap();
+    assert_eq!(outcome, Outcome::Refused(0));
+    assert_eq!(local.get_chunk(blob(2), 9).unwrap()[..], [1; CHUNK_BYTES]);
+    local.discard(blob(2));
+    // Nobody comes back for these two.
+    local.put_chunks(blob(3), 0, &bytes, CHUNK_BYTES).unwrap();
+    local.put_chunks(blob(4), 0, &bytes, 5000).unwrap();
+    local.put_chunks(blob(4), 420, &bytes, 5000).unwrap();
+    local
+        .put_chunks(blob(4), 840, &bytes.repeat(4), 5000)
+        .unwrap();
+    local.close().unwrap();
+    drop(local);
+    let local = open(&directory);
+    compact(&local).unwrap();
+    assert_eq!(local.stats().unwrap().chunk_bytes, 0);
+    assert_eq!(local.core.packs.stats().live_bytes, 0);
+    assert!(pack_bytes(&local) < MIB);
+    assert_sound(&local);
+}
+
+#[test]
+fn who_stops_giving_back_may_go_on_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    for number in 0..20 {
+        put_blob(&local, number, 2, Durability::Immediate).unwrap();
+    }
+    let scan = local.scan(Tree::Entries, b"", None).unwrap();
+    (0..20).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    // Else the thread in the background may be first.
+    let alone = local.core.space.alone();
+    drop(scan);
+    let mut steps = 0;
+    let stopped = local.core.give_back_blobs(&mut |_, _| {
+        steps += 1;
+        match steps {
+            5 => Err(Error::Cancelled),
+            _ => Ok(()),
+        }
+    });
+    assert!(matches!(stopped, Err(Error::Cancelled)));
+    let left = 16 * 2 * CHUNK_BYTES as u64;
+    assert_eq!(local.stats().unwrap().chunk_bytes, left);
+    drop(alone);
+    compact(&local).unwrap();
+    assert_eq!(local.stats().unwrap().chunk_bytes, 0);
+    assert_sound(&local);
+}
+
+/// Two of them would each count the chunks that one moves and the other deletes.
+#[test]
+fn one_at_a_time_gives_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    put_blob(&local, 1, 1, Durability::Immediate).unwrap();
+    let alone = local.core.space.alone();
+    release(&local, 1);
+    std::thread::scope(|threads| {
+        let second = threads.spawn(|| compact(&local));
+        // The thread in the background passes by, and goes on making checkpoints.
+        eventually("a checkpoint", || {
+            let applied = local.core.overlay.read().checkpoint();
+            applied == local.core.writer.lock().revision()
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!second.is_finished());
+        assert!(local.get_chunk(blob(1), 0).is_ok());
+        drop(alone);
+        second.join().unwrap().unwrap();
+    });
+    assert_eq!(local.stats().unwrap().chunk_bytes, 0);
+}

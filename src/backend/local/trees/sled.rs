@@ -1,0 +1,412 @@
+//! The trees over sled 0.34.7, and everything that must be known of it. No other file of the crate calls it.
+//!
+//! * It is flushed by us and by no timer: a timer's failure would only be logged. It reuses its space without one.
+//! * Plain inserts, removes, reads and flushes only. Its batches and transactions lock every database of the
+//!   process, its `flush_async` and subscribers can wait for themselves.
+//! * On damaged files it panics in many places, so that every call is made where a panic is caught. After an error or a
+//!   panic it may wait for ever in a write or when it is dropped: then it is written to no more, and dropped by a
+//!   thread that is not waited for.
+//! * Panics are told without their text, which can hold rows.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ::sled::{Config, Db, IVec};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use super::{TreeWrite, Trees, check_row, closed};
+use crate::backend::Tree;
+use crate::backend::local::durable::sync_directory;
+use crate::error::{Error, Result};
+use crate::report::Finding;
+
+const WHAT: &str = "sled trees";
+/// sled lets go of its file somewhat after it is dropped.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How long a sled that may hang is waited for.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
+/// So much is handed to sled between two flushes: what it has not written yet lies in memory.
+const APPLY_BYTES: usize = 8 * 1024 * 1024;
+const MIN_CACHE_BYTES: u64 = 1024 * 1024;
+
+/// One sled database with one sled tree for each [`Tree`].
+pub(crate) struct SledTrees {
+    directory: PathBuf,
+    is_new: bool,
+    /// `None` once closed.
+    open: RwLock<Option<Opened>>,
+    /// Why sled is written to no more.
+    failed: Mutex<Option<String>>,
+}
+
+struct Opened {
+    db: Db,
+    trees: [::sled::Tree; Tree::ALL.len()],
+}
+
+impl Opened {
+    fn tree(&self, tree: Tree) -> &::sled::Tree {
+        let [entries, tokens, meta, chunks, pending] = &self.trees;
+        match tree {
+            Tree::Entries => entries,
+            Tree::Tokens => tokens,
+            Tree::Meta => meta,
+            Tree::Chunks => chunks,
+            Tree::Pending => pending,
+        }
+    }
+}
+
+impl SledTrees {
+    /// Opens the trees in `directory`, or makes them. The caller has seen to it that nobody else does.
+    pub(crate) fn open(directory: &Path, cache_bytes: u64) -> Result<SledTrees> {
+        create_directory(directory)?;
+        remove_unfinished_snapshots(directory)?;
+        // Before sled sees them, too: a damaged one makes it wipe the log from there on.
+        refuse_large_leaves(directory)?;
+        let config = Config::new()
+            .path(directory)
+            .cache_capacity(cache_bytes.max(MIN_CACHE_BYTES))
+            .flush_every_ms(None);
+        let db = open_patiently(&config, directory)?;
+        let is_new = !db.was_recovered();
+        let trees = SledTrees {
+            directory: directory.to_owned(),
+            is_new,
+            open: RwLock::new(None),
+            failed: Mutex::new(None),
+        };
+        let opened = guarded(directory, "opening", || {
+            let tree = |tree| db.open_tree(tree_name(tree));
+            let trees = [
+                tree(Tree::Entries)?,
+                tree(Tree::Tokens)?,
+                tree(Tree::Meta)?,
+                tree(Tree::Chunks)?,
+                tree(Tree::Pending)?,
+            ];
+            db.flush()?;
+            Ok(trees)
+        });
+        match opened {
+            Ok(opened) => *trees.open.write() = Some(Opened { db, trees: opened }),
+            Err(error) => {
+                let _ = drop_aside(directory, db);
+                return Err(error);
+            }
+        }
+        sync_files(directory)?;
+        refuse_large_leaves(directory)?;
+        Ok(trees)
+    }
+
+    /// Whether sled found nothing to open. With a superblock beside it that tells of rows, they are lost.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    #[cfg(test)]
+    pub(super) fn panic_for_test(&self) -> Result<()> {
+        self.read("testing", |_| panic!("as sled does on damaged files"))
+    }
+
+    fn read<R>(
+        &self,
+        doing: &'static str,
+        call: impl FnOnce(&Opened) -> ::sled::Result<R>,
+    ) -> Result<R> {
+        let opened = self.open.read();
+        let opened = opened.as_ref().ok_or_else(closed)?;
+        let result = guarded(&self.directory, doing, || call(opened));
+        result.inspect_err(|error| self.fail(error))
+    }
+
+    fn write(
+        &self,
+        doing: &'static str,
+        call: impl FnOnce(&Opened) -> ::sled::Result<()>,
+    ) -> Result<()> {
+        self.refuse_when_failed()?;
+        self.read(doing, call)
+    }
+
+    /// Reads count as well: looking for a row may split a leaf, which is a write.
+    fn fail(&self, error: &Error) {
+        self.failed.lock().get_or_insert_with(|| error.to_string());
+    }
+
+    fn refuse_when_failed(&self) -> Result<()> {
+        match &*self.failed.lock() {
+            Some(cause) => Err(Error::Poisoned {
+                cause: cause.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Trees for SledTrees {
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>> {
+        let value = self.read("reading", |opened| opened.tree(tree).get(key))?;
+        Ok(value.map(Bytes::from_owner))
+    }
+
+    fn range(
+        &self,
+        tree: Tree,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>> {
+        // sled panics where a range ends before it starts.
+        if end.is_some_and(|end| end <= start) {
+            return Ok(Vec::new());
+        }
+        self.read("reading", |opened| {
+            let tree = opened.tree(tree);
+            let rows = match end {
+                Some(end) => tree.range(start..end),
+                None => tree.range(start..),
+            };
+            rows.take(limit)
+                .map(|row| {
+                    row.map(|(key, value)| (Bytes::from_owner(key), Bytes::from_owner(value)))
+                })
+                .collect()
+        })
+    }
+
+    fn apply(&self, rows: &mut dyn Iterator<Item = TreeWrite>) -> Result<()> {
+        self.refuse_when_failed()?;
+        let mut bytes = 0;
+        for (tree, key, value) in rows {
+            check_row(&key, value.as_deref())?;
+            bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+            self.read("writing", |opened| {
+                let tree = opened.tree(tree);
+                match &value {
+                    Some(value) => tree.insert(&key, IVec::from(&value[..]))?,
+                    None => tree.remove(&key)?,
+                };
+                Ok(())
+            })?;
+            if bytes >= APPLY_BYTES {
+                bytes = 0;
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.write("flushing", |opened| opened.db.flush().map(drop))
+    }
+
+    fn size_on_disk(&self) -> Result<u64> {
+        let opened = self.open.read();
+        let opened = opened.as_ref().ok_or_else(closed)?;
+        guarded(&self.directory, "measuring", || opened.db.size_on_disk())
+    }
+
+    fn check(&self) -> Vec<Finding> {
+        match refuse_large_leaves(&self.directory) {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![Finding::new(
+                WHAT,
+                self.directory.display().to_string(),
+                error.to_string(),
+            )],
+        }
+    }
+
+    fn close(&self) -> Result<()> {
+        let flushed = match self.refuse_when_failed() {
+            Ok(()) => self.flush(),
+            failed => failed,
+        };
+        // Whoever hangs inside sled holds the lock.
+        let mut open = self
+            .open
+            .try_write_for(CLOSE_WAIT)
+            .ok_or_else(|| timed_out(&self.directory))?;
+        if let Some(opened) = open.take() {
+            drop(open);
+            drop_aside(&self.directory, opened)?;
+        }
+        flushed
+    }
+}
+
+impl Drop for SledTrees {
+    fn drop(&mut self) {
+        if let Some(opened) = self.open.get_mut().take() {
+            let _ = drop_aside(&self.directory, opened);
+        }
+    }
+}
+
+/// The name of a sled tree. Stored: never to be changed.
+fn tree_name(tree: Tree) -> &'static str {
+    match tree {
+        Tree::Entries => "e",
+        Tree::Tokens => "t",
+        Tree::Meta => "m",
+        Tree::Chunks => "c",
+        Tree::Pending => "p",
+    }
+}
+
+fn create_directory(directory: &Path) -> Result<()> {
+    let doing = || format!("creating the directory {}", directory.display());
+    std::fs::create_dir_all(directory).map_err(|error| Error::io(doing(), error))
+}
+
+/// A process that ends while sled writes a snapshot leaves a file that sled would take for a whole one for ever.
+fn remove_unfinished_snapshots(directory: &Path) -> Result<()> {
+    let doing = || format!("removing unfinished snapshots in {}", directory.display());
+    let remove = || {
+        for file in std::fs::read_dir(directory)? {
+            let file = file?;
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("snap.") && name.ends_with(".generating") {
+                std::fs::remove_file(file.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|error| Error::io(doing(), error))
+}
+
+/// sled keeps what does not fit its log in files under `blobs`, which it never syncs. Small rows never need one.
+fn refuse_large_leaves(directory: &Path) -> Result<()> {
+    let blobs = directory.join("blobs");
+    let doing = || format!("reading the directory {}", blobs.display());
+    let mut files = match std::fs::read_dir(&blobs) {
+        Ok(files) => files,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io(doing(), error)),
+    };
+    match files.next() {
+        None => Ok(()),
+        Some(Ok(file)) => Err(Error::damaged(
+            WHAT,
+            format!("{}: it should be empty", file.path().display()),
+        )),
+        Some(Err(error)) => Err(Error::io(doing(), error)),
+    }
+}
+
+/// sled syncs neither its `conf` nor a directory.
+fn sync_files(directory: &Path) -> Result<()> {
+    for name in ["conf", "db"] {
+        let path = directory.join(name);
+        std::fs::File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io(format!("syncing {}", path.display()), error))?;
+    }
+    sync_directory(directory)?;
+    match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+fn open_patiently(config: &Config, directory: &Path) -> Result<Db> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        let mut is_locked = false;
+        let opened = guarded(directory, "opening", || {
+            config
+                .open()
+                .inspect_err(|error| is_locked = is_lock_conflict(error))
+        });
+        match opened {
+            Err(_) if is_locked && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(_) if is_locked => {
+                return Err(Error::InUse {
+                    path: directory.to_owned(),
+                    by: None,
+                });
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Only the text tells it from other errors.
+fn is_lock_conflict(error: &::sled::Error) -> bool {
+    matches!(error, ::sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
+/// Calls sled, whose panics are damage found.
+fn guarded<R>(
+    directory: &Path,
+    doing: &'static str,
+    call: impl FnOnce() -> ::sled::Result<R>,
+) -> Result<R> {
+    // What a panic leaves half done is sled's alone, and is not written to any more.
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| translate(directory, doing, error)),
+        Err(_) => Err(damaged(directory, doing, "it panicked")),
+    }
+}
+
+fn translate(directory: &Path, doing: &'static str, error: ::sled::Error) -> Error {
+    match error {
+        // The log ends before what it should hold.
+        ::sled::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            damaged(directory, doing, &error.to_string())
+        }
+        ::sled::Error::Io(error) => Error::io(
+            format!("{doing} the trees in {}", directory.display()),
+            error,
+        ),
+        ::sled::Error::Corruption { at, .. } => {
+            damaged(directory, doing, &format!("corruption at {at:?}"))
+        }
+        // Of what it stored itself: the store was never opened with another configuration.
+        ::sled::Error::Unsupported(text) | ::sled::Error::ReportableBug(text) => {
+            damaged(directory, doing, &text)
+        }
+        ::sled::Error::CollectionNotFound(_) => damaged(directory, doing, "a tree is missing"),
+    }
+}
+
+fn damaged(directory: &Path, doing: &str, cause: &str) -> Error {
+    Error::damaged(
+        WHAT,
+        format!("{} while {doing}: {cause}", directory.display()),
+    )
+}
+
+fn timed_out(directory: &Path) -> Error {
+    Error::io(
+        format!("closing the trees in {}", directory.display()),
+        ErrorKind::TimedOut.into(),
+    )
+}
+
+/// Drops what belongs to sled in a thread of its own, which is left behind where it hangs.
+fn drop_aside(directory: &Path, sled: impl Send + 'static) -> Result<()> {
+    let (done, is_done) = crossbeam_channel::bounded(1);
+    let thread = std::thread::Builder::new().name("komatik-close".to_owned());
+    let work = move || {
+        let dropped = catch_unwind(AssertUnwindSafe(move || drop(sled)));
+        let _ = done.send(dropped.is_ok());
+    };
+    if let Err(error) = thread.spawn(work) {
+        let doing = format!("closing the trees in {}", directory.display());
+        return Err(Error::io(doing, error));
+    }
+    match is_done.recv_timeout(CLOSE_WAIT) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(damaged(directory, "closing", "it panicked")),
+        Err(_) => Err(timed_out(directory)),
+    }
+}

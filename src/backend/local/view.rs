@@ -1,0 +1,229 @@
+//! Reading: the overlay over the trees, at a moment.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::overlay::{Known, Pin, Version};
+use super::{Core, row};
+use crate::backend::{Row, Scan, Tree, View};
+use crate::error::Result;
+
+/// Rows a scan fetches at first and after a seek; each further fetch doubles, up to the larger one.
+const FIRST_BATCH_ROWS: usize = 4;
+const MAX_BATCH_ROWS: usize = 256;
+/// The moment behind all commits.
+pub(super) const LATEST: u64 = u64::MAX;
+
+/// Some rows in order, each sound or not.
+pub(super) type Rows = Vec<(Bytes, Result<Row>)>;
+
+impl Core {
+    /// See [`Backend::get`](crate::backend::Backend::get).
+    pub(super) fn get(&self, view: View, tree: Tree, key: &[u8]) -> Result<Option<Row>> {
+        let moment = match view {
+            View::Settled => self.settling.settled(),
+            View::Latest => LATEST,
+        };
+        // First the overlay: what leaves it meanwhile is in the trees by then.
+        let known = self.overlay.read().get(tree, key, moment);
+        match known {
+            Known::Version(version) => Ok(row_of(version)),
+            Known::InTrees => self
+                .trees
+                .get(tree, key)?
+                .map(|bytes| row::open(tree, key, &bytes))
+                .transpose(),
+        }
+    }
+
+    /// About `limit` rows at a moment that is pinned, or the latest. Also tells up to which key (inclusive) all rows
+    /// are among them; `None` where there are no more.
+    pub(super) fn rows(
+        &self,
+        tree: Tree,
+        start: &[u8],
+        end: Option<&[u8]>,
+        moment: u64,
+        limit: usize,
+    ) -> Result<(Rows, Option<Bytes>)> {
+        loop {
+            let generation = self.overlay.read().generation();
+            // First the trees: what is applied meanwhile has its former version in the overlay by then.
+            let in_trees = self.trees.range(tree, start, end, limit)?;
+            let overlay = self.overlay.read();
+            if overlay.generation() != generation {
+                continue;
+            }
+            let mut complete_to = (in_trees.len() == limit)
+                .then(|| in_trees.last().map(|(key, _)| key.clone()))
+                .flatten();
+            let bounds = (
+                Bound::Included(start),
+                match (&complete_to, end) {
+                    (Some(last), _) => Bound::Included(&last[..]),
+                    (None, Some(end)) => Bound::Excluded(end),
+                    (None, None) => Bound::Unbounded,
+                },
+            );
+            let over = overlay.range(tree, bounds, moment, limit);
+            drop(overlay);
+            if over.len() == limit {
+                complete_to = over.last().map(|(key, _)| key.clone());
+            }
+            let within = |key: &Bytes| complete_to.as_ref().is_none_or(|last| key <= last);
+            let in_trees = in_trees.into_iter().filter(|(key, _)| within(key));
+            return Ok((merge(tree, in_trees, over), complete_to));
+        }
+    }
+}
+
+fn row_of(version: Version) -> Option<Row> {
+    version.value.map(|value| Row {
+        revision: version.revision,
+        value,
+    })
+}
+
+/// Merges rows of the trees with rows of the overlay, which win.
+fn merge(
+    tree: Tree,
+    in_trees: impl Iterator<Item = (Bytes, Bytes)>,
+    over: Vec<(Bytes, Version)>,
+) -> Rows {
+    let mut over = over.into_iter().peekable();
+    let mut rows = Rows::new();
+    let push = |rows: &mut Rows, (key, version): (Bytes, Version)| {
+        if let Some(row) = row_of(version) {
+            rows.push((key, Ok(row)));
+        }
+    };
+    for (key, bytes) in in_trees {
+        while let Some(before) = over.next_if(|(other, _)| *other < key) {
+            push(&mut rows, before);
+        }
+        match over.next_if(|(other, _)| *other == key) {
+            Some(same) => push(&mut rows, same),
+            None => {
+                let row = row::open(tree, &key, &bytes);
+                rows.push((key, row));
+            }
+        }
+    }
+    over.for_each(|rest| push(&mut rows, rest));
+    rows
+}
+
+/// An open scan; its moment is pinned in the overlay.
+pub(super) struct LocalScan {
+    core: Arc<Core>,
+    tree: Tree,
+    pin: Pin,
+    /// Whether every row came from the moment at which it was opened.
+    is_of_one_moment: bool,
+    /// Where the next fetch begins; `None` where there is nothing more to fetch.
+    next: Option<Vec<u8>>,
+    end: Option<Vec<u8>>,
+    fetched: VecDeque<(Bytes, Result<Row>)>,
+    batch: usize,
+}
+
+impl LocalScan {
+    /// Opens a scan of the settled rows.
+    pub(super) fn open(
+        core: &Arc<Core>,
+        tree: Tree,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> LocalScan {
+        let pin = {
+            let mut overlay = core.overlay.write();
+            overlay.pin(core.settling.settled())
+        };
+        LocalScan {
+            core: Arc::clone(core),
+            tree,
+            pin,
+            is_of_one_moment: true,
+            next: end.is_none_or(|end| start < end).then(|| start.to_vec()),
+            end: end.map(<[u8]>::to_vec),
+            fetched: VecDeque::new(),
+            batch: FIRST_BATCH_ROWS,
+        }
+    }
+
+    fn fetch(&mut self, start: &[u8]) -> Result<()> {
+        self.core.health.check_open()?;
+        let mut overlay = self.core.overlay.write();
+        if overlay.has_expired(self.pin) {
+            self.pin = overlay.pin(self.core.settling.settled());
+            self.is_of_one_moment = false;
+        }
+        drop(overlay);
+        let end = self.end.as_deref();
+        let (rows, complete_to) =
+            self.core
+                .rows(self.tree, start, end, self.pin.revision(), self.batch)?;
+        // Where it expired meanwhile, the rows may be newer than the moment.
+        self.is_of_one_moment &= !self.core.overlay.read().has_expired(self.pin);
+        self.batch = (self.batch * 2).min(MAX_BATCH_ROWS);
+        self.fetched.extend(rows);
+        self.next = complete_to.map(|last| [&last[..], &[0]].concat());
+        Ok(())
+    }
+}
+
+impl Scan for LocalScan {
+    fn next(&mut self) -> Result<Option<(Bytes, Row)>> {
+        loop {
+            if let Some((key, row)) = self.fetched.pop_front() {
+                return Ok(Some((key, row?)));
+            }
+            match self.next.take() {
+                None => return Ok(None),
+                Some(start) => {
+                    if let Err(error) = self.fetch(&start) {
+                        // The same place is tried again by the next call.
+                        self.next = Some(start);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_of_one_moment(&self) -> bool {
+        self.is_of_one_moment
+    }
+
+    fn seek(&mut self, key: &[u8]) {
+        while self
+            .fetched
+            .front()
+            .is_some_and(|(first, _)| &first[..] < key)
+        {
+            self.fetched.pop_front();
+        }
+        if self.fetched.is_empty()
+            && let Some(next) = &mut self.next
+            && &next[..] < key
+        {
+            *next = key.to_vec();
+            self.batch = FIRST_BATCH_ROWS;
+            if self.end.as_deref().is_some_and(|end| key >= end) {
+                self.next = None;
+            }
+        }
+    }
+}
+
+impl Drop for LocalScan {
+    fn drop(&mut self) {
+        self.core.overlay.write().unpin(self.pin);
+        if self.core.space.is_waiting() {
+            self.core.bell.ring();
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The threads of a store: one makes checkpoints and gives space back, and, once somebody writes without waiting for
+//! the disk, another one brings those writes there in time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Core;
+use crate::error::{Error, Result};
+
+/// After the first write the thread waits this long for more, so that one round serves them all.
+const GATHER: Duration = Duration::from_millis(200);
+/// A checkpoint is made this long after the first write it has to cover, where nothing asks for it before.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Writes that do not wait for the disk are brought there not more often than this.
+const MIN_SYNC_PAUSE: Duration = Duration::from_millis(1);
+
+/// Wakes the thread that makes checkpoints. It sleeps while nothing happens.
+#[derive(Default)]
+pub(super) struct Bell {
+    /// So that ringing a bell that rings already costs next to nothing.
+    rings: AtomicBool,
+    rung: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    #[default]
+    No,
+    Soon,
+    Now,
+}
+
+impl Bell {
+    /// There is something to do before long.
+    pub(super) fn ring(&self) {
+        if !self.rings.swap(true, Ordering::AcqRel) {
+            let mut rung = self.rung.lock();
+            if *rung == Rung::No {
+                *rung = Rung::Soon;
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    /// There is something to do at once.
+    pub(super) fn ring_now(&self) {
+        let mut rung = self.rung.lock();
+        if *rung != Rung::Now {
+            *rung = Rung::Now;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until there is something to do; answers whether it is urgent.
+    fn wait(&self) -> bool {
+        let mut rung = self.rung.lock();
+        while *rung == Rung::No {
+            self.changed.wait(&mut rung);
+        }
+        let until = Instant::now() + GATHER;
+        while *rung == Rung::Soon && !self.changed.wait_until(&mut rung, until).timed_out() {}
+        let is_urgent = *rung == Rung::Now;
+        *rung = Rung::No;
+        self.rings.store(false, Ordering::Release);
+        is_urgent
+    }
+}
+
+/// The threads; they end when the store closes.
+#[derive(Default)]
+pub(super) struct Workers {
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    is_syncing: OnceLock<()>,
+}
+
+impl Workers {
+    /// Starts the thread that every store has.
+    pub(super) fn start(core: &Arc<Core>) -> Result<Workers> {
+        let workers = Workers::default();
+        let mut waiting_since = None;
+        workers.spawn("komatik-checkpoint", Arc::downgrade(core), move |core| {
+            let is_urgent = core.bell.wait();
+            let since = *waiting_since.get_or_insert_with(Instant::now);
+            let is_due = is_urgent || since.elapsed() >= CHECKPOINT_INTERVAL;
+            if is_due {
+                waiting_since = None;
+            } else {
+                // Somebody has written: come back for the checkpoint.
+                core.bell.ring();
+            }
+            core.tend(is_due);
+        })?;
+        Ok(workers)
+    }
+
+    /// Starts the thread that brings writes to the disk which do not wait for it, where it does not run yet.
+    pub(super) fn start_syncing(&self, core: &Arc<Core>) -> Result<()> {
+        if self.is_syncing.set(()).is_err() {
+            return Ok(());
+        }
+        // Half the interval: a write may just miss one sync, and the sync takes time itself.
+        let pause = (core.options.eventual_interval / 2).max(MIN_SYNC_PAUSE);
+        self.spawn("komatik-sync", Arc::downgrade(core), move |core| {
+            core.pause(pause);
+            if core.settling.is_behind()
+                && let Err(error) = core.sync()
+            {
+                tracing::error!(%error, "bringing writes to the disk");
+            }
+        })
+    }
+
+    fn spawn(
+        &self,
+        name: &str,
+        core: Weak<Core>,
+        mut round: impl FnMut(&Core) + Send + 'static,
+    ) -> Result<()> {
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                while let Some(core) = core.upgrade() {
+                    if core.health.check_writable().is_err() {
+                        return;
+                    }
+                    if catch_unwind(AssertUnwindSafe(|| round(&core))).is_err() {
+                        let cause = std::io::Error::other("a thread of the store panicked");
+                        core.health
+                            .poison(Error::io("working in the background", cause));
+                        core.tell_of_room();
+                    }
+                }
+            })
+            .map_err(|error| Error::io("starting a thread", error))?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    /// Waits for the threads to end.
+    pub(super) fn join(&self) {
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+}
+
+impl Core {
+    /// A round of care. Errors have poisoned the store where they matter; a writer will be told.
+    fn tend(&self, checkpoint_is_due: bool) {
+        if self.health.check_open().is_err() {
+            return;
+        }
+        let tended = if checkpoint_is_due {
+            self.checkpoint()
+        } else {
+            Ok(())
+        }
+        .and_then(|()| self.give_back(None));
+        if let Err(error) = tended {
+            tracing::error!(%error, "checkpoint");
+            self.tell_of_room();
+        }
+    }
+
+    /// Waits, not longer than the store is open.
+    fn pause(&self, time: Duration) {
+        let mut waiting = self.room.0.lock();
+        let until = Instant::now().checked_add(time);
+        while self.health.check_writable().is_ok() {
+            match until {
+                None => self.room.1.wait(&mut waiting),
+                Some(until) if self.room.1.wait_until(&mut waiting, until).timed_out() => return,
+                Some(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Reading an entry piece by piece.
+
+use std::fmt;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use bytes::Bytes;
+
+use super::source::{Source, within};
+use crate::error::{Error, Result};
+use crate::metadata::Metadata;
+
+/// Reads an entry as it was when the reader was opened, to its last byte, whatever is written, deleted or renamed
+/// meanwhile. Made by [`Store::reader`](crate::Store::reader).
+///
+/// It implements [`Read`] and [`Seek`]; [`read_at`](BlobReader::read_at) reads anywhere without moving. Small reads in
+/// sequence cost one copy out of the present chunk, which is kept in memory; one chunk is the most that a reader of
+/// a blob keeps. Over a document it reads the JSON text, all of which is in memory.
+///
+/// Damage is an error, never a shorter file: every chunk has a checksum, and where all chunks are read in their order
+/// the whole is compared with the digest before the last of it is given out. Errors that come through `std::io`
+/// hold the [`Error`] in [`io::Error::get_ref`].
+///
+/// The space of an entry that is replaced is given back when its last reader is dropped. A reader keeps the store open.
+///
+/// ```
+/// use std::io::{Read, Seek, SeekFrom};
+/// let store = komatik::Store::in_memory()?;
+/// store.put("notes.txt", "first second")?;
+/// let mut reader = store.reader("notes.txt")?.expect("it was just put");
+/// store.put("notes.txt", "something else")?;
+///
+/// let mut text = String::new();
+/// reader.seek(SeekFrom::Start(6))?;
+/// reader.read_to_string(&mut text)?;
+/// assert_eq!(text, "second");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct BlobReader {
+    source: Source,
+    metadata: Metadata,
+    position: u64,
+    /// The present chunk and where it begins.
+    chunk: Option<(u64, Bytes)>,
+    check: Check,
+}
+
+impl BlobReader {
+    pub(super) fn new(source: Source, metadata: Metadata) -> BlobReader {
+        BlobReader {
+            source,
+            metadata,
+            position: 0,
+            chunk: None,
+            check: Check::default(),
+        }
+    }
+
+    /// What is known of the entry that is read.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Bytes there are to read: the size of a blob, the length of a document's JSON text.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    /// Whether there is nothing to read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buffer` from `offset` on, without moving the reader; less only where the content ends, nothing behind its
+    /// end. Reads every chunk it touches anew: for many small reads in a row use [`Read`].
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; the operating system.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let mut filled = 0;
+        let mut at = offset;
+        while filled < buffer.len() && at < self.len() {
+            let (start, chunk) = self.source.chunk_at(at)?;
+            let copied = copy_from(&chunk, at - start, &mut buffer[filled..]);
+            filled += copied;
+            at += u64::try_from(copied).unwrap_or(u64::MAX);
+        }
+        Ok(filled)
+    }
+
+    /// Fills all of `buffer` from `offset` on, without moving the reader.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where the content ends before; as [`BlobReader::read_at`].
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
+        if self.read_at(buffer, offset)? == buffer.len() {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument {
+            what: "offset",
+            reason: format!(
+                "{} bytes from {offset} on end behind the last of {}",
+                buffer.len(),
+                self.len()
+            ),
+        })
+    }
+
+    /// The content in order, from its first byte, chunk by chunk, wherever the reader stands. No bytes are copied.
+    ///
+    /// An error is the last item: the operating system, or [`Error::Damaged`], also in place of the last chunk
+    /// where the whole is not what the digest says.
+    pub fn chunks(&self) -> Chunks<'_> {
+        Chunks {
+            reader: self,
+            position: 0,
+            check: Check::default(),
+        }
+    }
+
+    /// The rest of the chunk at the reader's position; empty at the end.
+    fn rest_of_chunk(&mut self) -> Result<Bytes> {
+        if self.position >= self.len() {
+            return Ok(Bytes::new());
+        }
+        if let Some((start, chunk)) = &self.chunk
+            && let Some(distance) = self.position.checked_sub(*start)
+            && within(distance) < chunk.len()
+        {
+            return Ok(chunk.slice(within(distance)..));
+        }
+        let (start, chunk) = self.source.chunk_at(self.position)?;
+        self.check
+            .saw(start, &chunk, self.len_to_check(), &self.metadata)?;
+        let rest = chunk.slice(within(self.position - start)..);
+        self.chunk = Some((start, chunk));
+        Ok(rest)
+    }
+
+    /// Content in memory was compared with its digest when it was read.
+    fn len_to_check(&self) -> Option<u64> {
+        match &self.source {
+            Source::Memory(_) => None,
+            Source::Chunks(_) => Some(self.len()),
+        }
+    }
+}
+
+/// Copies what `chunk` holds from `distance` on, as much as fits.
+fn copy_from(chunk: &[u8], distance: u64, buffer: &mut [u8]) -> usize {
+    let rest = &chunk[within(distance).min(chunk.len())..];
+    let count = rest.len().min(buffer.len());
+    buffer[..count].copy_from_slice(&rest[..count]);
+    count
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = self.rest_of_chunk()?;
+        let count = copy_from(&rest, 0, buffer);
+        self.position += u64::try_from(count).unwrap_or(u64::MAX);
+        Ok(count)
+    }
+}
+
+impl Seek for BlobReader {
+    fn seek(&mut self, target: SeekFrom) -> io::Result<u64> {
+        let position = match target {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(distance) => self.len().checked_add_signed(distance),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+        };
+        self.position = position.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a seek to a negative or too large position",
+            )
+        })?;
+        Ok(self.position)
+    }
+}
+
+impl fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobReader")
+            .field("key", &self.metadata.key)
+            .field("len", &self.len())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The chunks of an entry in order; made by [`BlobReader::chunks`].
+#[must_use]
+pub struct Chunks<'a> {
+    reader: &'a BlobReader,
+    position: u64,
+    check: Check,
+}
+
+impl fmt::Debug for Chunks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunks")
+            .field("reader", self.reader)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Chunks<'_> {
+    fn chunk(&mut self) -> Result<Bytes> {
+        let reader = self.reader;
+        let (start, chunk) = reader.source.chunk_at(self.position)?;
+        self.check
+            .saw(start, &chunk, reader.len_to_check(), &reader.metadata)?;
+        self.position = start + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        Ok(chunk)
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Result<Bytes>;
+
+    fn next(&mut self) -> Option<Result<Bytes>> {
+        if self.position >= self.reader.len() {
+            return None;
+        }
+        let chunk = self.chunk();
+        if chunk.is_err() {
+            self.position = u64::MAX;
+        }
+        Some(chunk)
+    }
+}
+
+/// Follows the chunks as they are read, and compares the whole with its digest when the last one comes.
+#[derive(Default)]
+struct Check {
+    hasher: blake3::Hasher,
+    damaged: bool,
+}
+
+impl Check {
+    /// A chunk was read, which begins at `start`. Chunks out of order are no part of the check, which goes on when
+    /// the one comes that was expected. `len` is `None` where there is nothing to check.
+    fn saw(
+        &mut self,
+        start: u64,
+        chunk: &[u8],
+        len: Option<u64>,
+        metadata: &Metadata,
+    ) -> Result<()> {
+        if Some(start) == len.map(|_| self.hasher.count()) {
+            self.hasher.update(chunk);
+            self.damaged = Some(self.hasher.count()) == len
+                && self.hasher.finalize().as_bytes() != metadata.digest.as_bytes();
+        }
+        if self.damaged {
+            return Err(Error::damaged("content", metadata.key.as_str()));
+        }
+        Ok(())
+    }
+}

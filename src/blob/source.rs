@@ -1,0 +1,164 @@
+//! Where the bytes of a body come from, chunk by chunk, whatever becomes of the entry meanwhile.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::backend::{BlobId, Hold};
+use crate::error::{Error, Result};
+use crate::format::{Body, Part};
+use crate::metadata::Digest;
+use crate::store::Shared;
+
+/// The bytes of a body as they were when it was opened.
+pub(crate) enum Source {
+    /// All in memory.
+    Memory(Bytes),
+    /// In the chunks of blobs, which are held.
+    Chunks(Chunked),
+}
+
+pub(crate) struct Chunked {
+    // Holds go before the store they are of.
+    runs: Vec<Run>,
+    size: u64,
+    shared: Arc<Shared>,
+}
+
+/// A part and where in the body it begins.
+struct Run {
+    start: u64,
+    part: Part,
+    _hold: Option<Box<dyn Hold>>,
+}
+
+impl Source {
+    /// Opens a body and holds its blobs, but for the caller's own that no commit has adopted yet. `None` where one is
+    /// gone: the row that named it has been replaced.
+    pub(crate) fn open(
+        shared: &Arc<Shared>,
+        body: &Body,
+        is_own: impl Fn(BlobId) -> bool,
+    ) -> Result<Option<Source>> {
+        let parts = match body {
+            Body::Inline(bytes) => return Ok(Some(Source::Memory(bytes.clone()))),
+            Body::Parts(parts) => parts,
+        };
+        let mut runs = Vec::with_capacity(parts.len());
+        let mut size = 0;
+        for part in parts {
+            let hold = shared.backend.hold(part.blob)?;
+            if hold.is_none() && !is_own(part.blob) {
+                return Ok(None);
+            }
+            runs.push(Run {
+                start: size,
+                part: *part,
+                _hold: hold,
+            });
+            size += part.size;
+        }
+        Ok(Some(Source::Chunks(Chunked {
+            runs,
+            size,
+            shared: Arc::clone(shared),
+        })))
+    }
+
+    /// Bytes of the body.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Source::Memory(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            Source::Chunks(chunked) => chunked.size,
+        }
+    }
+
+    /// The chunk that holds the byte at `offset`, which lies within the body, and where it begins.
+    pub(crate) fn chunk_at(&self, offset: u64) -> Result<(u64, Bytes)> {
+        match self {
+            Source::Memory(bytes) => Ok((0, bytes.clone())),
+            Source::Chunks(chunked) => chunked.chunk_at(offset),
+        }
+    }
+
+    /// Gives the bytes from `offset` to the end to `visit`, piece by piece, without an end check of the digest.
+    pub(crate) fn read_from(
+        &self,
+        offset: u64,
+        mut visit: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut at = offset;
+        while at < self.len() {
+            let (start, chunk) = self.chunk_at(at)?;
+            let piece = chunk.slice(within(at - start)..);
+            visit(&piece)?;
+            at = start + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        }
+        Ok(())
+    }
+
+    /// All bytes, compared with their digest. `location` names them in errors.
+    pub(crate) fn read_all(&self, location: &str, digest: &Digest) -> Result<Bytes> {
+        let mut hasher = blake3::Hasher::new();
+        let bytes = self.collect(&mut hasher)?;
+        if hasher.finalize().as_bytes() == digest.as_bytes() {
+            Ok(bytes)
+        } else {
+            Err(Error::damaged("content", location))
+        }
+    }
+
+    fn collect(&self, hasher: &mut blake3::Hasher) -> Result<Bytes> {
+        if self.len() == 0 {
+            return Ok(Bytes::new());
+        }
+        let size = within(self.len());
+        let (_, first) = self.chunk_at(0)?;
+        hasher.update(&first);
+        if first.len() == size {
+            return Ok(first);
+        }
+        let mut bytes = Vec::new();
+        // A size that no memory can hold is an error, not the end of the process.
+        bytes.try_reserve_exact(size).map_err(|_| {
+            let cause = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+            Error::io("reading a whole entry into memory", cause)
+        })?;
+        bytes.extend_from_slice(&first);
+        let read = u64::try_from(first.len()).unwrap_or(u64::MAX);
+        self.read_from(read, |piece| {
+            hasher.update(piece);
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(Bytes::from(bytes))
+    }
+}
+
+impl Chunked {
+    fn chunk_at(&self, offset: u64) -> Result<(u64, Bytes)> {
+        let behind = self.runs.partition_point(|run| run.start <= offset);
+        let run = behind
+            .checked_sub(1)
+            .and_then(|index| self.runs.get(index))
+            .ok_or_else(|| Error::damaged("blob", format!("offset {offset}")))?;
+        let chunk_bytes = u64::from(run.part.chunk_bytes);
+        let index = (offset - run.start) / chunk_bytes;
+        let start = index * chunk_bytes;
+        let expected = chunk_bytes.min(run.part.size.saturating_sub(start));
+        let chunk = self.shared.backend.get_chunk(run.part.blob, index)?;
+        // A short chunk must never look like the end of the file.
+        if expected == 0 || u64::try_from(chunk.len()) != Ok(expected) {
+            return Err(Error::damaged(
+                "chunk",
+                format!("chunk {index} of blob {}", run.part.blob),
+            ));
+        }
+        Ok((run.start + start, chunk))
+    }
+}
+
+/// A distance within what is in memory.
+pub(super) fn within(distance: u64) -> usize {
+    usize::try_from(distance).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,260 @@
+//! Getting everything out, in a form that other programs can read.
+
+use std::io::{self, BufWriter, Read, Write};
+use std::ops::ControlFlow;
+
+use bytes::{Buf, Bytes};
+
+use super::archive::{About, End, FORMAT, Manifest, Member, Pack};
+use crate::backend::{Scan, Tree};
+use crate::blob::Source;
+use crate::error::{Error, Result};
+use crate::format::EntryRecord;
+use crate::json;
+use crate::lock::Need;
+use crate::metadata::Kind;
+use crate::report::{Progress, Step};
+use crate::store::Store;
+
+/// What is written in one go.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+impl Store {
+    /// Writes every entry and explicit folder in the scope of this view to `writer`, as a tar archive. Answers how many
+    /// entries there were.
+    ///
+    /// Blobs become files under `files/`, documents JSON files under `documents/`, content types, attributes and times
+    /// JSON files under `metadata/`; keys are relative to the scope. Locks and tokens are not part of an export, nor
+    /// is the history: for all of a store, take a backup. [`Store::import`] reads it back.
+    ///
+    /// The archive shows one moment, that of the call, also while others write; it takes constant memory, but for one
+    /// document at a time. Space that is freed meanwhile is given back afterwards.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use komatik::{PutMode, Store};
+    /// let store = Store::in_memory()?;
+    /// store.put("plan.txt", "north")?;
+    /// let mut archive = Vec::new();
+    /// store.export(&mut archive, |_step| ControlFlow::Continue(()))?;
+    ///
+    /// let other = Store::in_memory()?;
+    /// other.import(&archive[..], PutMode::Create, |_step| ControlFlow::Continue(()))?;
+    /// assert_eq!(other.get("plan.txt")?.as_deref(), Some(&b"north"[..]));
+    /// # Ok::<(), komatik::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Locked`] and [`Error::WrongPassword`] with the key of an entry that this view cannot read, before
+    /// anything is written; [`Error::Cancelled`]; [`Error::Damaged`]; what `writer` answers. What was written until
+    /// then is cut short, and [`Store::import`] says so at its end.
+    pub fn export(
+        &self,
+        writer: impl Write,
+        mut progress: impl FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<u64> {
+        let progress = Progress::new(&mut progress);
+        // Both scans are opened first, so that both see the same entries but for what is written in between.
+        let (mut ahead, scan) = (self.scan_scope()?, self.scan_scope()?);
+        let total = self.check_readable(&mut *ahead)?;
+        drop(ahead);
+        let mut export = Export {
+            store: self,
+            pack: Pack::new(BufWriter::with_capacity(BUFFER_BYTES, writer)),
+            progress,
+            done: 0,
+            total,
+        };
+        export.run(scan)?;
+        export.pack.finish()?;
+        Ok(export.done)
+    }
+
+    fn scan_scope(&self) -> Result<Box<dyn Scan>> {
+        let prefix = self.scope.as_prefix();
+        let end = crate::list::end_of(prefix);
+        let backend = &self.shared.backend;
+        backend.scan(Tree::Entries, prefix.as_bytes(), end.as_deref())
+    }
+
+    /// Asks for every lock in the scope; answers how many entries there are.
+    fn check_readable(&self, scan: &mut dyn Scan) -> Result<u64> {
+        let mut entries = 0;
+        while let Some((key, record)) = next_entry(scan)? {
+            self.pass_lock(self.relative(&key), &record, Need::Read)?;
+            entries += u64::from(record.kind != Kind::Folder);
+        }
+        Ok(entries)
+    }
+}
+
+/// The next row and its key.
+fn next_entry(scan: &mut dyn Scan) -> Result<Option<(String, EntryRecord)>> {
+    let Some((key, row)) = scan.next()? else {
+        return Ok(None);
+    };
+    let key = std::str::from_utf8(&key)
+        .map_err(|_| Error::damaged("key", String::from_utf8_lossy(&key)))?
+        .to_owned();
+    let record = EntryRecord::decode(&key, &row.value)?;
+    Ok(Some((key, record)))
+}
+
+struct Export<'a, W: Write> {
+    store: &'a Store,
+    pack: Pack<BufWriter<W>>,
+    progress: Progress<'a>,
+    done: u64,
+    total: u64,
+}
+
+impl<W: Write> Export<'_, W> {
+    fn run(&mut self, mut scan: Box<dyn Scan>) -> Result<()> {
+        let manifest = Manifest { format: FORMAT };
+        self.pack.add_json(&Member::Manifest, 0, &manifest)?;
+        while let Some((key, record)) = next_entry(&mut *scan)? {
+            let name = self.store.relative(&key);
+            // Asked before, but for what was written between the two scans.
+            self.store.pass_lock(name, &record, Need::Read)?;
+            match record.kind {
+                // The row of the scope itself.
+                _ if name.is_empty() => continue,
+                Kind::Folder => {
+                    let folder = name.strip_suffix('/').unwrap_or(name);
+                    let member = Member::Folder(folder);
+                    self.pack.add(&member, record.updated, 0, io::empty())?;
+                    continue;
+                }
+                Kind::Document => self.document(name, &key, &record)?,
+                Kind::Blob => self.blob(name, &key, &record)?,
+            }
+            self.done += 1;
+            self.step()?;
+        }
+        let end = End { entries: self.done };
+        self.pack.add_json(&Member::End, 0, &end)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.progress.step("entries", self.done, Some(self.total))
+    }
+
+    fn about(&mut self, name: &str, record: &EntryRecord) -> Result<()> {
+        let is_blob = record.kind == Kind::Blob;
+        let about = About {
+            content_type: is_blob.then(|| record.content_type.clone()),
+            attributes: record.attributes.clone(),
+            created: Some(record.created),
+            updated: Some(record.updated),
+            blake3: is_blob.then(|| record.digest.to_string()),
+        };
+        let member = Member::Metadata(name);
+        self.pack.add_json(&member, record.updated, &about)
+    }
+
+    fn document(&mut self, name: &str, key: &str, record: &EntryRecord) -> Result<()> {
+        self.about(name, record)?;
+        let body = open(self.store, key, record)?.read_all(key, &record.digest)?;
+        let value = json::decode(&body).map_err(|_| Error::damaged("document", key))?;
+        let text = json::to_text(&value);
+        let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let member = Member::Document(name);
+        self.pack.add(&member, record.updated, size, &text[..])
+    }
+
+    fn blob(&mut self, name: &str, key: &str, record: &EntryRecord) -> Result<()> {
+        self.about(name, record)?;
+        let (done, total) = (self.done, self.total);
+        let reader = Content {
+            source: open(self.store, key, record)?,
+            key,
+            record,
+            position: 0,
+            chunk: Bytes::new(),
+            hasher: blake3::Hasher::new(),
+            progress: &mut self.progress,
+            step: (done, total),
+        };
+        let member = Member::File(name);
+        self.pack.add(&member, record.updated, record.size, reader)
+    }
+}
+
+/// The body of a row of an open scan, which keeps the chunks: nothing need be held.
+fn open(store: &Store, key: &str, record: &EntryRecord) -> Result<Source> {
+    Source::open(&store.shared, &record.body, |_| true)?
+        .ok_or_else(|| Error::damaged("content", key))
+}
+
+/// A body as a stream, compared with its digest at the end.
+struct Content<'a, 'b> {
+    source: Source,
+    key: &'a str,
+    record: &'a EntryRecord,
+    /// Where the chunk ends.
+    position: u64,
+    /// What is left of the present chunk.
+    chunk: Bytes,
+    hasher: blake3::Hasher,
+    progress: &'a mut Progress<'b>,
+    step: (u64, u64),
+}
+
+impl Content<'_, '_> {
+    fn next_chunk(&mut self) -> Result<()> {
+        let (done, total) = self.step;
+        self.progress.step("entries", done, Some(total))?;
+        let (start, chunk) = self.source.chunk_at(self.position)?;
+        self.hasher.update(&chunk);
+        self.position = start + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.chunk = chunk;
+        let is_last = self.position >= self.record.size;
+        if is_last && self.hasher.finalize().as_bytes() != self.record.digest.as_bytes() {
+            return Err(Error::damaged("content", self.key));
+        }
+        Ok(())
+    }
+}
+
+impl Read for Content<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.is_empty() && self.position < self.record.size {
+            self.next_chunk()?;
+        }
+        let count = buffer.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Commit, View, Write as RowWrite};
+    use crate::metadata::Digest;
+
+    #[test]
+    fn damaged_content_does_not_get_out() {
+        let store = Store::in_memory().unwrap();
+        for (name, size) in [("inline", 10), ("chunks", 200_000)] {
+            store.put(name, vec![7; size]).unwrap();
+            let key = store.key(name).unwrap();
+            let mut record = store.row(View::Settled, &key).unwrap().unwrap().record;
+            record.digest = Digest::of(b"something else");
+            let commit = Commit {
+                writes: vec![RowWrite {
+                    tree: Tree::Entries,
+                    key: Bytes::copy_from_slice(name.as_bytes()),
+                    value: Some(record.encode()),
+                }],
+                ..Commit::default()
+            };
+            store.shared.backend.commit(commit, &mut |_| {}).unwrap();
+            match store.export(io::sink(), |_| ControlFlow::Continue(())) {
+                Err(Error::Damaged { location, .. }) => assert_eq!(location, name),
+                other => panic!("{other:?}"),
+            }
+            store.delete(name).unwrap();
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Getting everything in again. The archive may come from anybody: nothing in it is trusted.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use serde::de::{Deserialize, DeserializeOwned};
+use serde_json::Value;
+use tar::{Archive, EntryType, PaxExtensions};
+
+use super::archive::{About, End, FORMAT, Manifest, Member, undo};
+use crate::draft::Draft;
+use crate::entry::NewEntry;
+use crate::error::{Error, Result};
+use crate::key::Key;
+use crate::options::{
+    Durability, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_DEPTH, PutMode, PutOptions, WriteOptions,
+};
+use crate::report::{Progress, Step};
+use crate::store::Store;
+
+/// The longest path of a member: a key and what stands around it.
+const MAX_PATH_BYTES: u64 = 2048;
+/// The largest of the small members: what is told of an entry, and headers that extend others.
+const MAX_SMALL_BYTES: u64 = 64 * 1024;
+/// The largest JSON text read: one character of a string takes up to six.
+const MAX_TEXT_BYTES: u64 = 8 * MAX_DOCUMENT_BYTES as u64;
+/// What is copied in one go.
+const PIECE_BYTES: usize = 256 * 1024;
+
+impl Store {
+    /// Stores every entry and folder of an archive that [`Store::export`] wrote, below the scope of this view. Answers
+    /// how many entries there were. With [`PutMode::Create`] no key may be taken; with [`PutMode::Overwrite`] what is
+    /// there is replaced, as by a put: it keeps its lock, and its edit password is asked for.
+    ///
+    /// Entries get the content types, attributes and times of the archive, and new revisions. Blobs take about 1 MiB of
+    /// memory whatever their size; a document is in memory as a whole.
+    ///
+    /// Each entry is one commit; all are durable when the call returns. Where it fails, what came before stays: with
+    /// `PutMode::Overwrite` it can simply be repeated.
+    ///
+    /// The archive need not be trusted: every key is checked, links and anything else that an export does not write
+    /// are refused, and a blob is compared with its digest before it becomes visible.
+    ///
+    /// # Errors
+    /// * [`Error::InvalidArgument`]: it is no such archive, or of a later format; a `mode` that names a revision.
+    /// * [`Error::Damaged`]: the archive is cut short, or a content is not what its digest says.
+    /// * [`Error::InvalidKey`]: a member whose name is no key.
+    /// * [`Error::Cancelled`]; what `reader` answers; and those of [`Store::put_with`] and [`Store::save_with`].
+    pub fn import(
+        &self,
+        reader: impl Read,
+        mode: PutMode,
+        mut progress: impl FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<u64> {
+        if let PutMode::Update(_) = mode {
+            return Err(Error::InvalidArgument {
+                what: "mode",
+                reason: "an import cannot ask for a revision".to_owned(),
+            });
+        }
+        let quick = self.with_durability(Durability::Eventual);
+        let mut import = Import {
+            store: &quick,
+            mode,
+            progress: Progress::new(&mut progress),
+            about: None,
+            done: 0,
+        };
+        let imported = import.run(reader);
+        // Also where it failed: what is there stays.
+        let flushed = self.flush();
+        imported?;
+        flushed?;
+        Ok(import.done)
+    }
+}
+
+struct Import<'a> {
+    store: &'a Store,
+    mode: PutMode,
+    progress: Progress<'a>,
+    /// What was told of the entry whose content is to come next, and its name.
+    about: Option<(String, About)>,
+    done: u64,
+}
+
+impl Import<'_> {
+    fn run(&mut self, reader: impl Read) -> Result<()> {
+        let mut archive = Archive::new(reader);
+        // Raw: the crate would read an extending header into memory whatever its size.
+        let entries = archive.entries().map_err(reading)?.raw(true);
+        let mut path: Option<Vec<u8>> = None;
+        let mut is_first = true;
+        for entry in entries {
+            let mut entry = entry.map_err(reading)?;
+            match entry.header().entry_type() {
+                EntryType::GNULongName => path = Some(long_name(&mut entry)?),
+                EntryType::XHeader => path = extended_path(&mut entry)?.or(path),
+                EntryType::XGlobalHeader => {}
+                kind => {
+                    let path = path
+                        .take()
+                        .unwrap_or_else(|| entry.path_bytes().into_owned());
+                    let path = String::from_utf8(path)
+                        .map_err(|_| refused("a member's name is not UTF-8"))?;
+                    let member = Member::parse(&path)
+                        .ok_or_else(|| refused("it holds what no export writes"))?;
+                    check_type(&member, kind)?;
+                    if is_first != (member == Member::Manifest) {
+                        return Err(refused("it does not begin as an export does"));
+                    }
+                    is_first = false;
+                    let size = entry.size();
+                    if self.member(&member, &mut Whole { entry, left: size })? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Err(cut_short())
+    }
+
+    /// Takes in a member; answers whether it is the last.
+    fn member(&mut self, member: &Member<'_>, data: &mut Whole<impl Read>) -> Result<bool> {
+        let is_content = matches!(member, Member::File(_) | Member::Document(_));
+        if !is_content && self.about.is_some() {
+            return Err(refused("metadata without its entry"));
+        }
+        match member {
+            Member::Manifest => {
+                let manifest: Manifest = small_json(data)?;
+                if manifest.format != FORMAT {
+                    return Err(refused("it is of a later format"));
+                }
+            }
+            Member::Metadata(key) => {
+                self.store.key(key)?;
+                self.about = Some(((*key).to_owned(), small_json(data)?));
+            }
+            Member::Folder(folder) => self.store.create_folder(folder)?,
+            Member::File(key) => self.blob(key, data)?,
+            Member::Document(key) => self.document(key, data)?,
+            Member::End => {
+                let end: End = small_json(data)?;
+                return if end.entries == self.done {
+                    Ok(true)
+                } else {
+                    Err(cut_short())
+                };
+            }
+        }
+        Ok(false)
+    }
+
+    fn blob(&mut self, name: &str, data: &mut Whole<impl Read>) -> Result<()> {
+        let about = self.take_about(name)?;
+        let mut options = WriteOptions::from(PutOptions::new().mode(self.mode));
+        options.content_type = about.as_ref().and_then(|about| about.content_type.clone());
+        options.attributes = about.as_ref().map(|about| about.attributes.clone());
+        let mut writer = self.store.writer(name, options)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let count = data.read(&mut piece).map_err(reading)?;
+            if count == 0 {
+                break;
+            }
+            io::Write::write_all(&mut writer, &piece[..count]).map_err(reading)?;
+            self.progress.step("entries", self.done, None)?;
+        }
+        let (key, new) = writer.finish()?;
+        let expected = about.as_ref().and_then(|about| about.blake3.as_deref());
+        if expected.is_some_and(|expected| expected != new.content.digest.to_string()) {
+            return Err(Error::damaged("archive", name));
+        }
+        self.commit(&key, &new, about)
+    }
+
+    fn document(&mut self, name: &str, data: &mut Whole<impl Read>) -> Result<()> {
+        let about = self.take_about(name)?;
+        let text = data.read_all(MAX_TEXT_BYTES)?;
+        let value = parse(&text)?;
+        let mut options = PutOptions::new().mode(self.mode);
+        options.attributes = about.as_ref().map(|about| about.attributes.clone());
+        let key = self.store.key(name)?;
+        let new = self.store.new_document(&key, &value, options)?;
+        self.commit(&key, &new, about)
+    }
+
+    /// What was told of the entry, which must be about this one.
+    fn take_about(&mut self, name: &str) -> Result<Option<About>> {
+        match self.about.take() {
+            None => Ok(None),
+            Some((about, told)) if about == name => Ok(Some(told)),
+            Some(_) => Err(refused("metadata without its entry")),
+        }
+    }
+
+    fn commit(&mut self, key: &Key, new: &NewEntry, about: Option<About>) -> Result<()> {
+        let about = about.unwrap_or_default();
+        self.store.write(|draft| {
+            draft.put(key, new)?;
+            set_times(draft, key, &about)
+        })?;
+        self.done += 1;
+        self.progress.step("entries", self.done, None)
+    }
+}
+
+/// Gives an entry that this draft has put the times of the archive.
+fn set_times(draft: &mut Draft<'_>, key: &Key, about: &About) -> Result<()> {
+    let Some(present) = draft.read(key.as_str())? else {
+        return Ok(());
+    };
+    let mut record = present.record;
+    record.created = about.created.unwrap_or(record.created);
+    record.updated = about.updated.unwrap_or(record.updated);
+    draft.write(key.as_str(), record);
+    Ok(())
+}
+
+fn check_type(member: &Member<'_>, kind: EntryType) -> Result<()> {
+    let fits = match member {
+        Member::Folder(_) => kind.is_dir(),
+        _ => kind.is_file(),
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(refused("it holds links or special files"))
+    }
+}
+
+/// The bytes of a member. To end before its size is an error, not an end.
+struct Whole<R> {
+    entry: R,
+    left: u64,
+}
+
+impl<R: Read> Whole<R> {
+    /// All of it, where it is at most so large.
+    fn read_all(&mut self, limit: u64) -> Result<Vec<u8>> {
+        if self.left > limit {
+            return Err(Error::TooLarge {
+                what: "bytes of a member of the archive",
+                limit,
+                found: self.left,
+            });
+        }
+        let mut bytes = Vec::new();
+        self.read_to_end(&mut bytes).map_err(reading)?;
+        Ok(bytes)
+    }
+}
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.entry.read(buffer)?;
+        if count == 0 && !buffer.is_empty() && self.left > 0 {
+            return Err(cut_short().into());
+        }
+        let read = u64::try_from(count).unwrap_or(u64::MAX);
+        self.left = self.left.saturating_sub(read);
+        Ok(count)
+    }
+}
+
+fn small<R: Read>(entry: &mut tar::Entry<'_, R>, limit: u64) -> Result<Vec<u8>> {
+    let left = entry.size();
+    Whole { entry, left }.read_all(limit)
+}
+
+/// The path that a GNU header gives the next member.
+fn long_name<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Vec<u8>> {
+    let mut path = small(entry, MAX_PATH_BYTES)?;
+    if path.last() == Some(&0) {
+        path.pop();
+    }
+    Ok(path)
+}
+
+/// The path that a POSIX header gives the next member.
+fn extended_path<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Vec<u8>>> {
+    let bytes = small(entry, MAX_SMALL_BYTES)?;
+    let mut path = None;
+    for extension in PaxExtensions::new(&bytes) {
+        let extension = extension.map_err(reading)?;
+        match extension.key_bytes() {
+            b"path" => path = Some(extension.value_bytes().to_owned()),
+            // Read as raw, members have the size of their own header.
+            b"size" => return Err(refused("a size that is told twice")),
+            _ => {}
+        }
+    }
+    Ok(path)
+}
+
+fn small_json<T: DeserializeOwned>(data: &mut Whole<impl Read>) -> Result<T> {
+    let text = data.read_all(MAX_SMALL_BYTES)?;
+    serde_json::from_slice(&text).map_err(|error| refused(&error.to_string()))
+}
+
+/// The value of a JSON text of at most [`MAX_DOCUMENT_DEPTH`] levels.
+fn parse(text: &[u8]) -> Result<Value> {
+    if depth(text) > MAX_DOCUMENT_DEPTH {
+        return Err(refused("a document is nested too deep"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    // Its own limit is one level less than documents may have, and the depth is known.
+    deserializer.disable_recursion_limit();
+    let value = Value::deserialize(&mut deserializer);
+    let value = value.and_then(|value| deserializer.end().map(|()| value));
+    value.map_err(|error| refused(&error.to_string()))
+}
+
+/// How deep arrays and objects are nested, at most, in what may be JSON.
+fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = text.iter();
+    let mut is_string = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => is_string = !is_string,
+            b'\\' if is_string => {
+                bytes.next();
+            }
+            b'[' | b'{' if !is_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn reading(error: io::Error) -> Error {
+    undo("reading the archive", error)
+}
+
+fn refused(reason: &str) -> Error {
+    Error::InvalidArgument {
+        what: "archive",
+        reason: reason.to_owned(),
+    }
+}
+
+fn cut_short() -> Error {
+    Error::damaged("archive", "its end: it is cut short")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings() {
+        for (text, expected) in [
+            ("1", 0),
+            ("[]", 1),
+            (r#"{"a[[": ["\"[[", {}]}"#, 3),
+            (r#"["\\", [1]]"#, 2),
+        ] {
+            assert_eq!(depth(text.as_bytes()), expected, "{text}");
+        }
+        let nested = |levels: usize| [b"[".repeat(levels), b"]".repeat(levels)].concat();
+        assert!(parse(&nested(MAX_DOCUMENT_DEPTH)).is_ok());
+        assert!(parse(&nested(MAX_DOCUMENT_DEPTH + 1)).is_err());
+        assert!(parse(b"[1] 2").is_err());
+        assert!(parse(&b"[".repeat(1_000_000)).is_err());
+    }
+}

@@ -1,0 +1,315 @@
+//! The write path: one change of state, decided on the latest rows and committed in one step.
+//!
+//! Every write of the store is a closure over a [`Draft`]. The draft notes which rows the closure read (they become
+//! requirements of the commit), what it writes (later reads of the same draft see it) and what the history is to
+//! tell. Where another writer was faster the commit is refused and the closure runs again on the new rows; after a
+//! few such rounds it runs alone. A transaction runs alone from the start, so its closure runs once.
+//!
+//! Verifying a password is slow, so a draft that runs beside others never does it: it is given up, the password is
+//! verified while nothing waits, and the closure runs again.
+
+mod run;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+pub(crate) use run::Gate;
+
+use crate::backend::{
+    BlobId, Commit, MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, Requirement, Tree, View, Write,
+};
+use crate::blob::Source;
+use crate::error::{Error, Result};
+use crate::format::{Body, ChangeAction, ChangeRecord, EntryRecord, LockRecord};
+use crate::lock::{Known, Need};
+use crate::store::Store;
+use crate::upload::Upload;
+
+/// What a password has been verified for: the id of the lock, and the need.
+type Passed = Vec<([u8; 16], Need)>;
+
+/// Why a draft is given up and its closure run again.
+enum Again {
+    /// It met rows that another writer has replaced since.
+    Stale,
+    /// It needs to know whether the passwords of the view open this lock.
+    Verify {
+        key: String,
+        lock: LockRecord,
+        need: Need,
+    },
+}
+
+/// What the closure of a draft gets to see when the draft is to be given up. No caller of the store ever does.
+const GIVEN_UP: Error = Error::Misuse {
+    reason: "a write was decided on rows that have changed",
+};
+
+/// An entry as a draft sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Present {
+    /// The commit that wrote it; 0 where this draft itself did.
+    pub(crate) revision: u64,
+    pub(crate) record: EntryRecord,
+}
+
+/// A change of state under way. See the [module](self).
+pub(crate) struct Draft<'a> {
+    pub(crate) store: &'a Store,
+    /// Microseconds since 1970, one time for all it writes.
+    pub(crate) now: u64,
+    /// Whether no other writer runs beside it.
+    alone: bool,
+    passed: Passed,
+    again: Option<Again>,
+    /// Whether something was done in part.
+    doomed: bool,
+    /// Rows of entries read, by row key, and their revisions.
+    reads: BTreeMap<String, Option<u64>>,
+    /// Rows of entries as this draft leaves them.
+    rows: BTreeMap<String, Option<EntryRecord>>,
+    /// About how many bytes these rows have.
+    row_bytes: usize,
+    tokens: Vec<Write>,
+    changes: Vec<ChangeRecord>,
+    /// How many owners each blob gains, or loses where it is negative.
+    owners: BTreeMap<BlobId, i64>,
+    uploads: BTreeMap<BlobId, Upload>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(store: &'a Store, alone: bool, passed: Passed) -> Draft<'a> {
+        Draft {
+            store,
+            now: crate::format::to_micros(std::time::SystemTime::now()),
+            alone,
+            passed,
+            again: None,
+            doomed: false,
+            reads: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            row_bytes: 0,
+            tokens: Vec::new(),
+            changes: Vec::new(),
+            owners: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+        }
+    }
+
+    /// The entry in the row `row_key` (a key, or a folder's key and `/`), as this draft has left it so far.
+    pub(crate) fn read(&mut self, row_key: &str) -> Result<Option<Present>> {
+        if let Some(row) = self.rows.get(row_key) {
+            return Ok(row.clone().map(|record| Present {
+                revision: 0,
+                record,
+            }));
+        }
+        let row = self
+            .store
+            .shared
+            .backend
+            .get(View::Latest, Tree::Entries, row_key.as_bytes())?;
+        let revision = row.as_ref().map(|row| row.revision);
+        // Where two reads differ the first one stands: the commit is refused then, as it must be.
+        self.reads.entry(row_key.to_owned()).or_insert(revision);
+        row.map(|row| {
+            Ok(Present {
+                revision: row.revision,
+                record: EntryRecord::decode(row_key, &row.value)?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Notes a row met by a scan as read, so that the commit is refused where it has changed since.
+    pub(crate) fn note_read(&mut self, row_key: &str, revision: u64) {
+        if !self.rows.contains_key(row_key) {
+            self.reads
+                .entry(row_key.to_owned())
+                .or_insert(Some(revision));
+        }
+    }
+
+    /// Whether this draft has already written or erased the row.
+    pub(crate) fn has_own(&self, row_key: &str) -> bool {
+        self.rows.contains_key(row_key)
+    }
+
+    /// Rows of this draft that begin with `prefix`.
+    pub(crate) fn rows_below(
+        &self,
+        prefix: &str,
+    ) -> impl Iterator<Item = (&String, &Option<EntryRecord>)> {
+        self.rows
+            .range(prefix.to_owned()..)
+            .take_while(move |(key, _)| key.starts_with(prefix))
+    }
+
+    /// Asks the passwords of the view for what `need` demands of the entry in the row `key`.
+    pub(crate) fn check_lock(&mut self, key: &str, record: &EntryRecord, need: Need) -> Result<()> {
+        let Some(lock) = &record.lock else {
+            return Ok(());
+        };
+        let name = self.store.relative(key);
+        match self.store.known_lock(lock, need) {
+            Known::Opens => Ok(()),
+            Known::Unknown if self.passed.contains(&(lock.id, need)) => Ok(()),
+            Known::Unknown if !self.alone => {
+                self.again = Some(Again::Verify {
+                    key: name.to_owned(),
+                    lock: lock.clone(),
+                    need,
+                });
+                Err(GIVEN_UP)
+            }
+            Known::Unknown | Known::Refuses => self.store.verify_lock(name, lock, need),
+        }
+    }
+
+    /// The whole content of an entry this draft has read, compared with its digest. `key` names it in errors.
+    pub(crate) fn content(&mut self, key: &str, record: &EntryRecord) -> Result<Bytes> {
+        let uploads = &self.uploads;
+        let is_own = |blob| uploads.contains_key(&blob);
+        match Source::open(&self.store.shared, &record.body, is_own)? {
+            Some(source) => source.read_all(key, &record.digest),
+            // No one else writes now, so nothing can have taken the blob away.
+            None if self.alone => Err(Error::damaged("blob", key)),
+            None => {
+                self.again = Some(Again::Stale);
+                Err(GIVEN_UP)
+            }
+        }
+    }
+
+    /// Leaves `record` in the row. Blobs change owners by [`Draft::own`] and [`Draft::disown`], not here.
+    pub(crate) fn write(&mut self, row_key: &str, record: EntryRecord) {
+        let body_bytes = match &record.body {
+            Body::Inline(bytes) => bytes.len(),
+            Body::Parts(_) => 0,
+        };
+        self.row_bytes += row_key.len() + body_bytes;
+        self.rows.insert(row_key.to_owned(), Some(record));
+    }
+
+    /// Leaves no record in the row.
+    pub(crate) fn erase(&mut self, row_key: &str) {
+        self.row_bytes += row_key.len();
+        self.rows.insert(row_key.to_owned(), None);
+    }
+
+    /// Whether the commit can still be made, for what collects many rows: a failure early saves memory.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        let too_large = |what, limit, found| Error::TooLarge {
+            what,
+            limit: u64::try_from(limit).unwrap_or(u64::MAX),
+            found: u64::try_from(found).unwrap_or(u64::MAX),
+        };
+        if self.rows.len() > MAX_COMMIT_ROWS {
+            return Err(too_large(
+                "rows of a commit",
+                MAX_COMMIT_ROWS,
+                self.rows.len(),
+            ));
+        }
+        if self.row_bytes > MAX_COMMIT_BYTES {
+            return Err(too_large(
+                "bytes of a commit",
+                MAX_COMMIT_BYTES,
+                self.row_bytes,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes or deletes a row of the tokens.
+    pub(crate) fn write_token(&mut self, hash: [u8; 32], grant: Option<Bytes>) {
+        self.tokens.push(Write {
+            tree: Tree::Tokens,
+            key: Bytes::copy_from_slice(&hash),
+            value: grant,
+        });
+    }
+
+    /// Counts an entry with this body as an owner of its blobs.
+    pub(crate) fn own(&mut self, body: &Body) {
+        for blob in body.blobs() {
+            *self.owners.entry(blob).or_default() += 1;
+        }
+    }
+
+    /// Counts an entry with this body no longer as an owner of its blobs. What one entry gives up and another takes
+    /// in the same draft comes to nothing.
+    pub(crate) fn disown(&mut self, body: &Body) {
+        for blob in body.blobs() {
+            *self.owners.entry(blob).or_default() -= 1;
+        }
+    }
+
+    /// Takes charge of an upload: kept where the commit gives it an owner, discarded where it does not.
+    pub(crate) fn take_upload(&mut self, upload: &Upload) {
+        self.uploads.insert(upload.blob(), upload.clone());
+    }
+
+    /// Makes the commit impossible: something was done in part, and its error must not be ignored.
+    pub(crate) fn doom(&mut self) {
+        self.doomed = true;
+    }
+
+    /// Tells the history of a change to `key`, a whole key.
+    pub(crate) fn tell(&mut self, action: ChangeAction, key: &str, record: &EntryRecord) {
+        self.changes.push(ChangeRecord {
+            action,
+            key: key.to_owned(),
+            entry: record.kind,
+            size: record.size,
+            digest: record.digest,
+            participant: self.store.participant.as_deref().map(str::to_owned),
+            time: self.now,
+        });
+    }
+
+    /// The commit, what it tells, and the uploads it adopts; uploads that came to nothing are let go of here.
+    fn into_commit(self) -> (Commit, Vec<ChangeRecord>, Vec<Upload>) {
+        let owners = self.owners;
+        let uploads = self
+            .uploads
+            .into_iter()
+            .filter(|(blob, _)| owners.get(blob).is_some_and(|count| *count > 0))
+            .map(|(_, upload)| upload)
+            .collect();
+        let requires = self
+            .reads
+            .into_iter()
+            .map(|(key, revision)| Requirement {
+                tree: Tree::Entries,
+                key: Bytes::from(key),
+                revision,
+            })
+            .collect();
+        let mut writes = self.tokens;
+        writes.extend(self.rows.into_iter().map(|(key, record)| Write {
+            tree: Tree::Entries,
+            key: Bytes::from(key),
+            value: record.map(|record| record.encode()),
+        }));
+        let commit = Commit {
+            durability: self.store.durability,
+            requires,
+            writes,
+            changes: self.changes.iter().map(ChangeRecord::encode).collect(),
+            adopts: repeated(owners.iter().map(|(blob, count)| (*blob, *count))),
+            releases: repeated(owners.iter().map(|(blob, count)| (*blob, -*count))),
+        };
+        (commit, self.changes, uploads)
+    }
+}
+
+/// Each blob as often as it is counted, those counted below one not at all.
+fn repeated(counts: impl Iterator<Item = (BlobId, i64)>) -> Vec<BlobId> {
+    counts
+        .flat_map(|(blob, count)| {
+            std::iter::repeat_n(blob, usize::try_from(count).unwrap_or_default())
+        })
+        .collect()
+}

@@ -1,0 +1,213 @@
+//! Running the closures of drafts: side by side, or alone.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::{Again, Draft, Passed};
+use crate::backend::Outcome;
+use crate::error::{Error, Result};
+use crate::format::ChangeRecord;
+use crate::store::{Shared, Store};
+use crate::upload::Upload;
+
+/// Rounds a closure runs side by side with other writers before it runs alone.
+const ROUNDS_TOGETHER: usize = 8;
+/// The longest name of a participant, in bytes of UTF-8.
+const MAX_PARTICIPANT_BYTES: usize = 255;
+
+/// Lets single writes run side by side, and what must not be disturbed alone.
+#[derive(Default)]
+pub(crate) struct Gate {
+    lock: RwLock<()>,
+    last_ordered: AtomicU64,
+}
+
+thread_local! {
+    /// The stores in whose closures this thread is: a write from there would wait for itself.
+    static INSIDE: RefCell<Vec<*const Shared>> = const { RefCell::new(Vec::new()) };
+}
+
+struct InsideGuard;
+
+impl InsideGuard {
+    fn enter(shared: &Shared) -> Result<InsideGuard> {
+        INSIDE.with_borrow_mut(|inside| {
+            if inside.iter().any(|other| std::ptr::eq(*other, shared)) {
+                return Err(Error::Misuse {
+                    reason: "a write to the store from inside a transaction on it; use the transaction's own methods",
+                });
+            }
+            inside.push(shared);
+            Ok(InsideGuard)
+        })
+    }
+}
+
+impl Drop for InsideGuard {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(Vec::pop);
+    }
+}
+
+impl Store {
+    /// Runs `body` until its draft is committed, side by side with other writers. Answers what the last run answered,
+    /// and the revision (`None` where there was nothing to write).
+    pub(crate) fn write<R>(
+        &self,
+        mut body: impl FnMut(&mut Draft<'_>) -> Result<R>,
+    ) -> Result<(R, Option<u64>)> {
+        self.check_participant()?;
+        let mut passed = Passed::new();
+        let mut round = 0;
+        while round < ROUNDS_TOGETHER {
+            let beside_others = self.enter_shared()?;
+            let mut draft = Draft::new(self, false, passed.clone());
+            let answer = body(&mut draft);
+            match draft.again.take() {
+                // Each lock is verified once, so this is not a round that others won.
+                Some(Again::Verify { key, lock, need }) => {
+                    drop(draft);
+                    drop(beside_others);
+                    self.verify_lock(&key, &lock, need)?;
+                    passed.push((lock.id, need));
+                    continue;
+                }
+                Some(Again::Stale) => {
+                    round += 1;
+                    continue;
+                }
+                None => {}
+            }
+            let answer = answer?;
+            if let Some(ordered) = self.order(draft)? {
+                drop(beside_others);
+                return Ok((answer, self.finish(ordered)?));
+            }
+            round += 1;
+        }
+        self.write_alone(body)
+    }
+
+    /// Runs `body` once, with no other writer beside it, every earlier commit settled.
+    pub(crate) fn write_alone<R>(
+        &self,
+        body: impl FnOnce(&mut Draft<'_>) -> Result<R>,
+    ) -> Result<(R, Option<u64>)> {
+        self.run_alone(|mut draft| {
+            let answer = body(&mut draft)?;
+            Ok((draft, answer))
+        })
+    }
+
+    /// As [`Store::write_alone`], for a `body` that has the draft while it runs.
+    pub(crate) fn run_alone<'a, R>(
+        &'a self,
+        body: impl FnOnce(Draft<'a>) -> Result<(Draft<'a>, R)>,
+    ) -> Result<(R, Option<u64>)> {
+        self.check_participant()?;
+        let inside = InsideGuard::enter(&self.shared)?;
+        let alone = self.shared.gate.lock.write();
+        // What is ordered but not settled would be missing from the scans of this draft.
+        self.settle_ordered()?;
+        let (draft, answer) = body(Draft::new(self, true, Passed::new()))?;
+        let ordered = self.order(draft)?.ok_or(Error::Misuse {
+            reason: "another program writes to the same backend; run the transaction again",
+        })?;
+        drop(alone);
+        drop(inside);
+        Ok((answer, self.finish(ordered)?))
+    }
+
+    /// Runs `look` while no commit can be ordered and every earlier one has settled.
+    pub(crate) fn look_alone<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<R> {
+        let _inside = InsideGuard::enter(&self.shared)?;
+        let _alone = self.shared.gate.lock.write();
+        self.settle_ordered()?;
+        look()
+    }
+
+    /// Waits until everything ordered so far has settled.
+    pub(crate) fn settle_ordered(&self) -> Result<()> {
+        match self.shared.gate.last_ordered.load(Ordering::Acquire) {
+            0 => Ok(()),
+            revision => self.shared.backend.settle(revision),
+        }
+    }
+
+    fn enter_shared(&self) -> Result<parking_lot::RwLockReadGuard<'_, ()>> {
+        // Only to find out whether this thread is inside; the closures of single writes call no one.
+        drop(InsideGuard::enter(&self.shared)?);
+        Ok(self.shared.gate.lock.read())
+    }
+
+    fn check_participant(&self) -> Result<()> {
+        let reason = match self.participant.as_deref() {
+            Some(name) if name.len() > MAX_PARTICIPANT_BYTES => "it is longer than 255 bytes",
+            Some(name) if name.chars().any(char::is_control) => "it holds a control character",
+            _ => return Ok(()),
+        };
+        Err(Error::InvalidArgument {
+            what: "participant",
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Orders the draft's commit; `None` where it was refused.
+    fn order(&self, draft: Draft<'_>) -> Result<Option<Ordered>> {
+        if draft.doomed {
+            return Err(Error::Misuse {
+                reason: "a part of the transaction failed half-way, and its error was ignored",
+            });
+        }
+        let (commit, changes, uploads) = draft.into_commit();
+        if commit.writes.is_empty() {
+            return Ok(Some(Ordered {
+                revision: None,
+                changes: Vec::new(),
+            }));
+        }
+        let shared = &self.shared;
+        let outcome = shared.backend.commit(commit, &mut |revision| {
+            shared
+                .gate
+                .last_ordered
+                .fetch_max(revision, Ordering::AcqRel);
+            shared.delivery.announce(revision);
+        })?;
+        Ok(match outcome {
+            Outcome::Refused(_) => None,
+            Outcome::Ordered(revision) => {
+                uploads.iter().for_each(Upload::adopted);
+                Some(Ordered {
+                    revision: Some(revision),
+                    changes,
+                })
+            }
+        })
+    }
+
+    /// Waits until the commit is durable, then tells the callbacks and watchers. An answer without a commit waits as
+    /// well: what it was decided on must not be undone by a power cut.
+    fn finish(&self, ordered: Ordered) -> Result<Option<u64>> {
+        let Some(revision) = ordered.revision else {
+            self.settle_ordered()?;
+            return Ok(None);
+        };
+        let settled = self.shared.backend.settle(revision);
+        let changes = if settled.is_ok() {
+            ordered.changes
+        } else {
+            Vec::new()
+        };
+        self.shared.delivery.deliver(revision, changes);
+        settled?;
+        Ok(Some(revision))
+    }
+}
+
+struct Ordered {
+    revision: Option<u64>,
+    changes: Vec<ChangeRecord>,
+}

@@ -1,0 +1,235 @@
+//! The one error type, below everything else.
+
+use std::path::PathBuf;
+
+/// What every fallible operation of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, named for what the caller can do about it.
+///
+/// `Display` states the fact of this layer; the cause, where there is one, is in
+/// [`source`](std::error::Error::source). No variant ever holds a password or a token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing is stored under a key whose presence the call asserted (`rename`, `lock`, `append`…).
+    #[error("nothing is stored at `{key}`")]
+    NotFound {
+        /// The key, as the caller gave it.
+        key: String,
+    },
+
+    /// The call asked to create, and the key is taken.
+    #[error("`{key}` already exists")]
+    AlreadyExists {
+        /// The key, as the caller gave it.
+        key: String,
+    },
+
+    /// The call asked for a revision that is not the present one. Load, decide and try again.
+    #[error("`{key}` is not at revision {expected}: {}", found.map_or("it does not exist".to_owned(), |found| format!("it is at {found}")))]
+    RevisionMismatch {
+        /// The key, as the caller gave it.
+        key: String,
+        /// The revision the caller named.
+        expected: u64,
+        /// The revision the entry has, `None` where it does not exist.
+        found: Option<u64>,
+    },
+
+    /// The entry is a document where a blob was asked for, or the other way round.
+    #[error("`{key}` is a {found}, not a {expected}")]
+    WrongKind {
+        /// The key, as the caller gave it.
+        key: String,
+        /// What the call needs.
+        expected: &'static str,
+        /// What is stored.
+        found: &'static str,
+    },
+
+    /// A key or folder that breaks a rule of [`Key`](crate::Key).
+    #[error("invalid key `{}`: {rule}", key.escape_debug())]
+    InvalidKey {
+        /// The key, as the caller gave it, cut where it is very long.
+        key: String,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+
+    /// A value that JSON, or this document, cannot hold: NaN, bytes, a level too deep, a pointer or patch that does not fit.
+    #[error("invalid document: {reason}")]
+    InvalidDocument {
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+
+    /// A setting or argument outside of what it may be.
+    #[error("invalid {what}: {reason}")]
+    InvalidArgument {
+        /// Which argument.
+        what: &'static str,
+        /// The rule it breaks.
+        reason: String,
+    },
+
+    /// The entry has a lock and the caller offered no password for it.
+    #[error("`{key}` is locked: its {needs} password is needed")]
+    Locked {
+        /// The key, as the caller gave it.
+        key: String,
+        /// Which password would open it.
+        needs: Access,
+    },
+
+    /// The entry has a lock and the password offered does not open it.
+    #[error("the password offered does not open `{key}`: its {needs} password is needed")]
+    WrongPassword {
+        /// The key, as the caller gave it.
+        key: String,
+        /// Which password would open it.
+        needs: Access,
+    },
+
+    /// The token is unknown, expired, revoked, made for another key, or made before the entry was locked.
+    #[error("the token does not open this key")]
+    TokenRefused,
+
+    /// The history asked for is no longer kept. Read the present state, then watch from there.
+    #[error("the history before revision {oldest} is no longer kept")]
+    Compacted {
+        /// The oldest revision still in the history.
+        oldest: u64,
+    },
+
+    /// A value above a stated limit.
+    #[error("{what} is too large: {found}, at most {limit}")]
+    TooLarge {
+        /// Which value, and its unit.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+        /// What was found.
+        found: u64,
+    },
+
+    /// Stored bytes are not what was written. They are never returned.
+    #[error("damaged {what} at {location}")]
+    Damaged {
+        /// What kind of thing is damaged.
+        what: &'static str,
+        /// Where it lies: a key, or a file and an offset.
+        location: String,
+    },
+
+    /// Another process, or another handle of this one, has the store open.
+    #[error("the store at {} is in use{}", path.display(), by.as_ref().map_or(String::new(), |by| format!(" by {by}")))]
+    InUse {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Who has it and since when, where the lock file says.
+        by: Option<String>,
+    },
+
+    /// The directory holds something this version cannot read, or the platform cannot keep a promise that was asked for.
+    #[error("unsupported: {found}")]
+    Unsupported {
+        /// What was found, and what is needed.
+        found: String,
+    },
+
+    /// An earlier write failed, so what reached the disk is unknown. Reads go on; open the store again to write.
+    #[error("the store refuses writes since an earlier one failed: {cause}; open it again")]
+    Poisoned {
+        /// The earlier failure.
+        cause: String,
+    },
+
+    /// The store is called from where it cannot answer: a write from inside a transaction's closure, or after `close`.
+    #[error("not possible here: {reason}")]
+    Misuse {
+        /// What was done, and what to do instead.
+        reason: &'static str,
+    },
+
+    /// The caller's progress function asked to stop. Nothing is lost; the call may be repeated.
+    #[error("cancelled")]
+    Cancelled,
+
+    /// No space is left on the device. Nothing acknowledged is lost; free some, then open the store again.
+    #[error("no space left while {doing}")]
+    NoSpace {
+        /// What was being done, and to which file.
+        doing: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+
+    /// The operating system refused.
+    #[error("i/o error while {doing}")]
+    Io {
+        /// What was being done, and to which file.
+        doing: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// Which of an entry's passwords a call needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Access {
+    /// The password needed to read.
+    View,
+    /// The password needed to write, merge, move or delete.
+    Edit,
+}
+
+impl std::fmt::Display for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Access::View => "view",
+            Access::Edit => "edit",
+        })
+    }
+}
+
+impl Error {
+    /// Wraps an operating-system error with what was being done; a full disk becomes [`Error::NoSpace`].
+    pub(crate) fn io(doing: impl Into<String>, source: std::io::Error) -> Self {
+        let doing = doing.into();
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Error::NoSpace { doing, source }
+            }
+            _ => Error::Io { doing, source },
+        }
+    }
+
+    pub(crate) fn damaged(what: &'static str, location: impl Into<String>) -> Self {
+        Error::Damaged {
+            what,
+            location: location.into(),
+        }
+    }
+}
+
+/// So that a reader or writer of this crate can be used through `std::io`; the error stays reachable by `get_ref`.
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        use std::io::ErrorKind;
+        let kind = match &error {
+            Error::NotFound { .. } => ErrorKind::NotFound,
+            Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Error::Locked { .. } | Error::WrongPassword { .. } | Error::TokenRefused => {
+                ErrorKind::PermissionDenied
+            }
+            Error::Damaged { .. } => ErrorKind::InvalidData,
+            Error::InvalidKey { .. } | Error::InvalidArgument { .. } => ErrorKind::InvalidInput,
+            Error::TooLarge { .. } => ErrorKind::FileTooLarge,
+            Error::NoSpace { source, .. } | Error::Io { source, .. } => source.kind(),
+            _ => ErrorKind::Other,
+        };
+        std::io::Error::new(kind, error)
+    }
+}

@@ -1,0 +1,201 @@
+//! Folders: made, moved and deleted as a whole.
+
+use bytes::Bytes;
+
+use crate::backend::{Scan, Tree};
+use crate::draft::Draft;
+use crate::error::{Error, Result};
+use crate::format::{Body, ChangeAction, EntryRecord};
+use crate::key::Key;
+use crate::metadata::{Attributes, Digest, Kind};
+use crate::store::Store;
+
+impl Store {
+    /// Makes a folder that stays when it is empty. Does nothing where it was made before; a folder that is there
+    /// only because of the keys in it is made to stay.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`], also for the root; [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
+    pub fn create_folder(&self, folder: &str) -> Result<()> {
+        let folder = self.key(folder)?;
+        self.write(|draft| draft.create_folder(&folder)).map(drop)
+    }
+
+    /// Deletes everything below a folder at any depth, and the folder, in one commit. Answers how many entries were
+    /// deleted; folders are not counted. An entry with the name of the folder is not in it, and stays.
+    ///
+    /// Other writers wait meanwhile. A commit holds at most 1,000,000 rows and 64 MiB of keys and changes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`], also for the root; [`Error::Locked`] and [`Error::WrongPassword`] where any entry has
+    /// an edit password that is not offered; [`Error::TooLarge`]; [`Error::Poisoned`], [`Error::NoSpace`],
+    /// [`Error::Io`]. Nothing is deleted then.
+    pub fn delete_folder(&self, folder: &str) -> Result<u64> {
+        let folder = self.key(folder)?;
+        let (deleted, _) = self.write_alone(|draft| draft.delete_folder(&folder))?;
+        Ok(deleted)
+    }
+
+    /// Gives a folder, and everything below it, another name, in one commit and without copying content. Answers how
+    /// many entries were moved; folders are not counted. An entry with the name of the folder is not in it, and stays.
+    ///
+    /// To rename a folder to its own name does nothing. Other writers wait meanwhile. A commit holds at most
+    /// 1,000,000 rows and 64 MiB of keys, records and changes; a moved row is two.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where there is no folder `from`; [`Error::AlreadyExists`] where there is a folder `to`;
+    /// [`Error::InvalidArgument`] where `to` lies in `from`; [`Error::InvalidKey`], also for the root and where a
+    /// key would become too long; otherwise as [`Store::delete_folder`]. Nothing is moved then.
+    pub fn rename_folder(&self, from: &str, to: &str) -> Result<u64> {
+        let (from, to) = (self.key(from)?, self.key(to)?);
+        let (moved, _) = self.write_alone(|draft| draft.rename_folder(&from, &to))?;
+        Ok(moved)
+    }
+
+    /// Whether a settled row has a key that begins with `prefix`, which ends in `/`.
+    pub(crate) fn has_rows_below(&self, prefix: &str) -> Result<bool> {
+        Ok(self.scan_below(prefix)?.next()?.is_some())
+    }
+
+    fn scan_below(&self, prefix: &str) -> Result<Box<dyn Scan>> {
+        let mut end = prefix.as_bytes().to_vec();
+        if let Some(last) = end.last_mut() {
+            *last += 1; // the byte behind `/`
+        }
+        let backend = &self.shared.backend;
+        backend.scan(Tree::Entries, prefix.as_bytes(), Some(&end))
+    }
+}
+
+impl Draft<'_> {
+    /// Whether there is an entry or a folder of this name.
+    pub(crate) fn exists(&mut self, key: &Key) -> Result<bool> {
+        Ok(self.read(key.as_str())?.is_some() || self.folder_exists(&format!("{key}/"))?)
+    }
+
+    /// Whether there is a folder whose keys begin with `prefix`. Only in a draft that runs alone.
+    fn folder_exists(&mut self, prefix: &str) -> Result<bool> {
+        if self.rows_below(prefix).any(|(_, record)| record.is_some()) {
+            return Ok(true);
+        }
+        let mut scan = self.store.scan_below(prefix)?;
+        while let Some((row_key, _)) = scan.next()? {
+            // What this draft has written there it has erased.
+            if !self.has_own(text(&row_key)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(crate) fn create_folder(&mut self, folder: &Key) -> Result<()> {
+        let row_key = format!("{folder}/");
+        if self.read(&row_key)?.is_some() {
+            return Ok(());
+        }
+        let record = EntryRecord {
+            kind: Kind::Folder,
+            created: self.now,
+            updated: self.now,
+            size: 0,
+            digest: Digest::of(&[]),
+            content_type: String::new(),
+            attributes: Attributes::new(),
+            lock: None,
+            body: Body::Inline(Bytes::new()),
+            subtrees: Vec::new(),
+        };
+        self.tell(ChangeAction::Put, folder.as_str(), &record);
+        self.write(&row_key, record);
+        Ok(())
+    }
+
+    pub(crate) fn delete_folder(&mut self, folder: &Key) -> Result<u64> {
+        let mut deleted = 0;
+        self.for_each_below(&format!("{folder}/"), |draft, row_key, record| {
+            deleted += count(&record);
+            draft.delete_row(row_key, &record)
+        })?;
+        Ok(deleted)
+    }
+
+    pub(crate) fn rename_folder(&mut self, from: &Key, to: &Key) -> Result<u64> {
+        let (source, target) = (format!("{from}/"), format!("{to}/"));
+        if !self.folder_exists(&source)? {
+            return Err(Error::NotFound {
+                key: self.name(from).to_owned(),
+            });
+        }
+        if source == target {
+            return Ok(0);
+        }
+        if target.starts_with(&source) {
+            return Err(Error::InvalidArgument {
+                what: "folder",
+                reason: format!("`{}` lies in `{}`", self.name(to), self.name(from)),
+            });
+        }
+        if self.folder_exists(&target)? {
+            return Err(Error::AlreadyExists {
+                key: self.name(to).to_owned(),
+            });
+        }
+        let mut moved = 0;
+        self.for_each_below(&source, |draft, row_key, record| {
+            moved += count(&record);
+            let new_key = format!("{target}{}", &row_key[source.len()..]);
+            // Each segment was legal before; the whole may be too long now.
+            if new_key.len() > target.len() {
+                draft.store.key(draft.store.relative(&new_key))?;
+            }
+            draft.move_row(row_key, &new_key, record, None)
+        })?;
+        Ok(moved)
+    }
+
+    /// Visits every row whose key begins with `prefix`, as this draft has left it so far. Only in a draft that runs
+    /// alone; `visit` must not write new rows there.
+    fn for_each_below(
+        &mut self,
+        prefix: &str,
+        visit: impl FnMut(&mut Self, &str, EntryRecord) -> Result<()>,
+    ) -> Result<()> {
+        let visited = self.visit_below(prefix, visit);
+        if visited.is_err() {
+            self.doom();
+        }
+        visited
+    }
+
+    fn visit_below(
+        &mut self,
+        prefix: &str,
+        mut visit: impl FnMut(&mut Self, &str, EntryRecord) -> Result<()>,
+    ) -> Result<()> {
+        let own: Vec<(String, EntryRecord)> = self
+            .rows_below(prefix)
+            .filter_map(|(row_key, record)| Some((row_key.clone(), record.clone()?)))
+            .collect();
+        let mut scan = self.store.scan_below(prefix)?;
+        while let Some((row_key, row)) = scan.next()? {
+            let row_key = text(&row_key)?;
+            if !self.has_own(row_key) {
+                self.note_read(row_key, row.revision);
+                visit(self, row_key, EntryRecord::decode(row_key, &row.value)?)?;
+                self.check_size()?;
+            }
+        }
+        own.into_iter()
+            .try_for_each(|(row_key, record)| visit(self, &row_key, record))
+    }
+}
+
+/// What a row counts as an entry.
+fn count(record: &EntryRecord) -> u64 {
+    u64::from(record.kind != Kind::Folder)
+}
+
+fn text(row_key: &[u8]) -> Result<&str> {
+    std::str::from_utf8(row_key)
+        .map_err(|_| Error::damaged("entry", row_key.escape_ascii().to_string()))
+}

@@ -1,0 +1,126 @@
+//! The record of a change, as the history holds it.
+//!
+//! | name | holds |
+//! |---|---|
+//! | `o` | 0 put, 1 delete, 2 move |
+//! | `n` | the key, whole; for a move the new one |
+//! | `f` | for a move, the key it had |
+//! | `k` | kind of the entry, as in its record |
+//! | `s` `d` | size in bytes and BLAKE3 of the content |
+//! | `p` | participant |
+//! | `t` | time: microseconds since 1970 |
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
+
+use super::entry::{kind_from_number, kind_to_number};
+use super::{decode, encode};
+use crate::error::{Error, Result};
+use crate::metadata::{Digest, Kind};
+
+/// One change, keys whole (not relative to any scope).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChangeRecord {
+    pub(crate) action: ChangeAction,
+    pub(crate) key: String,
+    pub(crate) entry: Kind,
+    pub(crate) size: u64,
+    pub(crate) digest: Digest,
+    pub(crate) participant: Option<String>,
+    /// Microseconds since 1970.
+    pub(crate) time: u64,
+}
+
+/// What happened to the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ChangeAction {
+    Put,
+    Delete,
+    Move { from: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    o: u8,
+    n: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    f: Option<String>,
+    k: u8,
+    s: u64,
+    d: ByteArray<32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    p: Option<String>,
+    t: u64,
+}
+
+impl ChangeRecord {
+    /// The bytes of the record.
+    pub(crate) fn encode(&self) -> Bytes {
+        let (number, from) = match &self.action {
+            ChangeAction::Put => (0, None),
+            ChangeAction::Delete => (1, None),
+            ChangeAction::Move { from } => (2, Some(from.clone())),
+        };
+        Bytes::from(encode(&Stored {
+            o: number,
+            n: self.key.clone(),
+            f: from,
+            k: kind_to_number(self.entry),
+            s: self.size,
+            d: ByteArray::new(*self.digest.as_bytes()),
+            p: self.participant.clone(),
+            t: self.time,
+        }))
+    }
+
+    /// Reads the bytes of a record of the commit `revision`, which names it in the error.
+    pub(crate) fn decode(revision: u64, bytes: &[u8]) -> Result<ChangeRecord> {
+        let location = format!("revision {revision}");
+        let damaged = || Error::damaged("change", location.clone());
+        let stored: Stored = decode("change", &location, bytes)?;
+        Ok(ChangeRecord {
+            action: match (stored.o, stored.f) {
+                (0, None) => ChangeAction::Put,
+                (1, None) => ChangeAction::Delete,
+                (2, Some(from)) => ChangeAction::Move { from },
+                _ => return Err(damaged()),
+            },
+            key: stored.n,
+            entry: kind_from_number(stored.k).ok_or_else(damaged)?,
+            size: stored.s,
+            digest: Digest::from(stored.d.into_array()),
+            participant: stored.p,
+            time: stored.t,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes in the journal: a change here is a change of the format.
+    #[test]
+    fn golden_bytes() {
+        let change = ChangeRecord {
+            action: ChangeAction::Move { from: "a".into() },
+            key: "b/c".into(),
+            entry: Kind::Document,
+            size: 300,
+            digest: Digest::from([3; 32]),
+            participant: Some("ann".into()),
+            time: 5,
+        };
+        let hex: String = change.encode().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            hex,
+            format!(
+                "88a16f02a16ea3622f63a166a161a16b00a173cd012ca164c420{}a170a3616e6ea17405",
+                "03".repeat(32)
+            )
+        );
+        assert_eq!(ChangeRecord::decode(1, &change.encode()).unwrap(), change);
+        assert!(ChangeRecord::decode(1, b"").is_err());
+    }
+}

@@ -1,0 +1,360 @@
+//! The record of an entry, the value of a row of [`Tree::Entries`](crate::backend::Tree::Entries).
+//!
+//! | name | holds |
+//! |---|---|
+//! | `k` | kind: 0 document, 1 blob, 2 explicit folder |
+//! | `c` `u` | created, updated: microseconds since 1970 |
+//! | `s` | size in bytes |
+//! | `d` | BLAKE3 of the content, 32 bytes |
+//! | `t` | content type of a blob |
+//! | `a` | attributes, a map of text to text |
+//! | `l` | lock: `i` 16 random bytes, new with every lock; `v` and `e` PHC strings of the view and edit passwords |
+//! | `b` | the body, where it is inline |
+//! | `p` | else its parts in order: `i` blob id, `s` size in bytes, `c` size of a chunk in bytes |
+//! | `h` | chaining values of the hash over the content, for appending; 32 bytes each |
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_bytes::{ByteArray, ByteBuf};
+
+use super::{decode, encode, from_micros};
+use crate::blob_id::BlobId;
+use crate::error::{Error, Result};
+use crate::metadata::{Attributes, Digest, Kind, Metadata};
+
+/// Bodies up to this many bytes lie in the record.
+pub(crate) const INLINE_BYTES: usize = 4096;
+/// A key and an inline body together; leaves room for the rest of the record in a row.
+const INLINE_WITH_KEY_BYTES: usize = 4608;
+
+/// What a row of the entries holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EntryRecord {
+    pub(crate) kind: Kind,
+    /// Microseconds since 1970.
+    pub(crate) created: u64,
+    /// Microseconds since 1970.
+    pub(crate) updated: u64,
+    pub(crate) size: u64,
+    pub(crate) digest: Digest,
+    pub(crate) content_type: String,
+    pub(crate) attributes: Attributes,
+    pub(crate) lock: Option<LockRecord>,
+    pub(crate) body: Body,
+    /// Chaining values of the completed subtrees of the hash, for appending.
+    pub(crate) subtrees: Vec<[u8; 32]>,
+}
+
+/// Where the content of an entry lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// In the record itself.
+    Inline(Bytes),
+    /// In the chunks of blobs, one after the other.
+    Parts(Vec<Part>),
+}
+
+impl Body {
+    /// Whether a body of so many bytes lies in the record of this key.
+    pub(crate) fn fits_inline(key: &str, body_bytes: usize) -> bool {
+        body_bytes <= INLINE_BYTES && key.len() + body_bytes <= INLINE_WITH_KEY_BYTES
+    }
+
+    /// The blobs the body owns.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = BlobId> + '_ {
+        match self {
+            Body::Inline(_) => [].iter(),
+            Body::Parts(parts) => parts.iter(),
+        }
+        .map(|part| part.blob)
+    }
+}
+
+/// A run of a body: all of one blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) blob: BlobId,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Bytes of each chunk but the last.
+    pub(crate) chunk_bytes: u32,
+}
+
+/// The hashed passwords of an entry.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct LockRecord {
+    /// New with every `lock`; tokens are bound to it.
+    pub(crate) id: [u8; 16],
+    /// PHC string.
+    pub(crate) view: Option<String>,
+    /// PHC string.
+    pub(crate) edit: Option<String>,
+}
+
+impl std::fmt::Debug for LockRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LockRecord")
+            .field("view", &self.view.is_some())
+            .field("edit", &self.edit.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    k: u8,
+    c: u64,
+    u: u64,
+    s: u64,
+    d: ByteArray<32>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    t: String,
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    a: Attributes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    l: Option<StoredLock>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    b: Option<Cow<'a, serde_bytes::Bytes>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    p: Vec<StoredPart>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    h: ByteBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLock {
+    i: ByteArray<16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    v: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    e: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPart {
+    i: ByteArray<16>,
+    s: u64,
+    c: u32,
+}
+
+fn is_empty(bytes: &ByteBuf) -> bool {
+    bytes.is_empty()
+}
+
+impl EntryRecord {
+    /// The bytes of the record.
+    pub(crate) fn encode(&self) -> Bytes {
+        let (inline, parts) = match &self.body {
+            Body::Inline(bytes) => (Some(Cow::Borrowed(serde_bytes::Bytes::new(bytes))), &[][..]),
+            Body::Parts(parts) => (None, parts.as_slice()),
+        };
+        Bytes::from(encode(&Stored {
+            k: kind_to_number(self.kind),
+            c: self.created,
+            u: self.updated,
+            s: self.size,
+            d: ByteArray::new(*self.digest.as_bytes()),
+            t: self.content_type.clone(),
+            a: self.attributes.clone(),
+            l: self.lock.as_ref().map(|lock| StoredLock {
+                i: ByteArray::new(lock.id),
+                v: lock.view.clone(),
+                e: lock.edit.clone(),
+            }),
+            b: inline,
+            p: parts
+                .iter()
+                .map(|part| StoredPart {
+                    i: ByteArray::new(part.blob.0),
+                    s: part.size,
+                    c: part.chunk_bytes,
+                })
+                .collect(),
+            h: ByteBuf::from(self.subtrees.concat()),
+        }))
+    }
+
+    /// Reads the bytes of a record; `key` names it in the error.
+    pub(crate) fn decode(key: &str, bytes: &[u8]) -> Result<EntryRecord> {
+        let damaged = || Error::damaged("entry", key);
+        let stored: Stored<'static> = decode("entry", key, bytes)?;
+        let body = match (stored.b, stored.p.is_empty()) {
+            (Some(inline), true) => Body::Inline(Bytes::from(inline.into_owned().into_vec())),
+            (None, _) => Body::Parts(
+                stored
+                    .p
+                    .into_iter()
+                    .map(|part| Part {
+                        blob: BlobId(part.i.into_array()),
+                        size: part.s,
+                        chunk_bytes: part.c,
+                    })
+                    .collect(),
+            ),
+            (Some(_), false) => return Err(damaged()),
+        };
+        let record = EntryRecord {
+            kind: kind_from_number(stored.k).ok_or_else(damaged)?,
+            created: stored.c,
+            updated: stored.u,
+            size: stored.s,
+            digest: Digest::from(stored.d.into_array()),
+            content_type: stored.t,
+            attributes: stored.a,
+            lock: stored.l.map(|lock| LockRecord {
+                id: lock.i.into_array(),
+                view: lock.v,
+                edit: lock.e,
+            }),
+            body,
+            subtrees: stored
+                .h
+                .chunks(32)
+                .map(<[u8; 32]>::try_from)
+                .collect::<Result<_, _>>()
+                .map_err(|_| damaged())?,
+        };
+        if record.is_consistent() {
+            Ok(record)
+        } else {
+            Err(damaged())
+        }
+    }
+
+    /// Whether the sizes fit each other; a reader divides by them.
+    fn is_consistent(&self) -> bool {
+        match &self.body {
+            Body::Inline(bytes) => u64::try_from(bytes.len()) == Ok(self.size),
+            Body::Parts(parts) => {
+                let total = parts
+                    .iter()
+                    .try_fold(0_u64, |total, part| total.checked_add(part.size));
+                total == Some(self.size)
+                    && parts
+                        .iter()
+                        .all(|part| part.chunk_bytes > 0 && part.size > 0)
+            }
+        }
+    }
+
+    /// What the public face tells of the entry.
+    pub(crate) fn metadata(&self, key: &str, revision: u64) -> Metadata {
+        Metadata {
+            key: key.to_owned(),
+            kind: self.kind,
+            revision,
+            created: from_micros(self.created),
+            updated: from_micros(self.updated),
+            size: self.size,
+            digest: self.digest,
+            content_type: match self.kind {
+                Kind::Document => "application/json".to_owned(),
+                Kind::Blob | Kind::Folder => self.content_type.clone(),
+            },
+            attributes: self.attributes.clone(),
+            view_locked: self.lock.as_ref().is_some_and(|lock| lock.view.is_some()),
+            edit_locked: self.lock.as_ref().is_some_and(|lock| lock.edit.is_some()),
+        }
+    }
+}
+
+pub(super) fn kind_to_number(kind: Kind) -> u8 {
+    match kind {
+        Kind::Document => 0,
+        Kind::Blob => 1,
+        Kind::Folder => 2,
+    }
+}
+
+pub(super) fn kind_from_number(number: u8) -> Option<Kind> {
+    match number {
+        0 => Some(Kind::Document),
+        1 => Some(Kind::Blob),
+        2 => Some(Kind::Folder),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> EntryRecord {
+        EntryRecord {
+            kind: Kind::Blob,
+            created: 1,
+            updated: 2_000_000,
+            size: 3,
+            digest: Digest::from([7; 32]),
+            content_type: "text/plain".into(),
+            attributes: [("a".to_owned(), "b".to_owned())].into(),
+            lock: Some(LockRecord {
+                id: [9; 16],
+                view: None,
+                edit: Some("$argon2id$x".into()),
+            }),
+            body: Body::Inline(Bytes::from_static(b"abc")),
+            subtrees: vec![],
+        }
+    }
+
+    /// The bytes on disk of every shape of record: a change here is a change of the format.
+    #[test]
+    fn golden_bytes() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let digest = "07".repeat(32);
+        assert_eq!(
+            hex(&record().encode()),
+            format!(
+                "89a16b01a16301a175ce001e8480a17303a164c420{digest}a174aa746578742f706c61696e\
+                 a16181a161a162a16c82a169c410{}a165ab246172676f6e3269642478a162c403616263",
+                "09".repeat(16)
+            )
+        );
+        let parts = EntryRecord {
+            kind: Kind::Document,
+            size: 70_000,
+            content_type: String::new(),
+            attributes: Attributes::new(),
+            lock: None,
+            body: Body::Parts(vec![Part {
+                blob: BlobId([1; 16]),
+                size: 70_000,
+                chunk_bytes: 65_536,
+            }]),
+            subtrees: vec![[5; 32]],
+            ..record()
+        };
+        assert_eq!(
+            hex(&parts.encode()),
+            format!(
+                "87a16b00a16301a175ce001e8480a173ce00011170a164c420{digest}a17091\
+                 83a169c410{}a173ce00011170a163ce00010000a168c420{}",
+                "01".repeat(16),
+                "05".repeat(32)
+            )
+        );
+        for record in [record(), parts] {
+            assert_eq!(EntryRecord::decode("k", &record.encode()).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_damage() {
+        let wrong = EntryRecord {
+            size: 4,
+            ..record()
+        };
+        assert!(EntryRecord::decode("k", &wrong.encode()).is_err());
+        let mut long = record().encode().to_vec();
+        long.push(0);
+        assert!(EntryRecord::decode("k", &long).is_err());
+    }
+
+    #[test]
+    fn debug_shows_no_hash() {
+        assert!(!format!("{:?}", record()).contains("argon2"));
+    }
+}

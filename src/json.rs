@@ -1,0 +1,103 @@
+//! Documents: JSON values, however they come and however they are stored.
+
+mod codec;
+mod patch;
+mod strict;
+#[cfg(test)]
+mod tests;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) use codec::{decode, encode};
+pub(crate) use patch::patch;
+pub(crate) use strict::to_value;
+#[cfg(test)]
+pub(crate) use tests::{any_json, nested};
+
+use crate::error::{Error, Result};
+use crate::options::MAX_DOCUMENT_DEPTH;
+
+/// Whether arrays and objects are nested at most [`MAX_DOCUMENT_DEPTH`] deep: a scalar has depth 0, and every array
+/// or object, an empty one too, one more than the deepest value in it. Safe to ask of a value of any depth.
+///
+/// # Errors
+/// `InvalidDocument` where they are deeper.
+pub(crate) fn check_depth(value: &Value) -> Result<()> {
+    match fits_depth(value, MAX_DOCUMENT_DEPTH) {
+        true => Ok(()),
+        false => Err(invalid(too_deep())),
+    }
+}
+
+/// Whether `value` has at most so many levels.
+fn fits_depth(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => false,
+        Value::Array(elements) => elements.iter().all(|value| fits_depth(value, levels - 1)),
+        Value::Object(members) => members.values().all(|value| fits_depth(value, levels - 1)),
+        _ => true,
+    }
+}
+
+/// The document as the type asked for.
+///
+/// # Errors
+/// `InvalidDocument` telling what of it does not fit the type.
+pub(crate) fn from_value<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|error| invalid(shown(&error.to_string())))
+}
+
+/// The document as compact JSON text.
+#[expect(
+    clippy::expect_used,
+    reason = "every member name is a string, and a vector takes every byte"
+)]
+pub(crate) fn to_text(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a JSON value has a text")
+}
+
+/// What a JSON pointer (RFC 6901) points to, `None` where there is nothing.
+///
+/// # Errors
+/// `InvalidDocument` where it is not a pointer.
+pub(crate) fn pointer<'a>(value: &'a Value, pointer: &str) -> Result<Option<&'a Value>> {
+    let problem = if !pointer.is_empty() && !pointer.starts_with('/') {
+        "it must be empty or begin with `/`"
+    } else if pointer
+        .split('~')
+        .skip(1)
+        .any(|rest| !rest.starts_with(['0', '1']))
+    {
+        "`~` must be followed by `0` or `1`"
+    } else {
+        return Ok(value.pointer(pointer));
+    };
+    Err(invalid(format!(
+        "`{}` is not a JSON pointer: {problem}",
+        shown(pointer)
+    )))
+}
+
+fn invalid(reason: impl Into<String>) -> Error {
+    Error::InvalidDocument {
+        reason: reason.into(),
+    }
+}
+
+fn too_deep() -> String {
+    format!("it is nested deeper than {MAX_DOCUMENT_DEPTH} levels")
+}
+
+/// What of a text an error shows: as much as a person can read, and no control character.
+fn shown(text: &str) -> String {
+    const SHOWN_CHARS: usize = 200;
+    let mut shown: String = text.chars().take(SHOWN_CHARS).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    match shown.chars().any(char::is_control) {
+        true => shown.escape_debug().to_string(),
+        false => shown,
+    }
+}

@@ -1,0 +1,198 @@
+//! The MessagePack form in which documents are stored.
+//!
+//! Integers take their shortest form, every other number is a float of 64 bits, maps keep the order of the members.
+//! Values are walked here and not by `serde_json`, whose own coding of numbers depends on features that any crate
+//! of an application may turn on.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{self, Serialize, Serializer};
+use serde_json::{Map, Number, Value};
+
+use super::{invalid, too_deep};
+use crate::error::{Error, Result};
+use crate::options::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_DEPTH};
+
+/// The stored form of a document.
+///
+/// # Errors
+/// `TooLarge` above [`MAX_DOCUMENT_BYTES`]; `InvalidDocument` above [`MAX_DOCUMENT_DEPTH`], so that whatever is stored
+/// can be read again.
+pub(crate) fn encode(value: &Value) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let root = Encoded {
+        value,
+        levels: MAX_DOCUMENT_DEPTH,
+    };
+    root.serialize(&mut rmp_serde::Serializer::new(&mut bytes))
+        .map_err(|error| invalid(error.to_string()))?;
+    match bytes.len() <= MAX_DOCUMENT_BYTES {
+        true => Ok(bytes),
+        false => Err(Error::TooLarge {
+            what: "document in bytes",
+            limit: u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX),
+            found: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        }),
+    }
+}
+
+/// The document of a stored form, and what is wrong with the bytes where they are none. Takes memory in proportion
+/// to the bytes there are, not to the lengths they claim.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
+    let mut decoder = rmp_serde::Deserializer::new(bytes);
+    let root = Decoded {
+        levels: MAX_DOCUMENT_DEPTH,
+    };
+    let value = root
+        .deserialize(&mut decoder)
+        .map_err(|error| error.to_string())?;
+    match decoder.get_ref().len() {
+        0 => Ok(value),
+        rest => Err(format!("{rest} bytes follow the document")),
+    }
+}
+
+/// A value and the levels it may have.
+struct Encoded<'a> {
+    value: &'a Value,
+    levels: usize,
+}
+
+impl Serialize for Encoded<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let inner = |value| Encoded {
+            value,
+            levels: self.levels - 1,
+        };
+        match self.value {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Number(number) => encode_number(number, serializer),
+            Value::String(text) => serializer.serialize_str(text),
+            Value::Array(_) | Value::Object(_) if self.levels == 0 => {
+                Err(ser::Error::custom(too_deep()))
+            }
+            Value::Array(elements) => serializer.collect_seq(elements.iter().map(inner)),
+            Value::Object(members) => {
+                serializer.collect_map(members.iter().map(|(name, value)| (name, inner(value))))
+            }
+        }
+    }
+}
+
+fn encode_number<S: Serializer>(number: &Number, serializer: S) -> Result<S::Ok, S::Error> {
+    if let Some(integer) = number.as_u64() {
+        serializer.serialize_u64(integer)
+    } else if let Some(integer) = number.as_i64() {
+        serializer.serialize_i64(integer)
+    } else if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
+        serializer.serialize_f64(float)
+    } else {
+        // Only where arbitrary precision is on. Rounding it would lose what the caller wrote.
+        Err(ser::Error::custom(
+            "an integer is beyond 64 bits, or a float beyond any",
+        ))
+    }
+}
+
+/// A value to come and the levels it may have. What has no visit method here is an error: byte strings, extensions.
+struct Decoded {
+    levels: usize,
+}
+
+impl Decoded {
+    fn inside<E: de::Error>(&self) -> Result<Decoded, E> {
+        match self.levels.checked_sub(1) {
+            Some(levels) => Ok(Decoded { levels }),
+            None => Err(E::custom(too_deep())),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Decoded {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Decoded {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::from(number))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
+        let number = Number::from_f64(number);
+        number
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a float is not finite"))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::from(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let levels = self.inside::<A::Error>()?.levels;
+        let mut elements = Vec::new();
+        while let Some(element) = access.next_element_seed(Decoded { levels })? {
+            elements.push(element);
+        }
+        Ok(Value::Array(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let levels = self.inside::<A::Error>()?.levels;
+        let mut members = Map::new();
+        while let Some(Name(name)) = access.next_key()? {
+            let value = access.next_value_seed(Decoded { levels })?;
+            if members.insert(name, value).is_some() {
+                return Err(de::Error::custom("a member occurs twice"));
+            }
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+/// The name of a member: a string, where `String` would take bytes as well.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl Visitor<'_> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the name of a member")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Name, E> {
+        Ok(Name(name.to_owned()))
+    }
+}

@@ -1,0 +1,52 @@
+#![doc = include_str!("../README.md")]
+
+pub mod backend;
+mod blob;
+mod blob_id;
+mod care;
+mod delivery;
+mod digest;
+mod document;
+mod draft;
+mod entry;
+mod error;
+mod folder;
+mod format;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+mod json;
+mod key;
+mod list;
+mod lock;
+mod merge;
+mod metadata;
+mod options;
+mod report;
+mod store;
+mod token;
+mod transaction;
+mod upload;
+mod watch;
+
+pub use backend::HistoryRange;
+pub use blob::{BlobReader, BlobWriter, Chunks, UploadOptions};
+pub use care::{Repaired, Stats};
+pub use delivery::{Events, Subscription};
+pub use error::{Access, Error, Result};
+pub use json_patch::Patch;
+pub use key::{Folder, Key, MAX_KEY_BYTES, MAX_SEGMENT_BYTES};
+pub use list::{ListItem, Listing};
+pub use lock::MAX_PASSWORD_BYTES;
+pub use metadata::{Attributes, Change, ChangeKind, Digest, Kind, Metadata};
+pub use options::{
+    Arrays, DEFAULT_CHUNK_BYTES, Durability, Grant, History, ListOptions, Lock,
+    MAX_ATTRIBUTES_BYTES, MAX_CHUNK_BYTES, MAX_CONTENT_TYPE_BYTES, MAX_DOCUMENT_BYTES,
+    MAX_DOCUMENT_DEPTH, MIN_CHUNK_BYTES, MergeOptions, Nulls, PasswordCost, PutMode, PutOptions,
+    WriteMode, WriteOptions,
+};
+pub use report::{Finding, Progress, Report, Step};
+pub use store::{Store, StoreBuilder};
+pub use token::{Token, TokenInfo};
+pub use transaction::Transaction;
+pub use watch::{Since, Watcher};

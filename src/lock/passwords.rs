@@ -1,0 +1,243 @@
+//! The passwords a view offers, and Argon2id.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use argon2::password_hash::{Error as HashError, PasswordHash, SaltString};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+use crate::options::PasswordCost;
+
+/// The longest password in bytes.
+pub const MAX_PASSWORD_BYTES: usize = 1024;
+/// Hashes one view remembers its answers for; beyond, it begins anew.
+const MAX_REMEMBERED: usize = 16 * 1024;
+
+/// The passwords a view offers, and what it has learnt about the hashes it met. Clones share both.
+#[derive(Clone, Default)]
+pub(crate) struct Passwords {
+    offered: Arc<Offered>,
+    /// A lock that is passed without a password, for reading.
+    admitted: Option<[u8; 16]>,
+}
+
+#[derive(Default)]
+struct Offered {
+    passwords: Vec<Secret>,
+    /// BLAKE3 of a PHC string → whether one of the passwords is right.
+    answers: Mutex<HashMap<[u8; 32], bool>>,
+}
+
+/// A password; its memory is overwritten when it goes.
+#[derive(Clone)]
+struct Secret(Box<[u8]>);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        // Otherwise the compiler may drop a write that nobody reads.
+        std::hint::black_box(&self.0);
+    }
+}
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Passwords(…)")
+    }
+}
+
+impl Passwords {
+    /// These and one more.
+    pub(crate) fn with(&self, password: &str) -> Passwords {
+        let mut passwords = self.offered.passwords.clone();
+        passwords.push(Secret(password.as_bytes().into()));
+        // What was right stays right; what was wrong may be right with the new one.
+        let mut answers = self.offered.answers.lock().clone();
+        answers.retain(|_, right| *right);
+        Passwords {
+            offered: Arc::new(Offered {
+                passwords,
+                answers: Mutex::new(answers),
+            }),
+            admitted: self.admitted,
+        }
+    }
+
+    /// No passwords, and a lock that is passed for reading: what the holder of a token has.
+    pub(crate) fn admitting(lock: Option<[u8; 16]>) -> Passwords {
+        Passwords {
+            admitted: lock,
+            ..Passwords::default()
+        }
+    }
+
+    pub(super) fn admits(&self, lock: [u8; 16]) -> bool {
+        self.admitted == Some(lock)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.offered.passwords.is_empty()
+    }
+
+    /// Whether one of them is right for this hash, where that is known.
+    pub(super) fn known(&self, phc: &str) -> Option<bool> {
+        self.offered.answers.lock().get(&fingerprint(phc)).copied()
+    }
+
+    pub(super) fn remember(&self, phc: &str, right: bool) {
+        let mut answers = self.offered.answers.lock();
+        if answers.len() >= MAX_REMEMBERED {
+            answers.clear();
+        }
+        answers.insert(fingerprint(phc), right);
+    }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
+        self.offered.passwords.iter().map(|secret| &*secret.0)
+    }
+}
+
+/// A short name for a hash: it is salted, so no two locks share one.
+fn fingerprint(phc: &str) -> [u8; 32] {
+    *blake3::hash(phc.as_bytes()).as_bytes()
+}
+
+/// The Argon2id parameters of a cost.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] where Argon2 has no such parameters.
+fn parameters(cost: PasswordCost) -> Result<Params> {
+    Params::new(cost.memory_kib, cost.passes, 1, None).map_err(|error| Error::InvalidArgument {
+        what: "password_cost",
+        reason: error.to_string(),
+    })
+}
+
+/// Checks a cost before a store is opened with it.
+pub(crate) fn check_cost(cost: PasswordCost) -> Result<()> {
+    parameters(cost).map(drop)
+}
+
+/// Checks a password that is to become part of a lock.
+pub(super) fn check_password(password: &str) -> Result<()> {
+    let reason = match password.len() {
+        0 => "it is empty",
+        1..=MAX_PASSWORD_BYTES => return Ok(()),
+        _ => "it is longer than 1,024 bytes",
+    };
+    Err(Error::InvalidArgument {
+        what: "password",
+        reason: reason.to_owned(),
+    })
+}
+
+/// The PHC string of a password under a fresh salt. Slow, as `cost` says.
+pub(super) fn hash(password: &[u8], cost: PasswordCost) -> Result<String> {
+    let mut salt = [0_u8; 16];
+    fill_random(&mut salt)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters(cost)?);
+    let salt = SaltString::encode_b64(&salt).map_err(|error| refused(&error))?;
+    let phc = argon2
+        .hash_password(password, &salt)
+        .map_err(|error| refused(&error))?;
+    Ok(phc.to_string())
+}
+
+fn refused(error: &HashError) -> Error {
+    Error::InvalidArgument {
+        what: "password",
+        reason: error.to_string(),
+    }
+}
+
+/// Whether the password is the one of the PHC string; compares in constant time. Slow, as the PHC string says.
+pub(super) fn is_right(key: &str, phc: &str, password: &[u8]) -> Result<bool> {
+    if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
+        return Ok(false);
+    }
+    let damaged = || Error::damaged("lock", key);
+    let parsed = PasswordHash::new(phc).map_err(|_| damaged())?;
+    if parsed.hash.is_none() {
+        return Err(damaged());
+    }
+    match Argon2::default().verify_password(password, &parsed) {
+        Ok(()) => Ok(true),
+        Err(HashError::Password) => Ok(false),
+        Err(_) => Err(damaged()),
+    }
+}
+
+/// Whether the PHC string is cheaper to try than `cost` asks, in memory or in passes.
+pub(super) fn is_weaker(phc: &str, cost: PasswordCost) -> bool {
+    PasswordHash::new(phc)
+        .and_then(|parsed| Params::try_from(&parsed))
+        .is_ok_and(|found| found.m_cost() < cost.memory_kib || found.t_cost() < cost.passes)
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|error| {
+        Error::io(
+            "asking the system for random bytes",
+            std::io::Error::other(error.to_string()),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: PasswordCost = PasswordCost {
+        memory_kib: 8,
+        passes: 1,
+    };
+
+    #[test]
+    fn a_hash_opens_to_its_password_only_and_never_repeats() {
+        let phc = hash(b"right", CHEAP).unwrap();
+        assert!(phc.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{phc}");
+        assert_ne!(phc, hash(b"right", CHEAP).unwrap());
+        assert!(is_right("k", &phc, b"right").unwrap());
+        for wrong in [&b"wrong"[..], b"", b"right ", &[b'r'; 1025]] {
+            assert!(!is_right("k", &phc, wrong).unwrap());
+        }
+        assert!(matches!(
+            is_right("k", "$argon2id$nonsense", b"right"),
+            Err(Error::Damaged { .. })
+        ));
+    }
+
+    #[test]
+    fn weaker_is_less_of_either() {
+        let phc = hash(b"p", PasswordCost::new(16, 2)).unwrap();
+        assert!(!is_weaker(&phc, PasswordCost::new(16, 2)));
+        assert!(!is_weaker(&phc, PasswordCost::new(8, 1)));
+        assert!(is_weaker(&phc, PasswordCost::new(32, 1)));
+        assert!(is_weaker(&phc, PasswordCost::new(8, 3)));
+    }
+
+    #[test]
+    fn one_more_password_forgets_what_was_wrong() {
+        let one = Passwords::default().with("a");
+        one.remember("x", false);
+        one.remember("y", true);
+        let two = one.with("b");
+        assert_eq!(two.known("x"), None);
+        assert_eq!(two.known("y"), Some(true));
+        assert_eq!(one.known("x"), Some(false));
+        assert!(!format!("{two:?}").contains('b'));
+    }
+
+    #[test]
+    fn costs_and_passwords_have_bounds() {
+        assert!(check_cost(PasswordCost::new(8, 1)).is_ok());
+        assert!(check_cost(PasswordCost::new(7, 1)).is_err());
+        assert!(check_cost(PasswordCost::new(8, 0)).is_err());
+        assert!(check_password("").is_err());
+        assert!(check_password(&"x".repeat(1024)).is_ok());
+        assert!(check_password(&"x".repeat(1025)).is_err());
+    }
+}

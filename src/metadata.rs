@@ -1,0 +1,142 @@
+//! What is known of an entry, and of a change to one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::SystemTime;
+
+/// What a key names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A JSON value.
+    Document,
+    /// Bytes with a content type.
+    Blob,
+    /// A folder made by `create_folder`. Only changes tell of these: a folder is not an entry.
+    Folder,
+}
+
+impl Kind {
+    /// `document`, `blob` or `folder`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Document => "document",
+            Kind::Blob => "blob",
+            Kind::Folder => "folder",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A BLAKE3 hash of stored bytes. Shown and parsed as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Digest(bytes)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// Small metadata of the user's own. Names and values together at most
+/// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES).
+pub type Attributes = BTreeMap<String, String>;
+
+/// What is known of an entry besides its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The key, relative to the scope of the store it was asked of.
+    pub key: String,
+    /// Document or blob.
+    pub kind: Kind,
+    /// The commit that last wrote the entry.
+    pub revision: u64,
+    /// When the key was first written since it last did not exist.
+    pub created: SystemTime,
+    /// When the entry was last written.
+    pub updated: SystemTime,
+    /// Bytes stored: of the blob, or of the document's MessagePack form (its JSON text has another length).
+    pub size: u64,
+    /// BLAKE3 of the bytes `size` counts.
+    pub digest: Digest,
+    /// `application/json` for a document; for a blob as given, or guessed from the name.
+    pub content_type: String,
+    /// The user's own metadata.
+    pub attributes: Attributes,
+    /// Whether a password is needed to read.
+    pub view_locked: bool,
+    /// Whether a password is needed to write, merge, move or delete.
+    pub edit_locked: bool,
+}
+
+/// What happened to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// It was written: content, metadata or lock.
+    Put,
+    /// It was deleted.
+    Delete,
+    /// It came here from another key, which no longer exists.
+    Move {
+        /// The key it had, relative to the same scope.
+        from: String,
+    },
+}
+
+/// One line of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// The commit. All changes of one transaction share it.
+    pub revision: u64,
+    /// Whether it is the last change of its commit that this reader gets; after it, `revision` is a safe place to resume from.
+    pub last: bool,
+    /// The key, relative to the scope of the store it was asked of.
+    pub key: String,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// What the key names, or named.
+    pub entry: Kind,
+    /// Size of the entry after a put or move, before a delete.
+    pub size: u64,
+    /// Digest of the entry after a put or move, before a delete.
+    pub digest: Digest,
+    /// Who did it, where the store was [`acting_as`](crate::Store::acting_as) somebody.
+    pub participant: Option<String>,
+    /// When the commit was made.
+    pub time: SystemTime,
+}

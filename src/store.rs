@@ -1,0 +1,315 @@
+//! The handle: opening a store, and the views of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::{SharedBackend, local, memory};
+use crate::delivery::Delivery;
+use crate::error::{Error, Result};
+use crate::key::{Folder, Key};
+use crate::lock::{Passwords, Tries, check_cost};
+use crate::options::{
+    DEFAULT_CHUNK_BYTES, Durability, History, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, PasswordCost,
+};
+
+/// A store of documents and blobs.
+///
+/// Cloning is shallow: all clones are one store, and every method takes `&self`. A clone may carry another
+/// context: a [scope](Store::scoped), [passwords](Store::unlocked_with), a [participant](Store::acting_as), a
+/// [durability](Store::with_durability). Such views cost nothing and combine. The store closes when the last clone
+/// is dropped.
+///
+/// ```
+/// let store = komatik::Store::in_memory()?;
+/// store.save("settings/window", &serde_json::json!({"width": 800}))?;
+/// let rooms = store.scoped("rooms/42")?.acting_as("ann");
+/// rooms.put("plan.txt", "north")?;
+/// assert_eq!(store.get("rooms/42/plan.txt")?.as_deref(), Some(&b"north"[..]));
+/// # Ok::<(), komatik::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) scope: Folder,
+    pub(crate) participant: Option<Arc<str>>,
+    pub(crate) passwords: Passwords,
+    pub(crate) durability: Durability,
+}
+
+/// What all clones of a store have in common.
+pub(crate) struct Shared {
+    pub(crate) backend: SharedBackend,
+    pub(crate) chunk_bytes: usize,
+    pub(crate) password_cost: PasswordCost,
+    pub(crate) tries: Tries,
+    pub(crate) gate: crate::draft::Gate,
+    pub(crate) delivery: Delivery,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        match self.backend.close() {
+            // Closed already.
+            Ok(()) | Err(Error::Misuse { .. }) => {}
+            // Nobody is left to be told; what was acknowledged is in the journal all the same.
+            Err(error) => tracing::warn!(%error, "closing the store"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("scope", &self.scope.as_str())
+            .field("participant", &self.participant)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in `directory`, or creates it: [`Store::builder`] with every setting at its default.
+    ///
+    /// # Errors
+    /// As [`StoreBuilder::open`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<Store> {
+        Store::builder(directory).open()
+    }
+
+    /// Settings for opening the store in `directory`.
+    pub fn builder(directory: impl AsRef<Path>) -> StoreBuilder {
+        StoreBuilder {
+            place: Place::Directory(directory.as_ref().to_owned()),
+            settings: Settings::default(),
+            local: local::Options::default(),
+        }
+    }
+
+    /// Settings for a new store in memory. What is about disks has no effect there.
+    pub fn builder_in_memory() -> StoreBuilder {
+        StoreBuilder {
+            place: Place::Memory,
+            settings: Settings::default(),
+            local: local::Options::default(),
+        }
+    }
+
+    /// A new store that keeps everything in memory and nothing on disk. It behaves the same otherwise.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn in_memory() -> Result<Store> {
+        Store::builder_in_memory().open()
+    }
+
+    /// A store on a backend of another kind, which passes the conformance suite.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn on_backend(backend: SharedBackend) -> Result<Store> {
+        Ok(Settings::default().store(backend))
+    }
+
+    /// The same store seen from `folder`: every key, listing, change and token is below it and named relative to it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`].
+    pub fn scoped(&self, folder: &str) -> Result<Store> {
+        Ok(Store {
+            scope: self.scope.folder(folder)?,
+            ..self.clone()
+        })
+    }
+
+    /// The same store, offering `password` wherever a lock asks for one, besides those offered already.
+    ///
+    /// The view verifies it once for each lock it meets, then remembers.
+    #[must_use]
+    pub fn unlocked_with(&self, password: &str) -> Store {
+        Store {
+            passwords: self.passwords.with(password),
+            ..self.clone()
+        }
+    }
+
+    /// The same store, with `participant` named in every change made through it.
+    ///
+    /// A name of more than 255 bytes, or with a control character in it, makes every write through the view answer
+    /// [`Error::InvalidArgument`].
+    #[must_use]
+    pub fn acting_as(&self, participant: &str) -> Store {
+        Store {
+            participant: Some(Arc::from(participant)),
+            ..self.clone()
+        }
+    }
+
+    /// The same store, with another durability for what is written through it.
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> Store {
+        Store {
+            durability,
+            ..self.clone()
+        }
+    }
+
+    /// Makes every write acknowledged so far survive a power cut, also those of [`Durability::Eventual`].
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
+    pub fn flush(&self) -> Result<()> {
+        self.shared.backend.flush()
+    }
+
+    /// Flushes, lets go of the files and of the lock on the directory. Every later call on any clone answers an error.
+    /// Dropping the last clone does the same, but cannot report.
+    ///
+    /// # Errors
+    /// As [`Store::flush`].
+    pub fn close(&self) -> Result<()> {
+        let closed = self.shared.backend.close();
+        // So that watchers that wait find out.
+        self.shared.delivery.wake();
+        closed
+    }
+
+    pub(crate) fn key(&self, name: &str) -> Result<Key> {
+        self.scope.key(name)
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> Result<Folder> {
+        self.scope.folder(name)
+    }
+
+    /// A whole key as this view names it.
+    pub(crate) fn relative<'a>(&self, key: &'a str) -> &'a str {
+        self.scope.strip(key).unwrap_or(key)
+    }
+}
+
+/// Settings for opening a store; made by [`Store::builder`] or [`Store::builder_in_memory`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct StoreBuilder {
+    place: Place,
+    settings: Settings,
+    local: local::Options,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Directory(PathBuf),
+    Memory,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    chunk_bytes: usize,
+    password_cost: PasswordCost,
+    durability: Durability,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            chunk_bytes: DEFAULT_CHUNK_BYTES,
+            password_cost: PasswordCost::default(),
+            durability: Durability::default(),
+        }
+    }
+}
+
+impl Settings {
+    fn store(&self, backend: SharedBackend) -> Store {
+        Store {
+            shared: Arc::new(Shared {
+                backend,
+                chunk_bytes: self.chunk_bytes,
+                password_cost: self.password_cost,
+                tries: Tries::default(),
+                gate: crate::draft::Gate::default(),
+                delivery: Delivery::default(),
+            }),
+            scope: Folder::root(),
+            participant: None,
+            passwords: Passwords::default(),
+            durability: self.durability,
+        }
+    }
+}
+
+impl StoreBuilder {
+    /// What an acknowledged write survives. Default: [`Durability::Immediate`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = durability;
+        self
+    }
+
+    /// Size of the chunks of new blobs in bytes, 512 to 1,048,576. Default: 65,536. At 4,096 or less the chunks lie
+    /// in the sled trees, above in packs. Blobs written before keep the size they have.
+    pub fn chunk_bytes(mut self, bytes: usize) -> Self {
+        self.settings.chunk_bytes = bytes;
+        self
+    }
+
+    /// Memory for the page cache of sled in bytes. Default: 64 MiB. sled may hold some 16,000 pages before it
+    /// begins to count, so that a small cache does not mean small memory.
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.local.cache_bytes = bytes;
+        self
+    }
+
+    /// Memory for commits that are durable but not yet in the trees, in bytes; writers wait beyond. Default: 8 MiB.
+    pub fn overlay_bytes(mut self, bytes: usize) -> Self {
+        self.local.overlay_bytes = bytes;
+        self
+    }
+
+    /// How much of the history is kept for watchers. Default: about 64 MiB of journal.
+    pub fn history(mut self, history: History) -> Self {
+        self.local.history = history;
+        self
+    }
+
+    /// The longest time after which a write of [`Durability::Eventual`] survives a power cut. Default: 500 ms.
+    pub fn eventual_interval(mut self, interval: Duration) -> Self {
+        self.local.eventual_interval = interval;
+        self
+    }
+
+    /// What a password check costs. Default: 19 MiB of memory and 2 passes.
+    pub fn password_cost(mut self, cost: PasswordCost) -> Self {
+        self.settings.password_cost = cost;
+        self
+    }
+
+    /// Opens the store, or creates it where the directory is missing or empty.
+    ///
+    /// What a crash left is repaired by replaying the journal; what was begun and not committed is swept.
+    ///
+    /// # Errors
+    /// * [`Error::InUse`]: another process, or another handle of this one, has it open.
+    /// * [`Error::Unsupported`]: the directory holds something else or a later format, or the platform cannot make
+    ///   sled durable.
+    /// * [`Error::Damaged`]: what is stored is not what was acknowledged, and the journal does not reach back far
+    ///   enough to mend it.
+    /// * [`Error::InvalidArgument`]: a setting outside of its range. [`Error::NoSpace`], [`Error::Io`].
+    pub fn open(self) -> Result<Store> {
+        let chunk_bytes = self.settings.chunk_bytes;
+        if !(MIN_CHUNK_BYTES..=MAX_CHUNK_BYTES).contains(&chunk_bytes) {
+            return Err(Error::InvalidArgument {
+                what: "chunk_bytes",
+                reason: format!(
+                    "{chunk_bytes} is not within {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES}"
+                ),
+            });
+        }
+        check_cost(self.settings.password_cost)?;
+        let backend: SharedBackend = match self.place {
+            Place::Directory(directory) => Arc::new(local::Local::open(&directory, self.local)?),
+            Place::Memory => Arc::new(memory::Memory::new(self.local.history)),
+        };
+        Ok(self.settings.store(backend))
+    }
+}

@@ -1,0 +1,252 @@
+//! Bytes on their way into an entry: a few stay in the record, more go to chunks as they come.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::backend::BlobId;
+use crate::digest::ContentHasher;
+use crate::error::{Error, Result};
+use crate::format::{Body, Part};
+use crate::metadata::Digest;
+use crate::store::Shared;
+
+/// About how many bytes an upload collects before it stores them: few calls, and few bytes kept in memory.
+const BUFFER_BYTES: usize = 1024 * 1024;
+/// Bytes taken from a stream at once.
+const PIECE_BYTES: usize = 256 * 1024;
+
+impl BlobId {
+    /// An id that was never used: 6 bytes of milliseconds since 1970, 10 random ones.
+    pub(crate) fn fresh() -> Result<BlobId> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let millis = u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+        let mut id = [0; 16];
+        getrandom::fill(&mut id[6..]).map_err(|error| {
+            Error::io(
+                "asking for random bytes",
+                std::io::Error::other(error.to_string()),
+            )
+        })?;
+        id[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        Ok(BlobId(id))
+    }
+}
+
+/// A blob that no commit has adopted yet; when the last clone is dropped, it is discarded.
+#[derive(Clone)]
+pub(crate) struct Upload(Arc<Guard>);
+
+struct Guard {
+    shared: Arc<Shared>,
+    blob: BlobId,
+    adopted: AtomicBool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.adopted.load(Ordering::Acquire) {
+            self.shared.backend.discard(self.blob);
+        }
+    }
+}
+
+impl Upload {
+    fn begin(shared: &Arc<Shared>) -> Result<Upload> {
+        Ok(Upload(Arc::new(Guard {
+            shared: Arc::clone(shared),
+            blob: BlobId::fresh()?,
+            adopted: AtomicBool::new(false),
+        })))
+    }
+
+    pub(crate) fn blob(&self) -> BlobId {
+        self.0.blob
+    }
+
+    /// The commit that adopts it is ordered.
+    pub(crate) fn adopted(&self) {
+        self.0.adopted.store(true, Ordering::Release);
+    }
+}
+
+/// The content of an entry that is to be.
+pub(crate) struct Content {
+    pub(crate) body: Body,
+    pub(crate) size: u64,
+    pub(crate) digest: Digest,
+    pub(crate) subtrees: Vec<[u8; 32]>,
+    /// The new part of the body, where it is not inline.
+    pub(crate) upload: Option<Upload>,
+}
+
+impl Content {
+    /// `bytes` as the content of an entry in the row `row_key`.
+    pub(crate) fn of(shared: &Arc<Shared>, row_key: &str, bytes: &[u8]) -> Result<Content> {
+        if Body::fits_inline(row_key, bytes.len()) {
+            return Ok(Content::inline(Bytes::copy_from_slice(bytes)));
+        }
+        let mut uploader = Uploader::new(shared);
+        // Past the buffer: all there will be is at hand.
+        for piece in bytes.chunks(uploader.buffer_bytes) {
+            uploader.hasher.update(piece);
+            uploader.put(piece)?;
+        }
+        uploader.finish(row_key, Vec::new())
+    }
+
+    /// As [`Content::of`], without a copy of what stays inline.
+    pub(crate) fn of_vec(shared: &Arc<Shared>, row_key: &str, bytes: Vec<u8>) -> Result<Content> {
+        if Body::fits_inline(row_key, bytes.len()) {
+            return Ok(Content::inline(Bytes::from(bytes)));
+        }
+        Content::of(shared, row_key, &bytes)
+    }
+
+    fn inline(bytes: Bytes) -> Content {
+        Content {
+            size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            digest: Digest::of(&bytes),
+            subtrees: Vec::new(),
+            upload: None,
+            body: Body::Inline(bytes),
+        }
+    }
+}
+
+/// Takes a stream of bytes into a fresh blob, in constant memory.
+pub(crate) struct Uploader {
+    shared: Arc<Shared>,
+    hasher: ContentHasher,
+    /// What is not in chunks yet.
+    buffer: Vec<u8>,
+    /// A whole number of chunks.
+    buffer_bytes: usize,
+    upload: Option<Upload>,
+    next_chunk: u64,
+    /// Bytes in chunks.
+    stored: u64,
+}
+
+impl Uploader {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Uploader {
+        Uploader::resume(shared, ContentHasher::new())
+    }
+
+    /// Goes on with content of which `hasher` has seen all there is. What of it is to lie in the new blob must be
+    /// given to [`Uploader::store`] first.
+    pub(crate) fn resume(shared: &Arc<Shared>, hasher: ContentHasher) -> Uploader {
+        let chunk_bytes = shared.chunk_bytes;
+        Uploader {
+            shared: Arc::clone(shared),
+            hasher,
+            buffer: Vec::new(),
+            buffer_bytes: (BUFFER_BYTES / chunk_bytes).max(1) * chunk_bytes,
+            upload: None,
+            next_chunk: 0,
+            stored: 0,
+        }
+    }
+
+    /// Adds bytes to the content.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.store(bytes)
+    }
+
+    /// Adds bytes to the blob that the hasher has seen before.
+    pub(crate) fn store(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            if self.buffer.is_empty() && bytes.len() >= self.buffer_bytes {
+                let (now, later) = bytes.split_at(self.buffer_bytes);
+                self.put(now)?;
+                bytes = later;
+                continue;
+            }
+            let space = self.buffer_bytes - self.buffer.len();
+            let (now, later) = bytes.split_at(space.min(bytes.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == self.buffer_bytes {
+                self.put_buffer()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the next bytes of `source`, without a copy between; 0 at its end.
+    pub(crate) fn append_from(&mut self, source: &mut dyn Read) -> Result<u64> {
+        let filled = self.buffer.len();
+        let piece_bytes = PIECE_BYTES.min(self.buffer_bytes - filled);
+        let limit = u64::try_from(piece_bytes).unwrap_or(u64::MAX);
+        source
+            .take(limit)
+            .read_to_end(&mut self.buffer)
+            .map_err(|cause| Error::io("reading what is to be uploaded", cause))?;
+        let piece = &self.buffer[filled..];
+        self.hasher.update(piece);
+        let read = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        if self.buffer.len() == self.buffer_bytes {
+            self.put_buffer()?;
+        }
+        Ok(read)
+    }
+
+    fn put_buffer(&mut self) -> Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let put = self.put(&buffer);
+        buffer.clear();
+        self.buffer = buffer;
+        put
+    }
+
+    /// Stores a whole number of chunks, or the last bytes of all.
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let chunk_bytes = self.shared.chunk_bytes;
+        let upload = match &self.upload {
+            Some(upload) => upload,
+            None => self.upload.insert(Upload::begin(&self.shared)?),
+        };
+        let backend = &self.shared.backend;
+        backend.put_chunks(upload.blob(), self.next_chunk, bytes, chunk_bytes)?;
+        self.next_chunk += u64::try_from(bytes.len().div_ceil(chunk_bytes)).unwrap_or(u64::MAX);
+        self.stored += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    /// The content of an entry in the row `row_key`: the bytes of `kept`, then those of the new blob.
+    pub(crate) fn finish(mut self, row_key: &str, kept: Vec<Part>) -> Result<Content> {
+        let size = self.hasher.len();
+        let is_inline = kept.is_empty()
+            && self.upload.is_none()
+            && Body::fits_inline(row_key, self.buffer.len());
+        if is_inline {
+            return Ok(Content {
+                body: Body::Inline(Bytes::from(self.buffer)),
+                size,
+                digest: self.hasher.finalize(),
+                subtrees: Vec::new(),
+                upload: None,
+            });
+        }
+        if !self.buffer.is_empty() {
+            self.put_buffer()?;
+        }
+        let mut parts = kept;
+        parts.extend(self.upload.as_ref().map(|upload| Part {
+            blob: upload.blob(),
+            size: self.stored,
+            chunk_bytes: u32::try_from(self.shared.chunk_bytes).unwrap_or(u32::MAX),
+        }));
+        Ok(Content {
+            body: Body::Parts(parts),
+            size,
+            digest: self.hasher.finalize(),
+            subtrees: self.hasher.state().subtrees,
+            upload: self.upload,
+        })
+    }
+}

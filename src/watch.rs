@@ -1,0 +1,282 @@
+//! Watchers: the history as a queue.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use crate::backend::{HistoryRange, Position, StoredChange};
+use crate::delivery::{Sight, Waker};
+use crate::error::{Error, Result};
+use crate::format::ChangeRecord;
+use crate::metadata::Change;
+use crate::store::Store;
+
+/// Changes read from the history at a time.
+const BATCH: usize = 256;
+
+/// Where a [`Watcher`] begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Since {
+    /// With the first change after the call.
+    #[default]
+    Now,
+    /// With the oldest change the history holds.
+    Start,
+    /// With the first change after this revision: a [`Watcher::position`] noted earlier.
+    After(u64),
+}
+
+impl HistoryRange {
+    /// The first revision from which on every change is still there; at most one above [`HistoryRange::newest`].
+    #[must_use]
+    pub fn oldest(self) -> u64 {
+        self.oldest
+    }
+
+    /// The last revision readers see, 0 in a store that was never written.
+    #[must_use]
+    pub fn newest(self) -> u64 {
+        self.newest
+    }
+}
+
+/// The changes below a folder, one after the other, from [`Store::watch`].
+///
+/// It reads the history at its own pace: no writer ever waits for it, and none of the changes is left out. To go on
+/// after a restart, note [`Watcher::position`] together with what was made of the changes, and begin there.
+///
+/// As an iterator it waits for the next change, for ever. After an error it ends. The other methods may be called again
+/// after one, and try again from the same place.
+#[must_use = "a watcher does nothing until it is asked"]
+pub struct Watcher {
+    store: Store,
+    sight: Sight,
+    waker: Arc<Waker>,
+    /// Up to where the history was read.
+    read: Position,
+    /// A change in sight of a commit not yet read to its end: it may be the last, or not.
+    open: Option<Change>,
+    ready: VecDeque<Ready>,
+    /// Up to where everything was returned.
+    position: u64,
+    /// The newest revision there was, before the last look at the history.
+    newest_seen: Option<u64>,
+    failed: bool,
+}
+
+enum Ready {
+    Change(Change),
+    Damaged(Error),
+    /// Everything up to here has been returned once this is met.
+    Reached(u64),
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher")
+            .field("folder", &self.sight.within)
+            .field("position", &self.position)
+            .field("caught_up", &self.caught_up())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Watches the changes below a folder (`""`: all this view sees); keys are relative to the scope of the view.
+    ///
+    /// The history is the queue: changes are read from it, in the order of the commits, those of one commit together.
+    /// What moves into the folder is told as put, what moves out as deleted. A change tells key, size and digest also
+    /// of entries with a lock; never their content.
+    ///
+    /// Asking for a place that the history no longer reaches is answered by the first change asked for:
+    /// [`Compacted`](crate::Error::Compacted). Then read the present state and watch from there: take the watcher
+    /// `Since::Now` first, then list, so that nothing falls in between.
+    ///
+    /// A watcher keeps the store open, as a clone of the handle does. [`Store::close`] ends it with an error.
+    ///
+    /// ```
+    /// use komatik::{Since, Store};
+    /// let store = Store::in_memory()?;
+    /// store.put("inbox/1", "hello")?;
+    /// let mut watcher = store.watch("inbox", Since::Start)?;
+    /// let change = watcher.try_recv()?.expect("one change");
+    /// assert_eq!(change.key, "inbox/1");
+    /// assert!(watcher.caught_up());
+    /// // Noted by the application, to go on from after a restart:
+    /// let position = watcher.position();
+    /// assert_eq!(position, change.revision);
+    /// # Ok::<(), komatik::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidKey`](crate::Error::InvalidKey) for the folder.
+    pub fn watch(&self, folder: &str, since: Since) -> Result<Watcher> {
+        let within = self.folder(folder)?;
+        // Registered before the first look, so that nothing is settled unnoticed in between.
+        let waker = self.shared.delivery.register();
+        let history = self.history();
+        let position = match since {
+            Since::Now => history.newest,
+            Since::Start => history.oldest.saturating_sub(1),
+            Since::After(revision) => revision,
+        };
+        Ok(Watcher {
+            store: self.clone(),
+            sight: Sight {
+                scope: self.scope.clone(),
+                within,
+            },
+            waker,
+            read: Position::after(position),
+            open: None,
+            ready: VecDeque::new(),
+            position,
+            newest_seen: None,
+            failed: false,
+        })
+    }
+
+    /// How far the history reaches, of the whole store whatever the scope.
+    #[must_use]
+    pub fn history(&self) -> HistoryRange {
+        self.shared.backend.history()
+    }
+}
+
+impl Watcher {
+    /// The next change if there is one, without waiting for it.
+    ///
+    /// # Errors
+    /// [`Compacted`](crate::Error::Compacted) where the history no longer reaches back to where this watcher stands,
+    /// at every call from then on; `Damaged`; what the operating system answers; an error once the store is closed.
+    pub fn try_recv(&mut self) -> Result<Option<Change>> {
+        loop {
+            if let Some(change) = self.pop()? {
+                return Ok(Some(change));
+            }
+            if !self.look()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next change, waiting for it at most so long; `None` where there was none.
+    ///
+    /// # Errors
+    /// As [`Watcher::try_recv`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Change>> {
+        let Some(deadline) = Instant::now().checked_add(timeout) else {
+            return self.recv().map(Some);
+        };
+        loop {
+            if let Some(change) = self.try_recv()? {
+                return Ok(Some(change));
+            }
+            match self.waker.receiver.recv_deadline(deadline) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return self.try_recv();
+                }
+            }
+        }
+    }
+
+    /// The revision up to which every change was returned: the place to go on from, by [`Since::After`].
+    ///
+    /// It moves on with the last change of each commit, and over commits that do not concern this watcher; never into
+    /// the middle of a commit.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether everything that readers could see at the last look at the history has been returned. Looking is what
+    /// the other methods do; before the first it is false.
+    #[must_use]
+    pub fn caught_up(&self) -> bool {
+        let newest = self.newest_seen;
+        newest.is_some_and(|newest| self.position >= newest)
+    }
+
+    fn recv(&mut self) -> Result<Change> {
+        loop {
+            if let Some(change) = self.try_recv()? {
+                return Ok(change);
+            }
+            // It cannot be disconnected: this watcher itself owns the other end.
+            let _ = self.waker.receiver.recv();
+        }
+    }
+
+    /// The next change that was read already. With the last one of a commit the position moves on.
+    fn pop(&mut self) -> Result<Option<Change>> {
+        let mut next = None;
+        while let Some(ready) = self.ready.pop_front() {
+            match ready {
+                Ready::Reached(revision) => self.position = self.position.max(revision),
+                _ if next.is_some() => {
+                    self.ready.push_front(ready);
+                    break;
+                }
+                Ready::Change(change) => next = Some(change),
+                Ready::Damaged(damage) => return Err(damage),
+            }
+        }
+        Ok(next)
+    }
+
+    /// Reads on in the history; answers false where there is nothing more.
+    fn look(&mut self) -> Result<bool> {
+        let backend = &self.store.shared.backend;
+        // Before the batch: what settles in between must not be taken for read.
+        let newest = backend.history().newest;
+        let batch = backend.changes(self.read, BATCH)?;
+        self.newest_seen = Some(newest);
+        if batch.is_empty() {
+            self.read = self.read.max(Position::after(newest));
+            self.position = self.position.max(newest);
+            return Ok(false);
+        }
+        batch.iter().for_each(|stored| self.take(stored));
+        Ok(true)
+    }
+
+    fn take(&mut self, stored: &StoredChange) {
+        let revision = stored.position.revision;
+        self.read = stored.position;
+        match ChangeRecord::decode(revision, &stored.bytes) {
+            Ok(record) => {
+                if let Some(change) = self.sight.of(revision, &record) {
+                    let before = self.open.replace(change);
+                    self.ready.extend(before.map(Ready::Change));
+                }
+            }
+            // Told once, in its place; what follows can still be read.
+            Err(damage) => self.ready.push_back(Ready::Damaged(damage)),
+        }
+        if stored.last {
+            if let Some(mut change) = self.open.take() {
+                change.last = true;
+                self.ready.push_back(Ready::Change(change));
+            }
+            self.ready.push_back(Ready::Reached(revision));
+        }
+    }
+}
+
+impl Iterator for Watcher {
+    type Item = Result<Change>;
+
+    fn next(&mut self) -> Option<Result<Change>> {
+        if self.failed {
+            return None;
+        }
+        let next = self.recv();
+        self.failed = next.is_err();
+        Some(next)
+    }
+}

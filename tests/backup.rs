@@ -1,0 +1,216 @@
+//! Copying a store while it is written to: the copy is of one moment, and is a store.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics fails"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::Random;
+use komatik::{
+    Durability, Error, Grant, ListOptions, Lock, Metadata, PasswordCost, PutMode, Step, Store,
+};
+
+fn go_on(_: Step) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn open(path: &Path) -> Store {
+    Store::builder(path)
+        .durability(Durability::Eventual)
+        .password_cost(PasswordCost::new(8, 1))
+        .open()
+        .unwrap()
+}
+
+fn listed(store: &Store) -> BTreeMap<String, Metadata> {
+    let items = store.list_with("", ListOptions::new().recursive()).unwrap();
+    items
+        .map(Result::unwrap)
+        .filter_map(|item| Some((item.name.clone(), store.metadata(&item.name).ok()??)))
+        .collect()
+}
+
+fn assert_sound(store: &Store) {
+    let report = store.verify(go_on).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+}
+
+#[test]
+fn a_copy_made_while_threads_write_is_of_one_moment() {
+    const THREADS: u64 = 4;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("store"));
+    let is_over = AtomicBool::new(false);
+    let write = |thread: u64| {
+        let own = store.scoped(&format!("thread{thread}")).unwrap();
+        let mut random = Random::new(thread);
+        let mut number = 0_u64;
+        while !is_over.load(Ordering::Relaxed) {
+            number += 1;
+            let size = 1_000 + random.below(60_000);
+            let bytes = [&number.to_be_bytes()[..], &random.bytes(size)].concat();
+            // At both ends of the keys, so that a copy that takes its time would see them differ.
+            own.transaction(|transaction| {
+                transaction.save("a", &number)?;
+                transaction.put("m", &bytes)?;
+                transaction.copy("m", "shared", PutMode::Overwrite)?;
+                transaction.save("z", &number)?;
+                let (new, old) = (number % 7, (number + 3) % 7);
+                transaction.save(&format!("live/{new}"), &number)?;
+                transaction.delete(&format!("live/{old}")).map(drop)
+            })
+            .unwrap();
+        }
+    };
+    std::thread::scope(|threads| {
+        for thread in 0..THREADS {
+            let write = &write;
+            threads.spawn(move || write(thread));
+        }
+        for round in 0..4 {
+            std::thread::sleep(std::time::Duration::from_millis(150));
+            let path = directory.path().join(format!("copy{round}"));
+            let mut steps = 0;
+            store
+                .backup(&path, |_| {
+                    steps += 1;
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            assert!(steps > 0);
+            let copy = open(&path);
+            assert_sound(&copy);
+            for thread in 0..THREADS {
+                let own = copy.scoped(&format!("thread{thread}")).unwrap();
+                let number: u64 = own.load("a").unwrap().unwrap();
+                assert_eq!(own.load("z").unwrap(), Some(number));
+                let bytes = own.get("m").unwrap().unwrap();
+                assert_eq!(bytes[..8], number.to_be_bytes());
+                assert_eq!(own.get("shared").unwrap().unwrap(), bytes);
+                let live = own.load(&format!("live/{}", number % 7)).unwrap();
+                assert_eq!(live, Some(number));
+                assert!(!own.exists(&format!("live/{}", (number + 3) % 7)).unwrap());
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_sound(&store);
+}
+
+#[test]
+fn a_copy_has_revisions_locks_tokens_and_goes_on_above() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("store"));
+    store.save("open", &1).unwrap();
+    store.put("blob", vec![5; 300_000]).unwrap();
+    store.put("secret", "hidden").unwrap();
+    let token = store.grant("open", Grant::new()).unwrap();
+    store.lock("secret", Lock::new().view("password")).unwrap();
+    store.create_folder("made").unwrap();
+    let newest = store.history().newest();
+    let path = directory.path().join("copy");
+    store.backup(&path, go_on).unwrap();
+    let copy = open(&path);
+    assert_eq!(listed(&copy), listed(&store));
+    assert!(copy.exists("made").unwrap());
+    assert_eq!(copy.get("blob").unwrap().unwrap(), vec![5; 300_000]);
+    assert!(matches!(copy.get("secret"), Err(Error::Locked { .. })));
+    let unlocked = copy.unlocked_with("password");
+    assert_eq!(
+        unlocked.get("secret").unwrap().as_deref(),
+        Some(&b"hidden"[..])
+    );
+    assert!(copy.read_with(&token, "open").unwrap().is_some());
+    assert_eq!(copy.history().newest(), newest);
+    let revision = copy.save("open", &2).unwrap().revision;
+    assert!(revision > newest);
+    copy.close().unwrap();
+    let copy = open(&path);
+    assert_eq!(copy.load::<u32>("open").unwrap(), Some(2));
+    assert_sound(&copy);
+    assert_eq!(store.load::<u32>("open").unwrap(), Some(1));
+}
+
+#[test]
+fn what_entries_share_is_copied_once_and_given_back_once() {
+    const SIZE: usize = 1_000_000;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("store"));
+    store.put("one", vec![1; SIZE]).unwrap();
+    for name in ["two", "three", "four"] {
+        store.copy("one", name, PutMode::Create).unwrap();
+    }
+    let path = directory.path().join("copy");
+    store.backup(&path, go_on).unwrap();
+    let copy = open(&path);
+    assert_eq!(copy.stats().unwrap().chunk_bytes, 1_000_000);
+    assert!(copy.stats().unwrap().pack_bytes < 1_100_000);
+    for name in ["one", "two", "three"] {
+        copy.delete(name).unwrap();
+    }
+    copy.compact(go_on).unwrap();
+    assert_eq!(copy.get("four").unwrap().unwrap(), vec![1; SIZE]);
+    assert_sound(&copy);
+    copy.delete("four").unwrap();
+    copy.compact(go_on).unwrap();
+    assert_eq!(copy.stats().unwrap().chunk_bytes, 0);
+    copy.close().unwrap();
+    assert_sound(&open(&path));
+}
+
+#[test]
+fn a_copy_goes_only_where_nothing_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("store"));
+    store.save("key", &1).unwrap();
+    let path = directory.path().join("taken");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("letter"), "dear").unwrap();
+    assert!(store.backup(&path, go_on).is_err());
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+    assert!(store.backup(directory.path().join("store"), go_on).is_err());
+    assert!(matches!(
+        store
+            .scoped("below")
+            .unwrap()
+            .backup(directory.path().join("new"), go_on),
+        Err(Error::Misuse { .. })
+    ));
+    std::fs::remove_file(path.join("letter")).unwrap();
+    store.backup(&path, go_on).unwrap();
+    assert_eq!(open(&path).load::<u32>("key").unwrap(), Some(1));
+}
+
+#[test]
+fn a_copy_that_was_not_finished_is_no_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("store"));
+    for number in 0..600 {
+        store.save(&format!("key{number}"), &number).unwrap();
+    }
+    store.put("blob", vec![3; 100_000]).unwrap();
+    let path = directory.path().join("copy");
+    let stopped = store.backup(&path, |_| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(Error::Cancelled)));
+    assert!(matches!(Store::open(&path), Err(Error::Damaged { .. })));
+    assert_eq!(store.load::<u32>("key599").unwrap(), Some(599));
+
+    // Ended between its last two steps.
+    let path = directory.path().join("whole");
+    store.delete("blob").unwrap();
+    store.backup(&path, go_on).unwrap();
+    std::fs::remove_file(path.join("superblock")).unwrap();
+    for pack in std::fs::read_dir(path.join("packs")).unwrap() {
+        std::fs::remove_file(pack.unwrap().path()).unwrap();
+    }
+    assert!(matches!(Store::open(&path), Err(Error::Damaged { .. })));
+    assert!(path.join("trees").exists());
+}

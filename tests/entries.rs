@@ -1,0 +1,304 @@
+//! What entries and folders have in common: being there, moving, being copied and deleted.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::stores;
+use komatik::{Attributes, Error, PutMode, PutOptions, Store};
+
+const ANY: PutMode = PutMode::Overwrite;
+
+fn text(store: &Store, key: &str) -> Option<String> {
+    let bytes = store.get(key).unwrap()?;
+    Some(String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[test]
+fn folders_are_there_with_their_keys() {
+    for case in stores() {
+        let store = &case.store;
+        store.put("a/b/c", "1").unwrap();
+        store.put("a/b", "2").unwrap();
+        store.put("ab", "3").unwrap();
+        for (name, is_there) in [
+            ("a", true),
+            ("a/b", true),
+            ("a/b/c", true),
+            ("ab", true),
+            ("a/", true),
+            ("a/b/c/d", false),
+            ("A", false),
+            ("a/bc", false),
+        ] {
+            assert_eq!(store.exists(name).unwrap(), is_there, "{name}");
+        }
+        assert_eq!(store.metadata("a").unwrap(), None);
+        assert!(matches!(store.exists(""), Err(Error::InvalidKey { .. })));
+        assert!(store.delete("a/b").unwrap());
+        assert!(!store.delete("a/b").unwrap());
+        assert!(!store.delete("a").unwrap(), "a folder is no entry");
+        assert!(store.exists("a/b").unwrap());
+        assert!(store.delete("a/b/c").unwrap());
+        assert!(!store.exists("a").unwrap(), "gone with its last key");
+    }
+}
+
+#[test]
+fn explicit_folders_stay() {
+    for case in stores() {
+        let store = &case.store;
+        store.create_folder("x/y").unwrap();
+        store.create_folder("x/y/").unwrap();
+        assert!(store.exists("x").unwrap() && store.exists("x/y").unwrap());
+        assert_eq!(store.metadata("x/y").unwrap(), None);
+        assert_eq!(store.get("x/y").unwrap(), None);
+        store.put("x/y/z", "1").unwrap();
+        store.put("x/y", "an entry too").unwrap();
+        store.delete("x/y/z").unwrap();
+        store.delete("x/y").unwrap();
+        assert!(store.exists("x/y").unwrap());
+        assert_eq!(store.delete_folder("x/y").unwrap(), 0);
+        assert!(!store.exists("x").unwrap());
+        for root in ["", "/"] {
+            assert!(matches!(
+                store.create_folder(root),
+                Err(Error::InvalidKey { .. })
+            ));
+            assert!(matches!(
+                store.delete_folder(root),
+                Err(Error::InvalidKey { .. })
+            ));
+            assert!(matches!(
+                store.rename_folder(root, "a"),
+                Err(Error::InvalidKey { .. })
+            ));
+            let scoped = store.scoped("x").unwrap();
+            assert!(matches!(
+                scoped.delete_folder(root),
+                Err(Error::InvalidKey { .. })
+            ));
+        }
+    }
+}
+
+#[test]
+fn a_rename_carries_everything() {
+    for case in stores() {
+        let store = &case.store;
+        let attributes: Attributes = [("by".to_owned(), "ann".to_owned())].into();
+        let options = PutOptions::new()
+            .attributes(attributes)
+            .content_type("text/x");
+        for size in [10, 200_000] {
+            let put = store
+                .put_with("from", vec![1; size], options.clone())
+                .unwrap();
+            let revision = store.rename("from", "to.pdf", ANY).unwrap();
+            assert!(revision > put.revision);
+            let moved = store.metadata("to.pdf").unwrap().unwrap();
+            assert_eq!(moved.revision, revision);
+            assert_eq!((moved.created, moved.digest), (put.created, put.digest));
+            assert_eq!(
+                (&moved.attributes, &moved.content_type),
+                (&put.attributes, &put.content_type)
+            );
+            assert_eq!(store.get("to.pdf").unwrap().unwrap(), vec![1; size]);
+            assert!(!store.exists("from").unwrap());
+        }
+        let present = store.metadata("to.pdf").unwrap().unwrap();
+        assert_eq!(
+            store.rename("to.pdf", "/to.pdf", PutMode::Create).unwrap(),
+            present.revision
+        );
+        assert_eq!(store.metadata("to.pdf").unwrap().unwrap(), present);
+        for (from, to) in [("missing", "missing"), ("missing", "to.pdf")] {
+            assert!(matches!(
+                store.rename(from, to, ANY),
+                Err(Error::NotFound { .. })
+            ));
+        }
+    }
+}
+
+type Run = fn(&Store, &str, &str, PutMode) -> komatik::Result<u64>;
+
+#[test]
+fn the_modes_of_rename_and_copy_are_about_the_target() {
+    for case in stores() {
+        let store = &case.store;
+        let run: [Run; 2] = [
+            |store, from, to, mode| store.rename(from, to, mode),
+            |store, from, to, mode| store.copy(from, to, mode).map(|copy| copy.revision),
+        ];
+        for run in run {
+            store.put("a", "a").unwrap();
+            let target = store.save("b", &"b").unwrap().revision;
+            assert!(matches!(
+                run(store, "a", "b", PutMode::Create),
+                Err(Error::AlreadyExists { .. })
+            ));
+            assert!(matches!(
+                run(store, "a", "b", PutMode::Update(target + 1)),
+                Err(Error::RevisionMismatch { .. })
+            ));
+            assert!(matches!(
+                run(store, "a", "free", PutMode::Update(target)),
+                Err(Error::RevisionMismatch { found: None, .. })
+            ));
+            assert_eq!(text(store, "b").as_deref(), Some("\"b\""));
+            let revision = run(store, "a", "b", PutMode::Update(target)).unwrap();
+            assert_eq!(store.metadata("b").unwrap().unwrap().revision, revision);
+            assert_eq!(text(store, "b").as_deref(), Some("a"));
+        }
+    }
+}
+
+#[test]
+fn copies_live_their_own_lives() {
+    for case in stores() {
+        let store = &case.store;
+        for size in [10, 200_000] {
+            store.put("a", vec![1; size]).unwrap();
+            let copy = store.copy("a", "b", ANY).unwrap();
+            assert_eq!(store.metadata("b").unwrap().unwrap(), copy);
+            assert_eq!(store.copy("b", "b", PutMode::Create).unwrap(), copy);
+            store.copy("a", "c", ANY).unwrap();
+            store.put("a", "new").unwrap();
+            store.delete("b").unwrap();
+            assert_eq!(store.get("c").unwrap().unwrap(), vec![1; size]);
+            store.copy("a", "c", ANY).unwrap();
+            assert_eq!(text(store, "c").as_deref(), Some("new"));
+        }
+        assert!(matches!(
+            store.copy("missing", "x", ANY),
+            Err(Error::NotFound { .. })
+        ));
+        let old = store.put("old", "1").unwrap();
+        let over = store.copy("a", "old", ANY).unwrap();
+        assert_eq!(over.created, old.created);
+    }
+}
+
+#[test]
+fn folders_are_deleted_whole() {
+    for case in stores() {
+        let store = &case.store;
+        for key in ["d", "d/1", "d/2/3", "d/2/4/5", "d.x", "d0", "e/d/1"] {
+            store.put(key, key).unwrap();
+        }
+        store.create_folder("d/empty").unwrap();
+        store.create_folder("d").unwrap();
+        assert_eq!(store.delete_folder("d/2").unwrap(), 2);
+        assert_eq!(
+            store.scoped("d").unwrap().delete_folder("empty").unwrap(),
+            0
+        );
+        assert_eq!(store.delete_folder("d/").unwrap(), 1);
+        assert_eq!(store.delete_folder("d").unwrap(), 0);
+        for key in ["d", "d.x", "d0", "e/d/1"] {
+            assert_eq!(text(store, key).as_deref(), Some(key));
+        }
+        for key in ["d/1", "d/2", "d/empty"] {
+            assert!(!store.exists(key).unwrap(), "{key}");
+        }
+    }
+}
+
+#[test]
+fn folders_are_moved_whole() {
+    for case in stores() {
+        let store = &case.store;
+        let bytes = vec![3; 3 * case.chunk_bytes + 7];
+        for key in ["a/b", "a/b/1", "a/b/c/2", "a/bc"] {
+            store.put(key, &bytes).unwrap();
+        }
+        store.create_folder("a/b/empty").unwrap();
+        assert_eq!(store.rename_folder("a/b", "z/y").unwrap(), 2);
+        for key in ["z/y/1", "z/y/c/2", "a/b", "a/bc"] {
+            assert_eq!(store.get(key).unwrap().unwrap(), bytes, "{key}");
+        }
+        assert!(store.exists("z/y/empty").unwrap());
+        assert!(!store.exists("a/b/1").unwrap() && !store.exists("a/b/empty").unwrap());
+        assert_eq!(store.rename_folder("z/y", "z/y").unwrap(), 0);
+        for (from, to) in [("missing", "x"), ("missing", "missing"), ("a/b", "x")] {
+            assert!(
+                matches!(store.rename_folder(from, to), Err(Error::NotFound { .. })),
+                "{from}"
+            );
+        }
+        assert!(matches!(
+            store.rename_folder("z", "z/y/x"),
+            Err(Error::InvalidArgument { .. })
+        ));
+        assert!(matches!(
+            store.rename_folder("z/y", "z"),
+            Err(Error::AlreadyExists { .. })
+        ));
+        store.create_folder("taken").unwrap();
+        assert!(matches!(
+            store.rename_folder("z", "taken"),
+            Err(Error::AlreadyExists { .. })
+        ));
+        assert_eq!(
+            store.rename_folder("z", "zz").unwrap(),
+            2,
+            "a longer name is not inside"
+        );
+        let long = ["k".repeat(250).as_str(); 4].join("/");
+        assert_eq!(store.rename_folder("zz/y", &long).unwrap(), 2);
+        let longer = format!("{long}/{}", "k".repeat(19));
+        assert!(matches!(
+            store.rename_folder(&long, &longer),
+            Err(Error::InvalidArgument { .. })
+        ));
+        store.put("s/123456", "1").unwrap();
+        let long = format!("{}x", &long[1..]);
+        assert!(
+            store
+                .rename_folder("s", &format!("{long}/{}", "k".repeat(14)))
+                .is_err()
+        );
+        assert_eq!(
+            text(store, "s/123456").as_deref(),
+            Some("1"),
+            "nothing moved"
+        );
+        assert_eq!(
+            store
+                .rename_folder("s", &format!("{long}/{}", "k".repeat(12)))
+                .unwrap(),
+            1
+        );
+    }
+}
+
+#[test]
+fn a_hundred_thousand_entries_are_one_commit() {
+    let store = Store::in_memory().unwrap();
+    store
+        .transaction(|many| (0..100_000).try_for_each(|n| many.save(&format!("big/{n:06}"), &n)))
+        .unwrap();
+    let newest = store.metadata("big/000000").unwrap().unwrap().revision;
+    assert_eq!(store.rename_folder("big", "huge").unwrap(), 100_000);
+    let moved = store.metadata("huge/099999").unwrap().unwrap();
+    assert_eq!(moved.revision, newest + 1);
+    assert_eq!(store.delete_folder("huge").unwrap(), 100_000);
+    assert!(!store.exists("huge").unwrap() && !store.exists("big").unwrap());
+    assert_eq!(store.put("next", "").unwrap().revision, newest + 3);
+}
+
+#[test]
+fn scopes_name_keys_their_own_way() {
+    for case in stores() {
+        let room = case.store.scoped("rooms").unwrap().scoped("42").unwrap();
+        assert_eq!(room.put("a", "1").unwrap().key, "a");
+        assert_eq!(text(&case.store, "rooms/42/a").as_deref(), Some("1"));
+        assert_eq!(room.copy("a", "b/c", ANY).unwrap().key, "b/c");
+        assert!(room.exists("b").unwrap() && !room.exists("rooms").unwrap());
+        match room.rename("x", "y", ANY) {
+            Err(Error::NotFound { key }) => assert_eq!(key, "x"),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(room.get("../a"), Err(Error::InvalidKey { .. })));
+    }
+}

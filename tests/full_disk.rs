@@ -1,0 +1,178 @@
+//! A disk that fills up: a typed error, nothing acknowledged is lost, and the store goes on once there is room.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics fails"
+)]
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use komatik::{Durability, Error, History, Store};
+
+/// A small file system of its own, gone when dropped.
+struct SmallDisk {
+    directory: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// `None` where this user may not mount.
+    fn mount(mib: u32) -> Option<SmallDisk> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "komatik-test"])
+            .arg(directory.path())
+            .output();
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then_some(SmallDisk { directory })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a failed test may still have files open.
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(self.directory.path())
+            .status();
+    }
+}
+
+fn open(path: &Path) -> komatik::Result<Store> {
+    Store::builder(path)
+        .durability(Durability::Immediate)
+        .overlay_bytes(1024 * 1024)
+        .history(History::of_bytes(1024 * 1024))
+        .open()
+}
+
+fn assert_holds(store: &Store, acknowledged: &BTreeMap<String, usize>) {
+    for (key, size) in acknowledged {
+        let found = store.get(key).unwrap().map(|bytes| bytes.len());
+        assert_eq!(found, Some(*size), "{key}");
+    }
+    let report = store.verify(|_| ControlFlow::Continue(())).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+}
+
+/// Fills the disk with contents of this size; answers what was acknowledged.
+fn fill(store: &Store, sizes: &[usize]) -> BTreeMap<String, usize> {
+    let mut acknowledged = BTreeMap::new();
+    for number in 0.. {
+        let size = sizes[number % sizes.len()] + number % 100;
+        let key = format!("key{number}");
+        match store.put(&key, vec![7; size]) {
+            Ok(_) => drop(acknowledged.insert(key, size)),
+            Err(Error::NoSpace { .. }) => return acknowledged,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    acknowledged
+}
+
+fn fills_up(sizes: &[usize]) {
+    let Some(disk) = SmallDisk::mount(48) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let ballast = disk.path("ballast");
+    std::fs::write(&ballast, vec![0; 16 * 1024 * 1024]).unwrap();
+    let store = open(&disk.path("store")).unwrap();
+    let acknowledged = fill(&store, sizes);
+    assert!(acknowledged.len() > 10, "{}", acknowledged.len());
+    assert_holds(&store, &acknowledged);
+    // Deleting goes on. What lay in packs makes room; sled keeps its file as large as it was, and uses it again.
+    for key in acknowledged.keys() {
+        store.delete(key).unwrap();
+    }
+    store.compact(|_| ControlFlow::Continue(())).unwrap();
+    let after = store.put("after", vec![1; 100_000]);
+    let lay_in_packs = *sizes.iter().max().unwrap() > 10_000;
+    assert!(after.is_ok() || !lay_in_packs, "{after:?}");
+
+    // Somebody else takes what is left: the store refuses to write, and goes on reading.
+    let acknowledged = fill(&store, sizes);
+    fill_with(&disk.path("other"));
+    let refused = loop {
+        if let Err(error) = store.delete("after").and_then(|_| store.put("after", "")) {
+            break error;
+        }
+    };
+    let is_typed = matches!(refused, Error::NoSpace { .. } | Error::Poisoned { .. });
+    assert!(is_typed, "{refused:?}");
+    for (key, size) in &acknowledged {
+        assert_eq!(store.get(key).unwrap().unwrap().len(), *size);
+    }
+    drop(store);
+    std::fs::remove_file(&ballast).unwrap();
+    let store = open(&disk.path("store")).unwrap();
+    assert_holds(&store, &acknowledged);
+    store.put("after", vec![1; 100_000]).unwrap();
+    drop(store);
+    let store = open(&disk.path("store")).unwrap();
+    assert_eq!(store.get("after").unwrap().unwrap().len(), 100_000);
+    assert_holds(&store, &acknowledged);
+}
+
+fn fill_with(path: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
+
+#[test]
+fn with_small_rows() {
+    fills_up(&[3_000]);
+}
+
+#[test]
+fn with_large_blobs() {
+    fills_up(&[700_000, 100_000]);
+}
+
+#[test]
+fn with_all_sizes() {
+    fills_up(&[100, 20_000, 3_500, 300_000]);
+}
+
+/// The full disk is met before anything fails, so the store stays in use: what deletes goes through, and so does
+/// everything once there is room.
+#[test]
+fn without_opening_the_store_again() {
+    let Some(disk) = SmallDisk::mount(24) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let ballast = disk.path("ballast");
+    std::fs::write(&ballast, vec![0; 12 * 1024 * 1024]).unwrap();
+    let store = open(&disk.path("store")).unwrap();
+    let mut acknowledged = BTreeMap::new();
+    let refused = loop {
+        let (key, size) = (format!("key{}", acknowledged.len()), 3_000);
+        match store.put(&key, vec![7; size]) {
+            Ok(_) => drop(acknowledged.insert(key, size)),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::NoSpace { .. }), "{refused:?}");
+    assert_holds(&store, &acknowledged);
+    for key in ["key0", "key1", "key2"] {
+        assert!(store.delete(key).unwrap());
+        acknowledged.remove(key);
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    for number in 0..100 {
+        let key = format!("after{number}");
+        store.put(&key, vec![8; 10_000]).unwrap();
+        acknowledged.insert(key, 10_000);
+    }
+    assert_holds(&store, &acknowledged);
+}

@@ -1,0 +1,216 @@
+//! Repair: what can be saved is saved, what is lost is named, and the damaged store is not touched.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics fails"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use komatik::{Error, Grant, History, Lock, PasswordCost, Repaired, Step, Store};
+
+/// What `filled` leaves: 160 and a copy and a folder, less one that is deleted.
+const ENTRIES: u64 = 161;
+
+fn go_on(_: Step) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// A closed store of documents, blobs of every kind of body, a lock, a folder and a shared blob.
+fn filled(directory: &Path, history: History) -> BTreeMap<String, Vec<u8>> {
+    let store = Store::builder(directory)
+        .password_cost(PasswordCost::new(8, 1))
+        .history(history)
+        .open()
+        .unwrap();
+    let mut contents = BTreeMap::new();
+    for number in 0_u8..40 {
+        let key = format!("documents/{number}");
+        store.save(&key, &[number; 30]).unwrap();
+        for (kind, size) in [("inline", 3_000), ("medium", 20_000), ("large", 200_000)] {
+            let key = format!("blobs/{kind}/{number}");
+            store.put(&key, vec![number; size]).unwrap();
+        }
+    }
+    store.delete("blobs/large/7").unwrap();
+    store
+        .copy("blobs/large/1", "copy", komatik::PutMode::Create)
+        .unwrap();
+    store.create_folder("empty").unwrap();
+    store
+        .lock("documents/1", Lock::new().edit("secret"))
+        .unwrap();
+    store.grant("documents/2", Grant::new()).unwrap();
+    for item in store
+        .list_with("", komatik::ListOptions::new().recursive())
+        .unwrap()
+    {
+        let item = item.unwrap();
+        if !item.is_folder {
+            let content = store.get(&item.name).unwrap().unwrap();
+            contents.insert(item.name, content.to_vec());
+        }
+    }
+    store.close().unwrap();
+    contents
+}
+
+/// Every file below a directory but the lock, with its bytes.
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.file_name().unwrap() != "LOCK" {
+            found.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// Damages a filled store, repairs it, and checks that what the repair does not name is there.
+fn repaired(history: History, damage: impl FnOnce(&Path)) -> (Repaired, Store, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let (damaged, into) = (
+        directory.path().join("store"),
+        directory.path().join("into"),
+    );
+    let contents = filled(&damaged, history);
+    damage(&damaged);
+    let before = files(&damaged);
+    let repaired = Store::repair(&damaged, &into, go_on).unwrap();
+    assert!(files(&damaged) == before, "the damaged store has changed");
+    assert!(!directory.path().join("into.repair").exists());
+    let store = Store::open(&into).unwrap();
+    let report = store.verify(go_on).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    for (key, content) in contents {
+        let is_named = repaired.lost.iter().any(|lost| lost.location == key);
+        match store.get(&key).unwrap() {
+            Some(found) => assert!(found == content && !is_named, "{key}"),
+            None => assert!(!repaired.lost.is_empty(), "{key} is lost without a word"),
+        }
+    }
+    (repaired, store, directory)
+}
+
+/// Flips a byte in the middle of each of these files.
+fn flip(paths: impl IntoIterator<Item = PathBuf>) {
+    for path in paths {
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+fn below(directory: &Path, name: &str) -> Vec<PathBuf> {
+    files(&directory.join(name)).into_keys().collect()
+}
+
+#[test]
+fn a_sound_store_is_saved_whole() {
+    let (repaired, store, _directory) = repaired(History::default(), |_| {});
+    assert_eq!(repaired.lost, []);
+    assert_eq!(repaired.entries, store.stats().unwrap().entries);
+    assert!(store.get("blobs/large/7").unwrap().is_none());
+    assert!(store.exists("empty").unwrap());
+    assert!(store.put("documents/1", "no password").is_err());
+    assert_eq!(store.tokens().unwrap().len(), 1);
+    let next = store.put("next", "").unwrap().revision;
+    assert!(next > store.metadata("copy").unwrap().unwrap().revision);
+}
+
+#[test]
+fn a_damaged_chunk_costs_the_entries_that_need_it_and_names_them() {
+    let (repaired, store, _directory) =
+        repaired(History::default(), |store| flip(below(store, "packs")));
+    assert!(
+        !repaired.lost.is_empty() && repaired.lost.len() < 20,
+        "{:?}",
+        repaired.lost
+    );
+    for lost in &repaired.lost {
+        assert!(!store.exists(&lost.location).unwrap(), "{lost:?}");
+    }
+}
+
+#[test]
+fn without_its_trees_the_journal_gives_everything_back() {
+    let (repaired, _store, _directory) = repaired(History::default(), |store| {
+        fs::remove_dir_all(store.join("trees")).unwrap();
+    });
+    assert_eq!(repaired.entries, ENTRIES);
+    assert_eq!(repaired.lost.len(), 1, "{:?}", repaired.lost);
+}
+
+#[test]
+fn trees_that_are_junk_are_done_without() {
+    let (repaired, _store, _directory) = repaired(History::default(), |store| {
+        for path in below(store, "trees") {
+            let length = fs::metadata(&path).unwrap().len();
+            fs::write(&path, vec![0x5a; usize::try_from(length).unwrap()]).unwrap();
+        }
+    });
+    assert_eq!(repaired.entries, ENTRIES);
+}
+
+#[test]
+fn without_its_superblock_the_journal_tells_whose_store_it_was() {
+    let (repaired, _store, _directory) = repaired(History::default(), |store| {
+        fs::remove_file(store.join("superblock")).unwrap();
+    });
+    assert_eq!(repaired.entries, ENTRIES);
+    assert_eq!(repaired.lost.len(), 1, "{:?}", repaired.lost);
+}
+
+#[test]
+fn a_damaged_journal_leaves_what_the_trees_hold() {
+    let (repaired, _store, _directory) = repaired(History::default(), |store| {
+        flip(below(store, "journal"));
+    });
+    assert_eq!(repaired.entries, ENTRIES);
+    assert!(!repaired.lost.is_empty());
+}
+
+#[test]
+fn what_cannot_be_begun_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, into) = (
+        directory.path().join("store"),
+        directory.path().join("into"),
+    );
+    assert!(Store::repair(&store, &into, go_on).is_err());
+    filled(&store, History::default());
+    let open = Store::open(&store).unwrap();
+    let found = Store::repair(&store, &into, go_on);
+    assert!(matches!(found, Err(Error::InUse { .. })), "{found:?}");
+    drop(open);
+    fs::create_dir(&into).unwrap();
+    fs::write(into.join("file"), "").unwrap();
+    assert!(Store::repair(&store, &into, go_on).is_err());
+    assert_eq!(fs::read(into.join("file")).unwrap(), b"");
+    let found = Store::repair(&store, directory.path().join("new"), |_| {
+        ControlFlow::Break(())
+    });
+    assert!(matches!(found, Err(Error::Cancelled)), "{found:?}");
+}
+
+/// With neither trees nor an old journal most of the store is gone; what the journal still tells of is saved.
+#[test]
+fn what_nothing_tells_of_any_more_is_lost_and_that_is_said() {
+    let (repaired, _store, _directory) = repaired(History::of_bytes(0), |store| {
+        assert!(below(store, "journal").len() < 3);
+        fs::remove_dir_all(store.join("trees")).unwrap();
+    });
+    assert!(
+        (1..ENTRIES).contains(&repaired.entries),
+        "{}",
+        repaired.entries
+    );
+    assert!(!repaired.lost.is_empty());
+}

@@ -1,0 +1,277 @@
+//! Transactions: all or nothing, reading what they wrote.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::io::Write;
+
+use common::stores;
+use komatik::{Error, PutMode, PutOptions, Store, WriteMode, WriteOptions};
+use serde_json::{Value, json};
+
+#[test]
+fn a_transaction_reads_what_it_wrote() {
+    for case in stores() {
+        let store = &case.store;
+        let large = vec![5; 4 * case.chunk_bytes];
+        store.save("kept", &1).unwrap();
+        store.save("gone", &1).unwrap();
+        let answer = store
+            .transaction(|tx| {
+                tx.save("new", &json!({"a": 1}))?;
+                tx.merge("new", &json!({"b": 2}))?;
+                tx.patch(
+                    "new",
+                    &serde_json::from_value(json!([{"op": "remove", "path": "/a"}])).unwrap(),
+                )?;
+                assert_eq!(tx.load::<Value>("new")?.unwrap(), json!({"b": 2}));
+                tx.put("blob", &large)?;
+                assert!(tx.get("blob")?.unwrap() == large);
+                tx.copy("blob", "copy", PutMode::Create)?;
+                tx.rename("blob", "moved", PutMode::Create)?;
+                assert!(tx.get("copy")?.unwrap() == large && tx.get("moved")?.unwrap() == large);
+                assert_eq!(tx.get("blob")?, None);
+                assert!(tx.delete("gone")? && !tx.delete("gone")?);
+                assert!(!tx.exists("gone")?);
+                assert!(tx.exists("new")? && tx.exists("kept")?);
+                assert_eq!(tx.metadata("new")?.unwrap().revision, 0);
+                assert!(tx.metadata("kept")?.unwrap().revision > 0);
+                assert!(matches!(
+                    tx.save_with("new", &0, PutOptions::create()),
+                    Err(Error::AlreadyExists { .. })
+                ));
+                // Nothing of it is seen outside.
+                assert!(!store.exists("new")? && store.exists("gone")?);
+                Ok(7)
+            })
+            .unwrap();
+        assert_eq!(answer, 7);
+        assert_eq!(
+            store.load::<Value>("new").unwrap().unwrap(),
+            json!({"b": 2})
+        );
+        assert!(!store.exists("gone").unwrap() && !store.exists("blob").unwrap());
+        let revision = |key| store.metadata(key).unwrap().unwrap().revision;
+        assert!(revision("new") == revision("copy") && revision("copy") == revision("moved"));
+        store.delete("copy").unwrap();
+        assert!(store.get("moved").unwrap().unwrap() == large);
+    }
+}
+
+#[test]
+fn an_error_or_a_panic_leaves_nothing() {
+    for case in stores() {
+        let store = &case.store;
+        store.save("k", &1).unwrap();
+        let fill = |tx: &mut komatik::Transaction<'_>| {
+            tx.save("k", &2)?;
+            tx.put("blob", vec![0; 2 * case.chunk_bytes])?;
+            tx.create_folder("folder")
+        };
+        let failed: Result<(), _> = store.transaction(|tx| {
+            fill(tx)?;
+            Err(Error::Cancelled)
+        });
+        assert!(matches!(failed, Err(Error::Cancelled)));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            store.transaction(|tx| -> komatik::Result<()> {
+                fill(tx)?;
+                std::panic::resume_unwind(Box::new("no"))
+            })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(store.load::<u8>("k").unwrap(), Some(1));
+        assert!(!store.exists("blob").unwrap() && !store.exists("folder").unwrap());
+        store.transaction(fill).unwrap();
+        assert_eq!(store.load::<u8>("k").unwrap(), Some(2));
+    }
+}
+
+#[test]
+fn a_write_from_inside_is_refused() {
+    for case in stores() {
+        let (store, other) = (&case.store, Store::in_memory().unwrap());
+        store
+            .transaction(|tx| {
+                tx.save("k", &1)?;
+                assert!(matches!(store.save("x", &1), Err(Error::Misuse { .. })));
+                assert!(matches!(store.delete("x"), Err(Error::Misuse { .. })));
+                assert!(matches!(
+                    store.delete_folder("x"),
+                    Err(Error::Misuse { .. })
+                ));
+                assert!(matches!(
+                    store.transaction(|_| Ok(())),
+                    Err(Error::Misuse { .. })
+                ));
+                other.save("x", &1)?;
+                other.transaction(|inner| inner.save("y", &1))?;
+                let foreign = other.writer("z", WriteOptions::new())?;
+                assert!(matches!(tx.commit_blob(foreign), Err(Error::Misuse { .. })));
+                Ok(())
+            })
+            .unwrap();
+        store.save("x", &1).unwrap();
+        assert!(other.exists("y").unwrap());
+    }
+}
+
+#[test]
+fn writers_are_committed_together() {
+    for case in stores() {
+        let store = &case.store;
+        let writer = |key: &str, options: WriteOptions, bytes: usize| {
+            let mut writer = store.writer(key, options).unwrap();
+            writer.write_all(&vec![1; bytes]).unwrap();
+            writer
+        };
+        let (small, large) = (
+            writer("small", WriteOptions::new(), 5),
+            writer("large", WriteOptions::create(), 3_000_000),
+        );
+        store
+            .transaction(|tx| {
+                tx.commit_blob(small)?;
+                tx.commit_blob(large)?;
+                assert_eq!(tx.get("large")?.unwrap().len(), 3_000_000);
+                tx.save("index", &["small", "large"])
+            })
+            .unwrap();
+        assert_eq!(store.get("small").unwrap().unwrap(), vec![1; 5]);
+        assert_eq!(store.get("large").unwrap().unwrap(), vec![1; 3_000_000]);
+        let revision = store.metadata("large").unwrap().unwrap().revision;
+        let stale = [
+            writer("large", WriteOptions::append(), 1),
+            writer(
+                "large",
+                WriteOptions::new().mode(WriteMode::Update(revision)),
+                1,
+            ),
+        ];
+        store.put("large", "new").unwrap();
+        for stale in stale {
+            let late = store.transaction(|tx| tx.commit_blob(stale));
+            assert!(matches!(late, Err(Error::RevisionMismatch { .. })));
+        }
+    }
+}
+
+#[test]
+fn folders_in_a_transaction() {
+    for case in stores() {
+        let store = &case.store;
+        for key in ["a/1", "a/2", "b/1"] {
+            store.put(key, key).unwrap();
+        }
+        store
+            .transaction(|tx| {
+                tx.put("a/3", "a/3")?;
+                tx.delete("a/1")?;
+                tx.put("a/2", "new")?;
+                assert_eq!(tx.rename_folder("a", "c")?, 2);
+                assert!(!tx.exists("a")?);
+                assert_eq!(tx.get("c/2")?.unwrap(), "new");
+                assert!(matches!(
+                    tx.rename_folder("a", "d"),
+                    Err(Error::NotFound { .. })
+                ));
+                assert!(matches!(
+                    tx.rename_folder("b", "c"),
+                    Err(Error::AlreadyExists { .. })
+                ));
+                assert_eq!(tx.delete_folder("b")?, 1);
+                assert_eq!(tx.rename_folder("c", "b")?, 2);
+                tx.create_folder("c/empty")
+            })
+            .unwrap();
+        for (key, is_there) in [
+            ("a", false),
+            ("b/1", false),
+            ("b/2", true),
+            ("b/3", true),
+            ("c/empty", true),
+        ] {
+            assert_eq!(store.exists(key).unwrap(), is_there, "{key}");
+        }
+        assert_eq!(store.get("b/3").unwrap().unwrap(), "a/3");
+    }
+}
+
+#[test]
+fn a_folder_moved_in_part_spoils_the_transaction() {
+    for case in stores() {
+        let store = &case.store;
+        store.put("a/1", "1").unwrap();
+        store.put(&format!("a/{}", "k".repeat(200)), "2").unwrap();
+        let long = ["k".repeat(250).as_str(); 3].join("/") + "/" + &"k".repeat(100);
+        let ignored = store.transaction(|tx| {
+            assert!(tx.rename_folder("a", &long).is_err());
+            tx.put("b", "3")
+        });
+        assert!(matches!(ignored, Err(Error::Misuse { .. })));
+        assert!(store.exists("a/1").unwrap() && !store.exists("b").unwrap());
+    }
+}
+
+#[test]
+fn a_call_that_failed_did_nothing_to_the_transaction() {
+    for case in stores() {
+        let store = &case.store;
+        let bytes = vec![1; 2 * case.chunk_bytes];
+        store.put("a", &bytes).unwrap();
+        store.put("b", &bytes).unwrap();
+        store
+            .transaction(|tx| {
+                assert!(tx.rename("missing", "b", PutMode::Overwrite).is_err());
+                assert!(tx.rename("a", "b", PutMode::Create).is_err());
+                assert!(tx.copy("a", "b", PutMode::Update(1_000)).is_err());
+                tx.save("c", &1)
+            })
+            .unwrap();
+        assert!(
+            store.get("a").unwrap().unwrap() == bytes && store.get("b").unwrap().unwrap() == bytes
+        );
+    }
+}
+
+#[test]
+fn transactions_and_single_writes_take_turns() {
+    for case in stores() {
+        let store = &case.store;
+        store.save("ann", &500).unwrap();
+        store.save("bob", &500).unwrap();
+        std::thread::scope(|threads| {
+            let movers: Vec<_> = [("ann", "bob"), ("bob", "ann")]
+                .into_iter()
+                .map(|(from, to)| {
+                    threads.spawn(move || {
+                        for _ in 0..300 {
+                            store
+                                .transaction(|tx| {
+                                    let (a, b): (i64, i64) =
+                                        (tx.load(from)?.unwrap(), tx.load(to)?.unwrap());
+                                    assert_eq!(a + b, 1_000);
+                                    tx.save(from, &(a - 1))?;
+                                    tx.save(to, &(b + 1))
+                                })
+                                .unwrap();
+                        }
+                    })
+                })
+                .collect();
+            threads.spawn(move || {
+                let mut count = 0;
+                while !movers
+                    .iter()
+                    .all(std::thread::ScopedJoinHandle::is_finished)
+                {
+                    count += 1;
+                    store.merge("count", &count).unwrap();
+                    let both = || store.load::<i64>("ann").unwrap().unwrap();
+                    assert!((200..=800).contains(&both()));
+                }
+            });
+        });
+        assert_eq!(store.load::<i64>("ann").unwrap(), Some(500));
+    }
+}

@@ -1,0 +1,428 @@
+//! Callbacks and watchers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics fails"
+)]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Barrier, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::stores;
+use komatik::{
+    Change, ChangeKind, Error, Events, History, PutMode, Since, Store, Subscription, Watcher,
+};
+
+type Log = Arc<Mutex<Vec<Change>>>;
+
+/// A callback that notes what it is told.
+fn log(store: &Store, events: Events) -> (Log, Subscription) {
+    let log = Log::default();
+    let list = log.clone();
+    let subscription = store.on(events, move |change| {
+        list.lock().unwrap().push(change.clone())
+    });
+    (log, subscription)
+}
+
+fn keys(log: &Log) -> Vec<String> {
+    let log = log.lock().unwrap();
+    log.iter().map(|change| change.key.clone()).collect()
+}
+
+/// All a watcher has to tell at present, as `kind key`.
+fn drain(watcher: &mut Watcher) -> Vec<String> {
+    std::iter::from_fn(|| watcher.try_recv().unwrap())
+        .map(|change| short(&change))
+        .collect()
+}
+
+fn short(change: &Change) -> String {
+    match &change.kind {
+        ChangeKind::Put => format!("put {}", change.key),
+        ChangeKind::Delete => format!("delete {}", change.key),
+        ChangeKind::Move { from } => format!("move {from} {}", change.key),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn callbacks_get_the_kinds_they_ask_for_until_they_are_off() {
+    for case in stores() {
+        let store = case.store.clone();
+        let (all, _keep) = log(&store, Events::ALL);
+        let (gone, subscription) = log(&store, Events::DELETED | Events::MOVED);
+        store.acting_as("ann").put("a", "1").unwrap();
+        store.rename("a", "b", PutMode::Overwrite).unwrap();
+        store.delete("b").unwrap();
+        assert_eq!(keys(&all), ["a", "b", "b"]);
+        assert_eq!(keys(&gone), ["b", "b"]);
+        assert!(all.lock().unwrap().iter().all(|change| change.last));
+        assert_eq!(all.lock().unwrap()[0].participant.as_deref(), Some("ann"));
+        subscription.off();
+        store.put("c", "1").unwrap();
+        store.delete("c").unwrap();
+        assert_eq!(keys(&gone).len(), 2);
+        assert_eq!(keys(&all).len(), 5);
+    }
+}
+
+#[test]
+fn a_transaction_is_told_together_and_its_last_change_marked() {
+    for case in stores() {
+        let store = case.store.clone();
+        let (all, _all) = log(&store, Events::ALL);
+        let (some, _some) = log(&store.scoped("in").unwrap(), Events::ALL);
+        store
+            .transaction(|tx| {
+                tx.put("in/1", "x")?;
+                tx.put("in/2", "x")?;
+                tx.put("out", "x")?;
+                Ok(())
+            })
+            .unwrap();
+        let marks =
+            |log: &Log| -> Vec<bool> { log.lock().unwrap().iter().map(|c| c.last).collect() };
+        assert_eq!(marks(&all), [false, false, true]);
+        assert_eq!(keys(&some), ["1", "2"]);
+        assert_eq!(marks(&some), [false, true]);
+    }
+}
+
+#[test]
+fn callbacks_run_in_order_and_one_at_a_time_across_threads() {
+    for case in stores() {
+        let store = case.store.clone();
+        let inside = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (flag, list) = (inside.clone(), seen.clone());
+        let _subscription = store.on(Events::ALL, move |change| {
+            assert!(!flag.swap(true, Ordering::SeqCst), "two callbacks at once");
+            thread::yield_now();
+            list.lock()
+                .unwrap()
+                .push((change.revision, thread::current().id()));
+            flag.store(false, Ordering::SeqCst);
+        });
+        let start = Barrier::new(8);
+        thread::scope(|scope| {
+            for writer in 0..8 {
+                let (store, seen, start) = (&store, &seen, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    for number in 0..50 {
+                        let written = store.put(&format!("{writer}/{number}"), "x").unwrap();
+                        // Told before the call returns, on this thread.
+                        let told = (written.revision, thread::current().id());
+                        assert!(seen.lock().unwrap().contains(&told));
+                    }
+                });
+            }
+        });
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), 400);
+        assert!(seen.is_sorted_by_key(|(revision, _)| *revision));
+    }
+}
+
+#[test]
+fn what_a_callback_writes_is_told_after_it_returns() {
+    for case in stores() {
+        let store = case.store.clone();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let (writer, list) = (store.clone(), order.clone());
+        let first = store.on(Events::UPDATED, move |change| {
+            list.lock().unwrap().push(format!("begin {}", change.key));
+            let depth = change.key.len();
+            if depth < 4 {
+                let next = format!("{}x", change.key);
+                writer.put(&next, "nested").unwrap();
+                assert!(writer.get(&next).unwrap().is_some(), "visible at once");
+            }
+            list.lock().unwrap().push(format!("end {}", change.key));
+        });
+        let list = order.clone();
+        let second = store.on(Events::UPDATED, move |change| {
+            list.lock().unwrap().push(format!("second {}", change.key));
+        });
+        store.put("x", "outer").unwrap();
+        let expected = ["x", "xx", "xxx", "xxxx"]
+            .map(|key| ["begin", "end", "second"].map(|what| format!("{what} {key}")));
+        assert_eq!(*order.lock().unwrap(), expected.concat());
+        drop((first, second));
+    }
+}
+
+/// Two stores whose callbacks write to each other, each from two threads: nobody may wait for the other.
+#[test]
+fn callbacks_that_write_across_threads_and_stores_do_not_wait_for_each_other() {
+    let stores = [Store::in_memory().unwrap(), Store::in_memory().unwrap()];
+    let told = Arc::new(AtomicU64::new(0));
+    let subscriptions = [0, 1].map(|this| {
+        let (here, there) = (stores[this].clone(), stores[1 - this].clone());
+        let told = told.clone();
+        stores[this].on(Events::UPDATED, move |change| {
+            told.fetch_add(1, Ordering::Relaxed);
+            if !change.key.starts_with("echo") {
+                here.put(&format!("echo/{}", change.key), "x").unwrap();
+                there.put(&format!("echo/{}", change.key), "x").unwrap();
+            }
+        })
+    });
+    let (done, finished) = mpsc::channel();
+    for writer in 0..4 {
+        let (store, done) = (stores[writer % 2].clone(), done.clone());
+        thread::spawn(move || {
+            for number in 0..100 {
+                store.put(&format!("{writer}/{number}"), "x").unwrap();
+            }
+            done.send(()).unwrap();
+        });
+    }
+    for _ in 0..4 {
+        let result = finished.recv_timeout(Duration::from_secs(20));
+        result.expect("the writers wait for each other");
+    }
+    assert_eq!(told.load(Ordering::Relaxed), 4 * 100 * 3);
+    drop(subscriptions);
+}
+
+#[test]
+fn a_panic_in_a_callback_is_contained() {
+    for case in stores() {
+        let store = case.store.clone();
+        let _bad = store.on(Events::ALL, |_| {
+            std::panic::resume_unwind(Box::new("a secret"))
+        });
+        let (good, _good) = log(&store, Events::ALL);
+        store.put("a", "1").unwrap();
+        store.put("b", "1").unwrap();
+        assert_eq!(keys(&good), ["a", "b"]);
+    }
+}
+
+#[test]
+fn a_callback_may_take_itself_off() {
+    for case in stores() {
+        let store = case.store.clone();
+        let slot: Arc<Mutex<Option<Subscription>>> = Arc::default();
+        let calls = Arc::new(AtomicU64::new(0));
+        let (own, count) = (slot.clone(), calls.clone());
+        let subscription = store.on(Events::ALL, move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            own.lock().unwrap().take();
+        });
+        *slot.lock().unwrap() = Some(subscription);
+        store.put("a", "1").unwrap();
+        store.put("a", "2").unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_callback_that_is_not_concerned() {
+    for case in stores() {
+        let store = case.store.clone();
+        let (entered, inside) = mpsc::channel();
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let _slow = store.scoped("slow").unwrap().on(Events::ALL, move |_| {
+            entered.send(()).unwrap();
+            let _ = wait.lock().unwrap().recv();
+        });
+        let writer = store.clone();
+        let blocked = thread::spawn(move || writer.put("slow/a", "x").unwrap());
+        inside.recv_timeout(Duration::from_secs(5)).unwrap();
+        store.put("other", "x").unwrap();
+        release.send(()).unwrap();
+        blocked.join().unwrap();
+    }
+}
+
+#[test]
+fn what_crosses_the_border_of_a_scope_is_put_or_deleted() {
+    for case in stores() {
+        let store = case.store.clone();
+        let room = store.scoped("room").unwrap();
+        let (seen, _keep) = log(&room, Events::ALL);
+        let mut watcher = room.watch("", Since::Now).unwrap();
+        for key in ["room/a", "b"] {
+            store.put(key, "x").unwrap();
+        }
+        store.rename("room/a", "room/c", PutMode::Create).unwrap();
+        store.rename("room/c", "gone", PutMode::Create).unwrap();
+        store.rename("b", "room/b", PutMode::Create).unwrap();
+        store.rename("gone", "elsewhere", PutMode::Create).unwrap();
+        let expected = ["put a", "move a c", "delete c", "put b"];
+        assert_eq!(drain(&mut watcher), expected);
+        let seen: Vec<_> = seen.lock().unwrap().iter().map(short).collect();
+        assert_eq!(seen, expected);
+        assert_eq!(watcher.position(), store.history().newest());
+    }
+}
+
+#[test]
+fn a_watcher_begins_where_it_is_told_and_goes_on_where_it_stopped() {
+    for case in stores() {
+        let store = case.store.clone();
+        store.put("a", "1").unwrap();
+        let mut now = store.watch("", Since::Now).unwrap();
+        let mut start = store.watch("", Since::Start).unwrap();
+        assert!(!start.caught_up(), "before the first look");
+        store
+            .transaction(|tx| {
+                tx.put("b", "1")?;
+                tx.put("c", "1")
+            })
+            .unwrap();
+        assert_eq!(drain(&mut now), ["put b", "put c"]);
+        assert_eq!(start.try_recv().unwrap().unwrap().key, "a");
+        assert_eq!(start.position(), 1);
+        assert!(!start.caught_up());
+        // In the middle of a commit the place to go on from is before it.
+        let middle = start.try_recv().unwrap().unwrap();
+        assert!(!middle.last);
+        assert_eq!(start.position(), 1);
+        let last = start.try_recv().unwrap().unwrap();
+        assert!(last.last && start.caught_up());
+        assert_eq!(start.position(), last.revision);
+        assert_eq!(start.try_recv().unwrap(), None);
+        let mut resumed = store.watch("", Since::After(1)).unwrap();
+        assert_eq!(drain(&mut resumed), ["put b", "put c"]);
+        let mut ahead = store.watch("", Since::After(last.revision)).unwrap();
+        assert_eq!(drain(&mut ahead), [""; 0]);
+    }
+}
+
+#[test]
+fn the_position_moves_over_what_does_not_concern_the_watcher() {
+    for case in stores() {
+        let store = case.store.clone();
+        let mut watcher = store.watch("here", Since::Start).unwrap();
+        for number in 0..1000 {
+            store.put(&format!("there/{number}"), "x").unwrap();
+        }
+        assert_eq!(watcher.try_recv().unwrap(), None);
+        assert_eq!(watcher.position(), store.history().newest());
+        assert!(watcher.caught_up());
+        let written = store.put("here/a", "x").unwrap();
+        store.put("there/a", "x").unwrap();
+        let change = watcher.try_recv().unwrap().unwrap();
+        assert!(change.last);
+        assert_eq!(change.revision, written.revision);
+        assert_eq!(watcher.position(), store.history().newest());
+    }
+}
+
+#[test]
+fn a_commit_larger_than_a_batch_has_one_last_change() {
+    for case in stores() {
+        let store = case.store.clone();
+        let mut watcher = store.watch("in", Since::Start).unwrap();
+        store
+            .transaction(|tx| {
+                for number in 0..600 {
+                    tx.put(&format!("in/{number:03}"), "x")?;
+                }
+                (0..600).try_for_each(|number| tx.put(&format!("out/{number}"), "x").map(drop))
+            })
+            .unwrap();
+        let changes: Vec<_> = std::iter::from_fn(|| watcher.try_recv().unwrap()).collect();
+        assert_eq!(changes.len(), 600);
+        let last: Vec<_> = changes.iter().filter(|change| change.last).collect();
+        assert_eq!(last.len(), 1);
+        assert_eq!(last[0].key, "in/599");
+    }
+}
+
+#[test]
+fn a_watcher_that_fell_behind_is_told_so_and_again() {
+    let history = History::unlimited().revisions(10);
+    let store = Store::builder_in_memory().history(history).open().unwrap();
+    let mut slow = store.watch("", Since::Start).unwrap();
+    let mut iterated = store.watch("", Since::Start).unwrap();
+    for number in 0..30 {
+        store.put(&format!("{number}"), "x").unwrap();
+    }
+    for _ in 0..2 {
+        match slow.try_recv() {
+            Err(Error::Compacted { oldest }) => assert_eq!(oldest, store.history().oldest()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(
+        iterated.next(),
+        Some(Err(Error::Compacted { .. }))
+    ));
+    assert!(iterated.next().is_none());
+    let mut fresh = store.watch("", Since::Start).unwrap();
+    assert_eq!(drain(&mut fresh).len(), 10);
+}
+
+#[test]
+fn a_waiting_watcher_is_woken_and_a_close_ends_it() {
+    for case in stores() {
+        let store = case.store.clone();
+        let mut watcher = store.watch("", Since::Now).unwrap();
+        let begun = Instant::now();
+        assert_eq!(
+            watcher.recv_timeout(Duration::from_millis(20)).unwrap(),
+            None
+        );
+        assert!(begun.elapsed() >= Duration::from_millis(20));
+        let (send, receive) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            for change in watcher {
+                send.send(change.map(|change| change.key)).unwrap();
+            }
+        });
+        let next = || receive.recv_timeout(Duration::from_secs(10)).unwrap();
+        for key in ["a", "b"] {
+            store.put(key, "x").unwrap();
+            assert_eq!(next().unwrap(), key);
+        }
+        store.close().unwrap();
+        assert!(next().is_err());
+        reader.join().unwrap();
+    }
+}
+
+#[test]
+fn a_watcher_loses_nothing_while_many_write() {
+    for case in stores() {
+        let store = case.store.clone();
+        let watcher = store.watch("", Since::Now).unwrap();
+        thread::scope(|scope| {
+            for writer in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    (0..250).for_each(|number| {
+                        store.put(&format!("{writer}/{number}"), "x").unwrap();
+                    });
+                });
+            }
+            let revisions: Vec<u64> = watcher.take(1000).map(|c| c.unwrap().revision).collect();
+            assert!(revisions.is_sorted());
+        });
+    }
+}
+
+/// Dropping the store and its subscription from inside the callback, which owns the last clone.
+#[test]
+fn a_callback_may_own_the_store() {
+    let store = Store::in_memory().unwrap();
+    let slot: Arc<OnceLock<Subscription>> = Arc::default();
+    let owned = store.clone();
+    let subscription = store.on(Events::ALL, move |change| {
+        assert!(owned.get(&change.key).unwrap().is_some());
+    });
+    slot.set(subscription).unwrap();
+    store.put("a", "x").unwrap();
+    drop(store);
+    drop(slot);
+}
