@@ -30,7 +30,8 @@ const PART_BYTES: usize = 1024 * 1024;
 /// The largest payload a frame may claim: the part and the one change or row that went over it.
 const MAX_PAYLOAD_BYTES: usize = PART_BYTES + MAX_CHANGE_BYTES + MAX_ROW_BYTES;
 
-const MAGIC: u32 = u32::from_be_bytes(*b"KFRM");
+/// What a frame begins with.
+pub(super) const MAGIC: u32 = u32::from_be_bytes(*b"KFRM");
 const CRC_ENDS_AT: usize = 8;
 const LAST: u32 = 1 << 31;
 const UNSYNCED_CHUNKS: u32 = 1 << 30;

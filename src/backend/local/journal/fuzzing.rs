@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::frame::{CommitImage, HEADER_BYTES, Header, Seed};
+use super::frame::{CommitImage, HEADER_BYTES, Header, MAGIC, Seed};
 use super::reader::{Found, FrameReader};
 use crate::backend::local::fuzzing::{file_of, pieces};
 use crate::backend::local::row::Totals;
@@ -59,7 +59,7 @@ fn any_header(bytes: &[u8]) {
 
 fn mended(mut head: [u8; HEADER_BYTES], payload: &[u8]) -> [u8; HEADER_BYTES] {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    head[..4].copy_from_slice(b"KFRM");
+    head[..4].copy_from_slice(&MAGIC.to_be_bytes());
     head[8..12].copy_from_slice(&length.to_be_bytes());
     let crc = seed().hash(&head[8..], payload);
     head[4..8].copy_from_slice(&crc.to_be_bytes());
@@ -86,8 +86,8 @@ fn frames_between_junk(bytes: &[u8]) {
     let mut file = Vec::new();
     let mut junk_at = None;
     let (mut before, mut behind) = (0, 0);
-    for (revision, (is_junk, piece)) in (1..).zip(pieces(bytes)) {
-        let piece = Bytes::copy_from_slice(piece);
+    for (revision, (is_junk, piece)) in (1..).zip(pieces(bytes, MAGIC.to_be_bytes()[0])) {
+        let piece = Bytes::from(piece);
         if !is_junk {
             append(&mut file, revision, &piece);
             let count = if junk_at.is_none() {

@@ -46,19 +46,19 @@ fn frames_between_junk(bytes: &[u8]) {
     let blob = BlobId([9; 16]);
     let mut file = NAME.file_header().to_vec();
     let mut written = Vec::new();
-    for (index, (is_junk, piece)) in (0..).zip(pieces(bytes)) {
+    for (index, (is_junk, piece)) in (0..).zip(pieces(bytes, FRAME_MAGIC[0])) {
         if !is_junk {
             let offset = file.len() as u64;
             let frame = Frame {
                 blob,
                 index,
                 length: u32::try_from(piece.len()).unwrap_or(u32::MAX),
-                crc: chunk_crc(blob, index, piece),
+                crc: chunk_crc(blob, index, &piece),
             };
             file.extend_from_slice(&frame.encode(NAME, offset));
             written.push((blob, index, frame.location(NAME.number, offset)));
         }
-        file.extend_from_slice(piece);
+        file.extend_from_slice(&piece);
     }
     // As a crash leaves it: the last frame may be cut short.
     let cut = bytes.last().map_or(0, |byte| usize::from(byte % 4));
