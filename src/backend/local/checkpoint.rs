@@ -16,8 +16,19 @@ use crate::error::{Error, Result};
 use crate::format::to_micros;
 
 impl Core {
-    /// Makes a checkpoint of everything ordered before the call.
+    /// Makes a checkpoint of everything ordered before the call, and removes what the journal need not keep.
     pub(super) fn checkpoint(&self) -> Result<()> {
+        if let Some(revision) = self.bring_to_trees()? {
+            let now = to_micros(SystemTime::now());
+            if let Err(error) = self.journal.drop_old(revision, now) {
+                tracing::warn!(%error, "old segments of the journal stay");
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint and lets the journal be. Answers its revision, `None` where there was nothing to do.
+    pub(super) fn bring_to_trees(&self) -> Result<Option<u64>> {
         let mut superblock = self.superblock.lock();
         self.health.check_unpoisoned()?;
         let (revision, totals) = {
@@ -27,7 +38,7 @@ impl Core {
         let before = superblock.content();
         let applied = self.overlay.read().checkpoint();
         if revision == applied && revision == before.checkpoint {
-            return Ok(());
+            return Ok(None);
         }
         self.settling.sync(&self.disk())?;
         let written = self.overlay.read().written(revision);
@@ -52,7 +63,7 @@ impl Core {
                 if revision < before.checkpoint {
                     return Ok(());
                 }
-                superblock.store(Content {
+                self.note(&mut superblock, |before| Content {
                     checkpoint: revision,
                     digest: totals.digest.to_be_bytes(),
                     clean: false,
@@ -62,11 +73,7 @@ impl Core {
             .map_err(|error| self.health.poison(error))?;
         self.overlay.write().drop_applied(revision);
         self.tell_of_room();
-        let now = to_micros(SystemTime::now());
-        if let Err(error) = self.journal.drop_old(revision, now) {
-            tracing::warn!(%error, "old segments of the journal stay");
-        }
-        Ok(())
+        Ok(Some(revision))
     }
 
     /// Saves for open scans what the rows about to be applied will replace.
@@ -107,10 +114,9 @@ impl Core {
         let closed = self.trees.close();
         done.and(closed)?;
         let mut superblock = self.superblock.lock();
-        let content = superblock.content();
-        superblock.store(Content {
+        self.note(&mut superblock, |before| Content {
             clean: true,
-            ..content
+            ..before
         })
     }
 }
@@ -141,7 +147,8 @@ impl Core {
     }
 }
 
-fn sealed((tree, key, version): (Tree, Bytes, Version)) -> (Tree, Bytes, Option<Bytes>) {
+/// A row as the trees hold it.
+pub(super) fn sealed((tree, key, version): (Tree, Bytes, Version)) -> (Tree, Bytes, Option<Bytes>) {
     let value = version.value.map(|value| {
         let row = Row {
             revision: version.revision,

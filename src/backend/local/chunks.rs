@@ -130,7 +130,14 @@ impl Core {
             return Ok(());
         }
         self.take_room(bytes.len() as u64)?;
-        let (rows, packs) = rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes)?;
+        let (rows, packs) =
+            rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes).map_err(|error| {
+                match error {
+                    // A full disk has cost nothing; of any other failure nobody knows what it has.
+                    error @ Error::Io { .. } => self.health.poison(error),
+                    error => error,
+                }
+            })?;
         match self.uploads.add(blob, rows, packs) {
             None => Ok(()),
             Some((rows, is_first)) => self.spill(blob, rows, is_first),

@@ -43,6 +43,11 @@ impl Writer {
         self.revision
     }
 
+    /// Revisions up to this one are left out.
+    pub(super) fn pass_to(&mut self, revision: u64) {
+        self.revision = revision;
+    }
+
     /// The totals after it.
     pub(super) fn totals(&self) -> Totals {
         self.totals
@@ -59,6 +64,7 @@ impl Core {
             self.sync_uploads(&commit.adopts)?;
         }
         self.wait_for_room()?;
+        self.reserve_revisions()?;
         if commit.writes.iter().any(|write| write.value.is_some()) {
             self.take_room((commit.bytes() as u64).saturating_mul(WRITTEN_PER_ROW_BYTE))?;
         }
@@ -91,6 +97,7 @@ impl Core {
         &self,
         decide: impl FnOnce(&mut Stage<'_>) -> Result<()>,
     ) -> Result<()> {
+        self.reserve_revisions()?;
         let mut writer = self.writer.lock();
         self.health.check_writable()?;
         let mut stage = Stage::new(self);
@@ -128,6 +135,7 @@ impl Core {
         self.enter_overlay(revision, rows);
         writer.revision = revision;
         writer.totals = totals;
+        self.revisions.used(revision);
         for blob in adopted {
             self.uploads.forget(blob);
         }
@@ -154,6 +162,7 @@ impl Core {
         CommitImage {
             seed: self.seed,
             unsynced_chunks: !unsynced.is_empty(),
+            gap: false,
             revision,
             synced: self.settling.synced(),
             time,

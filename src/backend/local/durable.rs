@@ -67,6 +67,24 @@ pub(crate) fn sync_directory(path: &Path) -> Result<()> {
         .map_err(|error| Error::io(format!("syncing the directory {}", path.display()), error))
 }
 
+/// Makes a directory and those above it that are missing, durably.
+pub(crate) fn make_directories(path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_directories(parent)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io(format!("creating {}", path.display()), error))
+        }
+        _ => sync_directory(parent),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,8 +12,11 @@
 //! the writer lock the requirements are checked, it gets its revision, its frames are appended to the journal and its
 //! rows enter the overlay (`commit`); the journal is synced for all who wait (`settle`). Later, in the background, the
 //! overlay is applied to the trees, flushed and noted as the checkpoint (`checkpoint`), and what nobody owns any more
-//! is given back (`space`). Opening replays the journal behind the checkpoint (`open`).
+//! is given back (`space`). Opening replays the journal behind the checkpoint (`open`, `replay`); after a crash every row is
+//! counted (`audit`), and revisions that may have been seen are left out (`revisions`).
 
+mod aside;
+mod audit;
 mod checkpoint;
 mod chunks;
 mod commit;
@@ -30,6 +33,7 @@ mod overlay;
 mod pack;
 mod replay;
 mod restore;
+mod revisions;
 mod row;
 mod salvage;
 mod settle;
@@ -66,6 +70,7 @@ use journal::{Journal, Seed};
 use lock_file::LockFile;
 use overlay::Overlay;
 use pack::Packs;
+use revisions::Revisions;
 use settle::{Disk, Settling};
 use space::Space;
 use superblock::Superblock;
@@ -121,6 +126,7 @@ struct Core {
     /// Told when the overlay has room again.
     room: (Mutex<()>, Condvar),
     writer: Mutex<Writer>,
+    revisions: Revisions,
     settling: Settling,
     uploads: Uploads,
     space: Space,

@@ -13,11 +13,11 @@ use std::time::SystemTime;
 use parking_lot::{Mutex, RwLock};
 
 use super::commit::Writer;
-use super::durable::{flush_is_durable, sync_directory};
+use super::durable::{flush_is_durable, make_directories, sync_directory};
 use super::headroom::Headroom;
 use super::health::Health;
 use super::journal::{Journal, SEGMENT_HEADER_BYTES, Seed, Segment, first_revision};
-use super::keys::{self, ChunkRow};
+use super::keys;
 use super::lock_file::LockFile;
 use super::overlay::Overlay;
 use super::pack::{PackOptions, Packs};
@@ -26,8 +26,7 @@ use super::settle::Settling;
 use super::superblock::{Content, Superblock};
 use super::trees::Trees;
 use super::trees::sled::SledTrees;
-use super::view::LATEST;
-use super::{Core, Options, replay};
+use super::{Core, Options, aside, audit, replay};
 use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::format::to_micros;
@@ -40,18 +39,17 @@ pub(super) const TREES: &str = "trees";
 pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, bool) -> Result<Arc<dyn Trees>> + 'a;
 
 /// What may lie in the directory of a store.
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 7] = [
     "LOCK",
     "superblock",
     "superblock.new",
     JOURNAL,
     TREES,
+    aside::DIRECTORY,
     "packs",
 ];
 /// No store comes to more in a human lifetime; what says more is no checkpoint.
 const MAX_REVISION: u64 = u64::MAX >> 1;
-/// Rows of chunks read at once when the packs are counted.
-const ROWS_A_STEP: usize = 4096;
 
 /// Opens or creates the store in `directory`.
 pub(super) fn open(directory: &Path, options: Options) -> Result<Core> {
@@ -74,18 +72,34 @@ pub(super) fn open_with(
     make_directory(directory)?;
     let is_new = check_contents(directory)?;
     let lock = LockFile::acquire(directory)?;
-    let superblock = Superblock::load(directory)?;
-    let superblock = match superblock {
-        Some(superblock) => superblock,
-        None => create(directory, is_new, &options)?,
+    if Superblock::load(directory)?.is_none() {
+        create(directory, is_new, &options)?;
+    }
+    aside::put_back(directory)?;
+    let core = match open_parts(directory, &options, open_trees) {
+        Err(error) if aside::may_help(directory, &error) => {
+            aside::rebuild(directory, error, || {
+                open_parts(directory, &options, open_trees)
+            })?
+        }
+        opened => opened?,
     };
+    *core.lock.lock() = Some(lock);
+    core.bell.ring();
+    Ok(core)
+}
+
+/// Opens journal, trees and packs, and brings them together. The caller holds the lock.
+fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -> Result<Core> {
+    let superblock = Superblock::load(directory)?
+        .ok_or_else(|| Error::damaged("superblock", directory.display().to_string()))?;
     let content = superblock.content();
     let segments = open_segments(directory, &superblock)?;
     if content.checkpoint > 0 && !directory.join(TREES).exists() {
         // Before empty ones are made in their place.
         replay_from(directory, &segments, &content, 0)?;
     }
-    let trees = open_trees(directory, &options, content.clean)?;
+    let trees = open_trees(directory, options, content.clean)?;
     let (base, totals) = base_of(trees.as_ref(), &content)?;
     let replay_from = replay_from(directory, &segments, &content, base)?;
     let core = Core {
@@ -103,19 +117,23 @@ pub(super) fn open_with(
         overlay: RwLock::new(Overlay::new(base, options.retained_bytes)),
         room: Default::default(),
         writer: Mutex::new(Writer::new(base, totals)),
+        revisions: Default::default(),
         settling: Settling::new(base),
         uploads: Default::default(),
         space: Default::default(),
         superblock: Mutex::new(superblock),
-        lock: Mutex::new(Some(lock)),
+        lock: Mutex::new(None),
         bell: Default::default(),
-        options,
+        options: options.clone(),
     };
+    core.revisions.used(base);
     replay::replay(&core, replay_from, base, &content)?;
-    count_packs(&core, content.clean && base == content.checkpoint)?;
+    audit::audit(&core, base, &content)?;
+    if !content.clean {
+        core.leave_revisions_out(content.reserved)?;
+    }
     core.note_opening()?;
     core.find_left_over()?;
-    core.bell.ring();
     Ok(core)
 }
 
@@ -123,11 +141,10 @@ impl Core {
     /// From here on an end without word in the superblock is a crash.
     fn note_opening(&self) -> Result<()> {
         let mut superblock = self.superblock.lock();
-        let content = superblock.content();
-        superblock.store(Content {
-            opens: content.opens.saturating_add(1),
+        self.note(&mut superblock, |before| Content {
+            opens: before.opens.saturating_add(1),
             clean: false,
-            ..content
+            ..before
         })
     }
 }
@@ -140,13 +157,7 @@ fn make_directory(directory: &Path) -> Result<()> {
             format!("opening {}", directory.display()),
             ErrorKind::NotADirectory.into(),
         )),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(directory).map_err(failed)?;
-            match directory.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-                _ => sync_directory(Path::new(".")),
-            }
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => make_directories(directory),
         Err(error) => Err(failed(error)),
     }
 }
@@ -226,6 +237,7 @@ pub(super) fn begin(
         opens: 0,
         clean: true,
         created_micros: to_micros(SystemTime::now()),
+        reserved: revision,
     };
     Superblock::create(directory, store_id, content)
 }
@@ -349,43 +361,4 @@ fn replay_from(
             ),
         )),
     }
-}
-
-/// Learns what of each pack is in use: from the rows an orderly end left, else from the rows of all chunks.
-fn count_packs(core: &Core, are_rows_of_the_end: bool) -> Result<()> {
-    let mut live = std::collections::BTreeMap::<u64, u64>::new();
-    if are_rows_of_the_end {
-        let start = keys::pack(0);
-        let end = keys::pack(u64::MAX);
-        for (key, bytes) in core
-            .trees
-            .range(Tree::Pending, &start, Some(&end), usize::MAX)?
-        {
-            let row = row::open(Tree::Pending, &key, &bytes)?;
-            let count = <[u8; 8]>::try_from(&row.value[..]).map(u64::from_be_bytes);
-            if let (Some(number), Ok(count)) = (keys::parse_pack(&key), count) {
-                live.insert(number, count);
-            }
-        }
-    } else {
-        let mut start = Vec::new();
-        loop {
-            let (rows, more) = core.rows(Tree::Chunks, &start, None, LATEST, ROWS_A_STEP)?;
-            for (_, row) in rows {
-                if let Some(ChunkRow::Packed(location)) = ChunkRow::decode(&row?.value) {
-                    *live.entry(location.pack).or_default() += location.frame_bytes();
-                }
-            }
-            match more {
-                Some(last) => start = [&last[..], &[0]].concat(),
-                None => break,
-            }
-        }
-    }
-    for (number, bytes) in live {
-        if bytes > 0 && !core.packs.set_live(number, bytes) {
-            tracing::error!(pack = number, "a pack is missing; what lies in it is lost");
-        }
-    }
-    Ok(())
 }

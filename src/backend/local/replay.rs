@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::checkpoint::sealed;
 use super::commit::Writer;
 use super::journal::{Found, Header, SEGMENT_HEADER_BYTES, Segment};
 use super::keys::{self, ChunkRow};
@@ -54,7 +55,7 @@ fn find_end(core: &Core, from: usize, base: u64, content: &Content) -> Result<u6
     for (number, segment) in segments.iter().enumerate() {
         let mut chains = Chains::of(segment);
         while let Some(chain) = chains.next()? {
-            if chain.revision() != last + 1 {
+            if !chain.follows(last) {
                 return Err(damaged_at(&segment.path, chain.offset));
             }
             check_digest(segment, &chain, content)?;
@@ -142,6 +143,13 @@ impl Chain {
         self.last.revision
     }
 
+    /// Whether nothing is missing between the commit `before` and this one.
+    fn follows(&self, before: u64) -> bool {
+        self.frames
+            .first()
+            .is_some_and(|(header, _)| header.follows(before))
+    }
+
     fn rows(&self) -> Option<Vec<RowWrite>> {
         let mut rows = Vec::new();
         for (header, payload) in &self.frames {
@@ -207,6 +215,29 @@ fn continues(header: &Header, before: Option<&Header>) -> bool {
     }
 }
 
+/// Writes into the trees again what the whole journal holds of the commits up to `base`; for trees that lost some of
+/// it. Rows are whole, so that the last one of a key is what it was.
+pub(super) fn replay_into_trees(core: &Core, base: u64) -> Result<()> {
+    for segment in core.journal.segments() {
+        let mut chains = Chains::of(&segment);
+        while let Some(chain) = chains.next()? {
+            let revision = chain.revision();
+            if revision > base {
+                return core.trees.flush();
+            }
+            let rows = chain.rows().unwrap_or_default().into_iter().map(|row| {
+                let version = Version {
+                    revision,
+                    value: row.value,
+                };
+                sealed((row.tree, row.key, version))
+            });
+            core.trees.apply(&mut { rows })?;
+        }
+    }
+    core.trees.flush()
+}
+
 /// Brings a commit into the overlay; false where a power cut took its chunks.
 fn apply(core: &Core, chain: &Chain, proof: u64) -> Result<bool> {
     let revision = chain.revision();
@@ -229,10 +260,12 @@ fn apply(core: &Core, chain: &Chain, proof: u64) -> Result<bool> {
     let is_full = overlay.fresh_bytes() >= core.options.overlay_bytes;
     drop(overlay);
     *core.writer.lock() = Writer::new(revision, chain.last.totals);
+    core.revisions.used(revision);
     // The process before wrote them, and may not have come to their sync.
     core.settling.order(revision, false, &packs);
     if is_full {
-        core.checkpoint()?;
+        // The journal stays whole until the opening has succeeded: it may be all there is.
+        core.bring_to_trees()?;
     }
     Ok(true)
 }

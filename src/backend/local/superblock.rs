@@ -15,7 +15,8 @@
 //! | 60 | 8 | how often the store was opened |
 //! | 68 | 8 | when it was made, in microseconds since 1970 |
 //! | 76 | 1 | 1 where it was closed in good order |
-//! | 77 | 4015 | zeros |
+//! | 77 | 8 | no commit of a higher revision was ever begun |
+//! | 85 | 4007 | zeros |
 //! | 4092 | 4 | CRC-32 of all before |
 //!
 //! The places of magic, version and CRC are the same in every format to come.
@@ -54,6 +55,8 @@ pub(crate) struct Content {
     pub(crate) clean: bool,
     /// When the store was made, in microseconds since 1970.
     pub(crate) created_micros: u64,
+    /// No commit of a higher revision was ever begun.
+    pub(crate) reserved: u64,
 }
 
 /// The superblock of an open store.
@@ -232,6 +235,7 @@ fn encode(store_id: [u8; 16], sequence: u64, content: Content) -> Slot {
     slot[60..68].copy_from_slice(&content.opens.to_be_bytes());
     slot[68..76].copy_from_slice(&content.created_micros.to_be_bytes());
     slot[76] = u8::from(content.clean);
+    slot[77..85].copy_from_slice(&content.reserved.to_be_bytes());
     let crc = crc32fast::hash(&slot[..CRC_OFFSET]);
     slot[CRC_OFFSET..].copy_from_slice(&crc.to_be_bytes());
     slot
@@ -255,6 +259,7 @@ fn decode(slot: &Slot) -> Reading {
             opens: u64::from_be_bytes(field(slot, 60)),
             created_micros: u64::from_be_bytes(field(slot, 68)),
             clean: slot[76] == 1,
+            reserved: u64::from_be_bytes(field(slot, 77)),
         },
     })
 }
@@ -278,6 +283,7 @@ mod tests {
             opens: 3,
             clean: checkpoint.is_multiple_of(2),
             created_micros: 1_700_000_000_000_000,
+            reserved: checkpoint + 0x0506,
         }
     }
 
@@ -301,10 +307,11 @@ mod tests {
         golden.extend([
             0, 0, 0, 0, 0, 0, 0, 3, 0x00, 0x06, 0x0a, 0x24, 0x18, 0x1e, 0x40, 0x00, 1,
         ]);
-        assert_eq!(slot[..77], golden);
-        assert!(slot[77..CRC_OFFSET].iter().all(|byte| *byte == 0));
+        golden.extend([0, 0, 0, 0, 0, 0, 0x08, 0x0a]);
+        assert_eq!(slot[..85], golden);
+        assert!(slot[85..CRC_OFFSET].iter().all(|byte| *byte == 0));
         let crc = crc32fast::hash(&slot[..CRC_OFFSET]);
-        assert_eq!(crc, 0x6f5b_a9e4);
+        assert_eq!(crc, 0x41e4_627c);
         assert_eq!(slot[CRC_OFFSET..], crc.to_be_bytes());
     }
 

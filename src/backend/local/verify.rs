@@ -152,8 +152,10 @@ fn verify_segment(segment: &Segment) -> Result<Result<u64, Finding>> {
                 header,
                 payload,
             } => {
-                let follows =
-                    header.revision == last + 1 || (header.part() > 0 && header.revision == last);
+                let follows = match header.part() {
+                    0 => header.follows(last),
+                    _ => header.revision == last,
+                };
                 last = header.revision;
                 if !follows {
                     (offset, "a commit is missing before it")

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ impl Bell {
 #[derive(Default)]
 pub(super) struct Workers {
     threads: Mutex<Vec<JoinHandle<()>>>,
-    is_syncing: OnceLock<()>,
+    is_syncing: AtomicBool,
 }
 
 impl Workers {
@@ -101,7 +101,7 @@ impl Workers {
 
     /// Starts the thread that brings writes to the disk which do not wait for it, where it does not run yet.
     pub(super) fn start_syncing(&self, core: &Arc<Core>) -> Result<()> {
-        if self.is_syncing.set(()).is_err() {
+        if self.is_syncing.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         // Half the interval: a write may just miss one sync, and the sync takes time itself.
@@ -114,6 +114,8 @@ impl Workers {
                 tracing::error!(%error, "bringing writes to the disk");
             }
         })
+        // The next writer tries again.
+        .inspect_err(|_| self.is_syncing.store(false, Ordering::Release))
     }
 
     fn spawn(

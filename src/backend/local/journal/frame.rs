@@ -8,9 +8,9 @@
 //! | 4 | magic `KFRM` |
 //! | 4 | CRC-32 of everything behind it, payload included; it begins with the store id, so that a frame of another store is none |
 //! | 4 | length of the payload |
-//! | 4 | number of the frame in its chain, from 0; bit 31 is set on the last, bit 30 where the commit did not wait for its chunks to be durable |
+//! | 4 | number of the frame in its chain, from 0; bit 31 is set on the last, bit 30 where the commit did not wait for its chunks to be durable, bit 29 where revisions before it were left out |
 //! | 8 | revision |
-//! | 8 | the highest revision that was durable when the frame was written: proof that earlier frames must be there |
+//! | 8 | the highest revision that was durable when the frame was written: proof that earlier frames must be there. With bit 29 it is the revision of the commit before |
 //! | 8 | time: microseconds since 1970 |
 //! | 4 4 | number of changes and of rows in the payload |
 //! | 16 8 8 8 8 | totals after the commit: digest, entries, tokens, row bytes, pack bytes |
@@ -35,6 +35,7 @@ pub(super) const MAGIC: u32 = u32::from_be_bytes(*b"KFRM");
 const CRC_ENDS_AT: usize = 8;
 const LAST: u32 = 1 << 31;
 const UNSYNCED_CHUNKS: u32 = 1 << 30;
+const GAP: u32 = 1 << 29;
 const DELETED: u32 = u32::MAX;
 
 /// A row to write, as the journal holds it.
@@ -73,6 +74,8 @@ pub(in crate::backend::local) struct Header {
     pub(super) last: bool,
     /// Whether the chunks the commit adopts were not known to be durable when it was written.
     pub(in crate::backend::local) unsynced_chunks: bool,
+    /// Whether revisions between the commit before and this one were left out.
+    pub(super) gap: bool,
     pub(in crate::backend::local) revision: u64,
     pub(in crate::backend::local) synced: u64,
     pub(in crate::backend::local) time: u64,
@@ -85,6 +88,8 @@ pub(in crate::backend::local) struct Header {
 pub(in crate::backend::local) struct CommitImage<'a> {
     pub(in crate::backend::local) seed: Seed,
     pub(in crate::backend::local) unsynced_chunks: bool,
+    /// Whether revisions are left out before it; `synced` is the commit before then.
+    pub(in crate::backend::local) gap: bool,
     pub(in crate::backend::local) revision: u64,
     pub(in crate::backend::local) synced: u64,
     pub(in crate::backend::local) time: u64,
@@ -168,12 +173,11 @@ impl Part {
         header.put_u32(MAGIC);
         header.put_u32(0);
         header.put_u32(length);
-        let unsynced_chunks = if commit.unsynced_chunks {
-            UNSYNCED_CHUNKS
-        } else {
-            0
-        };
-        header.put_u32(self.number | if last { LAST } else { 0 } | unsynced_chunks);
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        let flags = flag(last, LAST)
+            | flag(commit.unsynced_chunks, UNSYNCED_CHUNKS)
+            | flag(commit.gap, GAP);
+        header.put_u32(self.number | flags);
         header.put_u64(commit.revision);
         header.put_u64(commit.synced);
         header.put_u64(commit.time);
@@ -193,6 +197,15 @@ impl Header {
     /// Number of the frame in its chain.
     pub(in crate::backend::local) fn part(&self) -> u32 {
         self.part
+    }
+
+    /// Whether its chain may follow the commit `before` with nothing missing between.
+    pub(in crate::backend::local) fn follows(&self, before: u64) -> bool {
+        if self.gap {
+            self.synced == before && self.revision > before
+        } else {
+            before.checked_add(1) == Some(self.revision)
+        }
     }
 
     /// Whether the frame closes its chain.
@@ -215,9 +228,10 @@ impl Header {
         Some(Header {
             crc,
             length,
-            part: part & !(LAST | UNSYNCED_CHUNKS),
+            part: part & !(LAST | UNSYNCED_CHUNKS | GAP),
             last: part & LAST != 0,
             unsynced_chunks: part & UNSYNCED_CHUNKS != 0,
+            gap: part & GAP != 0,
             revision: rest.get_u64(),
             synced: rest.get_u64(),
             time: rest.get_u64(),
@@ -291,6 +305,7 @@ mod tests {
         CommitImage {
             seed: SEED,
             unsynced_chunks: false,
+            gap: false,
             revision: 7,
             synced: 6,
             time: 5,
@@ -366,6 +381,26 @@ mod tests {
                 "040001ffffffff78"
             )
         );
+    }
+
+    #[test]
+    fn a_commit_follows_the_one_before_or_says_which_that_is() {
+        let header = |gap, revision, synced| {
+            let mut out = Vec::new();
+            let image = CommitImage {
+                gap,
+                revision,
+                synced,
+                ..image(&[], &[])
+            };
+            image.encode(&mut out);
+            read_chain(&out).0[0]
+        };
+        assert!(header(false, 7, 5).follows(6));
+        assert!(!header(false, 7, 5).follows(5));
+        assert!(header(true, 900, 5).follows(5));
+        assert!(!header(true, 900, 5).follows(899));
+        assert!(!header(true, 5, 5).follows(5));
     }
 
     #[test]

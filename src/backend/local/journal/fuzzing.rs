@@ -41,6 +41,7 @@ fn any_header(bytes: &[u8]) {
     let image = CommitImage {
         seed: seed(),
         unsynced_chunks: header.unsynced_chunks,
+        gap: header.gap,
         revision: header.revision,
         synced: header.synced,
         time: header.time,
@@ -122,6 +123,7 @@ fn append(file: &mut Vec<u8>, revision: u64, change: &Bytes) {
     let image = CommitImage {
         seed: seed(),
         unsynced_chunks: false,
+        gap: false,
         revision,
         synced: 0,
         time: 0,

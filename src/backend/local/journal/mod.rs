@@ -1,7 +1,7 @@
 //! The journal: the append-only log that makes commits durable and is the history of changes.
 //!
-//! Segments follow each other without a gap in their revisions. What is appended is handed to the system at once and
-//! made durable by [`Journal::sync`]. A segment goes when the trees hold all of it durably and the history no longer
+//! Segments follow each other without a gap in their revisions; one that a crash left lies inside a segment, and its
+//! first frame says so. What is appended is handed to the system at once and made durable by [`Journal::sync`]. A segment goes when the trees hold all of it durably and the history no longer
 //! wants it.
 
 mod frame;
@@ -84,6 +84,26 @@ impl Journal {
             error,
             intact: true,
         })?;
+        self.append_to(segment, chain, revision, time)
+    }
+
+    /// As [`Journal::append`], but never to a new segment: the chain leaves revisions out.
+    pub(super) fn append_gap(
+        &self,
+        chain: &[u8],
+        revision: u64,
+        time: u64,
+    ) -> Result<(), AppendError> {
+        self.append_to(self.last(), chain, revision, time)
+    }
+
+    fn append_to(
+        &self,
+        segment: Arc<Segment>,
+        chain: &[u8],
+        revision: u64,
+        time: u64,
+    ) -> Result<(), AppendError> {
         let before = segment.length();
         if let Err(error) = segment.append(chain, revision, time) {
             let intact = segment.file.set_len(before).is_ok();
@@ -200,7 +220,11 @@ impl Journal {
             age,
         } = self.history;
         let above_bytes = byte_limit.is_some_and(|limit| bytes - oldest.length() >= limit);
-        let above_revisions = revisions.is_some_and(|limit| checkpoint + 1 - next.first >= limit);
+        // Commits and not revisions: a crash leaves many out.
+        let above_revisions = revisions.is_some_and(|limit| {
+            let kept = segments.iter().skip(1).map(|segment| segment.commits());
+            kept.sum::<u64>() >= limit
+        });
         let above_age = age.is_some_and(|limit| {
             let since = u128::from(now.saturating_sub(oldest.last_time()));
             since > limit.as_micros()

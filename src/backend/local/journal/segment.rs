@@ -35,6 +35,8 @@ pub(in crate::backend::local) struct Segment {
     length: AtomicU64,
     /// Time of the last commit, microseconds since 1970; 0 where that is not known.
     last_time: AtomicU64,
+    /// How many commits are noted.
+    commits: AtomicU64,
     /// Revisions and the offsets at which their chains begin, ascending, some way apart.
     index: Mutex<Vec<(u64, u64)>>,
     /// Whether the index reaches to the end; false for segments of earlier openings until they are first read.
@@ -68,6 +70,7 @@ impl Segment {
             first,
             length: AtomicU64::new(SEGMENT_HEADER_BYTES),
             last_time: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             index: Mutex::default(),
             indexed: Mutex::new(true),
         })
@@ -108,6 +111,7 @@ impl Segment {
             first,
             length: AtomicU64::new(length),
             last_time: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             index: Mutex::default(),
             indexed: Mutex::new(false),
         }))
@@ -150,6 +154,14 @@ impl Segment {
         }
     }
 
+    /// How many commits it holds.
+    pub(in crate::backend::local) fn commits(&self) -> u64 {
+        if let Err(error) = self.build_index() {
+            tracing::warn!(%error, "counting the commits of a segment");
+        }
+        self.commits.load(Ordering::Relaxed)
+    }
+
     /// Writes the chain of one commit behind what is there. One caller at a time.
     pub(in crate::backend::local) fn append(
         &self,
@@ -170,6 +182,7 @@ impl Segment {
     /// Notes that the chain of `revision` begins at `offset`.
     pub(in crate::backend::local) fn note(&self, revision: u64, offset: u64, time: u64) {
         self.last_time.store(time, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
         let mut index = self.index.lock();
         if index
             .last()
@@ -186,9 +199,11 @@ impl Segment {
             .and_then(|()| self.file.sync_all())
             .map_err(|error| Error::io(format!("cutting {}", self.path.display()), error))?;
         self.length.store(length, Ordering::Release);
-        self.index.lock().retain(|(_, offset)| *offset < length);
-        self.noted_all();
-        Ok(())
+        self.index.lock().clear();
+        self.commits.store(0, Ordering::Relaxed);
+        *self.indexed.lock() = false;
+        // At once: what is appended is noted behind what is there.
+        self.build_index()
     }
 
     /// Says that [`Segment::note`] was called for everything in the file.

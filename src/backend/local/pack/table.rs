@@ -103,6 +103,8 @@ impl Table {
     }
 
     pub(super) fn set_live(&mut self, pack: u64, bytes: u64) -> bool {
+        // Rows that name a pack which is gone must never mean a new one.
+        self.next = self.next.max(pack.saturating_add(1));
         let Some(pack) = self.packs.get_mut(&pack) else {
             return false;
         };

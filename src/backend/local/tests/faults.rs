@@ -164,3 +164,113 @@ fn a_thread_that_panics_poisons_the_store_instead_of_hanging_it() {
         "{refused:?}"
     );
 }
+
+/// What sled does when damage in its log is taken for the end of a segment.
+fn lose(local: &Local, keys: &[u32]) {
+    let lost = keys.iter().map(|key| {
+        let key = Bytes::copy_from_slice(&key.to_be_bytes());
+        (Tree::Entries, key, None)
+    });
+    local
+        .core
+        .trees
+        .apply(&mut lost.collect::<Vec<_>>().into_iter())
+        .unwrap();
+    local.core.trees.flush().unwrap();
+}
+
+fn with_rows(history: History) -> (TempDir, Local) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { history, ..slow() };
+    let local = Local::open(directory.path(), options).unwrap();
+    for number in 0_u32..300 {
+        write(&local, number.to_be_bytes(), [7; 1000]).unwrap();
+    }
+    put_blob(&local, 5, 4, Durability::Immediate).unwrap();
+    compact(&local).unwrap();
+    (directory, local)
+}
+
+#[test]
+fn rows_that_sled_lost_silently_come_back_after_a_crash() {
+    let (directory, local) = with_rows(History::unlimited());
+    lose(&local, &[3, 4, 299]);
+    let crashed = copy(directory.path());
+    let local = open(&crashed);
+    for number in 0_u32..300 {
+        assert!(read(&local, number.to_be_bytes()).is_some(), "{number}");
+    }
+    assert_eq!(local.get_chunk(blob(5), 3).unwrap().len(), CHUNK_BYTES);
+    assert_sound(&local);
+}
+
+#[test]
+fn rows_that_the_journal_cannot_give_back_are_told_and_nothing_is_removed() {
+    let (directory, local) = with_rows(History::of_bytes(1));
+    assert!(local.core.journal.oldest() > 100);
+    lose(&local, &[3, 4]);
+    let crashed = copy(directory.path());
+    let refused = Local::open(crashed.path(), slow()).map(drop);
+    assert!(
+        matches!(refused, Err(Error::Damaged { what: "trees", .. })),
+        "{refused:?}"
+    );
+    assert!(crashed.path().join("trees").exists());
+    assert_eq!(
+        std::fs::read_dir(crashed.path().join("packs"))
+            .unwrap()
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn trees_that_do_not_open_are_made_anew_from_a_journal_that_has_everything() {
+    for is_whole in [true, false] {
+        let history = if is_whole {
+            History::unlimited()
+        } else {
+            History::of_bytes(1)
+        };
+        let (directory, local) = with_rows(history);
+        local.close().unwrap();
+        for file in std::fs::read_dir(directory.path().join("trees")).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_file() {
+                std::fs::write(path, b"garbage").unwrap();
+            }
+        }
+        let opened = Local::open(directory.path(), slow());
+        assert!(!directory.path().join("trees.aside").exists());
+        match opened {
+            Ok(local) => {
+                assert!(is_whole);
+                assert!(read(&local, 299_u32.to_be_bytes()).is_some());
+                assert_eq!(local.get_chunk(blob(5), 3).unwrap().len(), CHUNK_BYTES);
+                assert_sound(&local);
+            }
+            Err(error) => {
+                assert!(!is_whole, "{error:?}");
+                assert!(
+                    matches!(error, Error::Damaged { .. } | Error::Unsupported { .. }),
+                    "{error:?}"
+                );
+                let kept = std::fs::read(directory.path().join("trees/db")).unwrap();
+                assert_eq!(kept, b"garbage");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rebuilding_that_was_cut_short_begins_again() {
+    let (directory, local) = with_rows(History::unlimited());
+    local.close().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::rename(path("trees"), path("trees.aside")).unwrap();
+    std::fs::create_dir(path("trees")).unwrap();
+    let local = open(&directory);
+    assert!(read(&local, 299_u32.to_be_bytes()).is_some());
+    assert_sound(&local);
+    assert!(!path("trees.aside").exists());
+}

@@ -1,0 +1,113 @@
+//! What an opening must know of all rows: what of each pack is in use and, after a crash, that no row is missing.
+//!
+//! sled does not tell of everything it lost: damage in the part of its log that no snapshot covers it takes for the end of
+//! a segment, and opens with rows missing or older. The digest over all rows, which every commit carries, shows that. It is
+//! looked at before anything is given back, since a pack whose rows are missing looks unused. What the journal still
+//! holds is written again then.
+
+use std::collections::BTreeMap;
+
+use super::Core;
+use super::keys::{self, ChunkRow};
+use super::replay::replay_into_trees;
+use super::row::{self, Totals};
+use super::superblock::Content;
+use super::view::LATEST;
+use crate::backend::Tree;
+use crate::error::{Error, Result};
+
+/// Rows read at once.
+const ROWS_A_STEP: usize = 4096;
+
+/// Bytes in use by pack.
+type Live = BTreeMap<u64, u64>;
+
+/// Counts the packs; after a crash all rows, which must come to what the last commit says.
+///
+/// # Errors
+/// `Damaged` where they do not, and the journal cannot give back what is missing.
+pub(super) fn audit(core: &Core, base: u64, content: &Content) -> Result<()> {
+    let live = if content.clean && base == content.checkpoint {
+        live_at_the_end(core)?
+    } else {
+        let expected = core.writer.lock().totals().digest;
+        let (digest, live) = count(core)?;
+        if digest == Some(expected) {
+            live
+        } else {
+            tracing::warn!("the trees lost rows in a crash; the journal is to give them back");
+            replay_into_trees(core, base)?;
+            match count(core)? {
+                (Some(digest), live) if digest == expected => live,
+                _ => return Err(lost()),
+            }
+        }
+    };
+    for (number, bytes) in live {
+        if bytes > 0 && !core.packs.set_live(number, bytes) {
+            tracing::error!(pack = number, "a pack is missing; what lies in it is lost");
+        }
+    }
+    Ok(())
+}
+
+fn lost() -> Error {
+    Error::damaged(
+        "trees",
+        "rows are missing or older than what was acknowledged, and the journal does not reach back to them",
+    )
+}
+
+/// What an orderly end has noted.
+fn live_at_the_end(core: &Core) -> Result<Live> {
+    let mut live = Live::new();
+    let (start, end) = (keys::pack(0), keys::pack(u64::MAX));
+    let rows = core
+        .trees
+        .range(Tree::Pending, &start, Some(&end), usize::MAX)?;
+    for (key, bytes) in rows {
+        let row = row::open(Tree::Pending, &key, &bytes)?;
+        let count = <[u8; 8]>::try_from(&row.value[..]).map(u64::from_be_bytes);
+        if let (Some(number), Ok(count)) = (keys::parse_pack(&key), count) {
+            live.insert(number, count);
+        }
+    }
+    Ok(live)
+}
+
+/// Reads all rows: their digest, `None` where one is damaged, and what they use of each pack.
+fn count(core: &Core) -> Result<(Option<u128>, Live)> {
+    let mut totals = Totals::default();
+    let mut live = Live::new();
+    let mut is_whole = true;
+    for tree in Tree::ALL {
+        let mut start = Vec::new();
+        loop {
+            let (rows, more) = core.rows(tree, &start, None, LATEST, ROWS_A_STEP)?;
+            for (key, row) in rows {
+                let row = match row {
+                    Ok(row) => row,
+                    Err(Error::Damaged { .. }) => {
+                        is_whole = false;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                if keys::is_of_the_trees(tree, &key) {
+                    continue;
+                }
+                totals.add(tree, &key, &row);
+                if tree == Tree::Chunks
+                    && let Some(ChunkRow::Packed(location)) = ChunkRow::decode(&row.value)
+                {
+                    *live.entry(location.pack).or_default() += location.frame_bytes();
+                }
+            }
+            match more {
+                Some(last) => start = [&last[..], &[0]].concat(),
+                None => break,
+            }
+        }
+    }
+    Ok((is_whole.then_some(totals.digest), live))
+}
