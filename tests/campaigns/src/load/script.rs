@@ -1,0 +1,296 @@
+//! The steps: what each is, what it makes of the model, and how it is done.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use komatik::{Durability, Error, Lock, PutMode, Store, UploadOptions, WriteOptions};
+
+use super::content::{Content, Model, Piece, addition, bytes, document};
+use crate::common::Random;
+
+/// The folder all threads write to: two documents that are always equal.
+pub const SHARED: &str = "shared";
+/// The password of every lock.
+pub const PASSWORD: &str = "sesame";
+
+/// The folder that only this thread writes to.
+pub fn thread_folder(thread: u64) -> String {
+    format!("thread{thread}")
+}
+
+/// The steps of a process: a seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Script(pub u64);
+
+/// What a thread does.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Save(String, u64),
+    Merge(String, u64),
+    Put(String, Piece),
+    Append(String, Piece),
+    Copy(String, String),
+    Rename(String, String),
+    Delete(String),
+    DeleteFolder,
+    /// Moves the folder to the other of its two names.
+    MoveFolder,
+    /// Two documents and a blob in one step, and the pair of all threads in another.
+    Together(u64, Piece),
+    Lock(String),
+    Unlock(String),
+    Abandon(usize),
+    Flush,
+    Compact,
+    Backup,
+}
+
+fn size(random: &mut Random) -> usize {
+    match random.below(20) {
+        0..8 => random.below(3_000),
+        8..18 => 10_000 + random.below(90_000),
+        _ => 1_000_000 + random.below(2_000_000),
+    }
+}
+
+impl Script {
+    /// The step of this number, and whether it waits for the disk.
+    pub fn step(self, thread: u64, number: u64) -> (Step, Durability) {
+        let mut random = Random::new(self.0 ^ (thread << 40) ^ (number << 8));
+        for _ in 0..3 {
+            random.next();
+        }
+        let piece = |random: &mut Random| (random.next(), size(random));
+        let blob = format!("blob{}", random.below(6));
+        let other = format!("blob{}", random.below(6));
+        let document = format!("document{}", random.below(8));
+        let step = match random.below(400) {
+            0..110 => Step::Save(document, random.next()),
+            110..150 => Step::Merge(document, random.next()),
+            150..200 => Step::Put(blob, piece(&mut random)),
+            200..220 => Step::Put(format!("in/{blob}"), piece(&mut random)),
+            220..260 => Step::Append(blob, piece(&mut random)),
+            260..275 => Step::Copy(blob, other),
+            275..290 => Step::Rename(blob, other),
+            290..310 => Step::Delete(blob),
+            310..320 => Step::Delete(document),
+            320..324 => Step::DeleteFolder,
+            324..340 => Step::MoveFolder,
+            340..365 => Step::Together(random.next(), piece(&mut random)),
+            365..372 => Step::Lock(document),
+            372..378 => Step::Unlock(document),
+            378..388 => Step::Abandon(size(&mut random)),
+            388..392 => Step::Flush,
+            392..398 => Step::Compact,
+            _ => Step::Backup,
+        };
+        let durability = match random.below(2) {
+            0 => Durability::Immediate,
+            _ => Durability::Eventual,
+        };
+        (step, durability)
+    }
+}
+
+/// The name of the folder now, and the other one.
+fn folders(is_there: impl Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+    match (is_there("in"), is_there("moved")) {
+        (true, false) => Some(("in", "moved")),
+        (false, true) => Some(("moved", "in")),
+        _ => None,
+    }
+}
+
+impl Step {
+    /// Whether all that was acknowledged before survives a power cut once the step is done.
+    pub fn settles(&self, durability: Durability) -> bool {
+        let commits = match self {
+            Step::Save(..) | Step::Merge(..) | Step::Put(..) | Step::Together(..) => true,
+            // The others may find nothing to do.
+            _ => false,
+        };
+        matches!(self, Step::Flush) || (commits && durability == Durability::Immediate)
+    }
+
+    /// What the step makes of what is there.
+    pub fn apply(&self, model: &mut Model) {
+        match self {
+            Step::Save(key, number) => {
+                let is_locked = is_locked(model, key);
+                let value = document(*number);
+                model.insert(key.clone(), Content::Document { value, is_locked });
+            }
+            Step::Merge(key, number) => match model.get_mut(key) {
+                Some(Content::Document { value, .. }) => {
+                    let addition = addition(*number);
+                    let merged = addition["merged"].as_object().unwrap();
+                    let members = value.as_object_mut().unwrap();
+                    let present = members
+                        .entry("merged")
+                        .or_insert_with(|| serde_json::json!({}));
+                    present.as_object_mut().unwrap().extend(merged.clone());
+                }
+                _ => {
+                    let value = addition(*number);
+                    let is_locked = false;
+                    model.insert(key.clone(), Content::Document { value, is_locked });
+                }
+            },
+            Step::Put(key, piece) => drop(model.insert(key.clone(), Content::Blob(vec![*piece]))),
+            Step::Append(key, piece) => {
+                let none = || Content::Blob(Vec::new());
+                if let Content::Blob(pieces) = model.entry(key.clone()).or_insert_with(none) {
+                    pieces.push(*piece);
+                }
+            }
+            Step::Copy(from, to) => {
+                if let Some(content) = model.get(from).cloned() {
+                    model.insert(to.clone(), content);
+                }
+            }
+            Step::Rename(from, to) => {
+                if let Some(content) = model.remove(from) {
+                    model.insert(to.clone(), content);
+                }
+            }
+            Step::Delete(key) => drop(model.remove(key)),
+            Step::DeleteFolder => model.retain(|key, _| !key.starts_with("in/")),
+            Step::MoveFolder => move_folder(model),
+            Step::Together(number, piece) => {
+                for key in ["together/a", "together/b"] {
+                    let value = document(*number);
+                    let is_locked = false;
+                    model.insert(key.into(), Content::Document { value, is_locked });
+                }
+                model.insert("together/c".into(), Content::Blob(vec![*piece]));
+            }
+            Step::Lock(key) | Step::Unlock(key) => {
+                if let Some(Content::Document { is_locked, .. }) = model.get_mut(key) {
+                    *is_locked = matches!(self, Step::Lock(_));
+                }
+            }
+            Step::Abandon(_) | Step::Flush | Step::Compact | Step::Backup => {}
+        }
+    }
+
+    /// Does the step, through a view of the thread's folder that knows the password. `beside` is a directory outside of
+    /// the store.
+    pub fn perform(
+        &self,
+        own: &Store,
+        shared: &Store,
+        whole: &Store,
+        beside: &Path,
+    ) -> komatik::Result<()> {
+        match self {
+            Step::Save(key, number) => own.save(key, &document(*number)).map(drop),
+            Step::Merge(key, number) => own.merge(key, &addition(*number)).map(drop),
+            Step::Put(key, piece) => put(own, key, &bytes(&[*piece])),
+            Step::Append(key, piece) => {
+                let mut writer = own.writer(key, WriteOptions::append())?;
+                writer.write_all(&bytes(&[*piece])).map_err(unwrapped)?;
+                writer.commit().map(drop)
+            }
+            Step::Copy(from, to) => match own.exists(from)? && from != to {
+                true => own.copy(from, to, PutMode::Overwrite).map(drop),
+                false => Ok(()),
+            },
+            Step::Rename(from, to) => match own.exists(from)? && from != to {
+                true => own.rename(from, to, PutMode::Overwrite).map(drop),
+                false => Ok(()),
+            },
+            Step::Delete(key) => own.delete(key).map(drop),
+            Step::DeleteFolder => own.delete_folder("in").map(drop),
+            Step::MoveFolder => {
+                let there = [own.exists("in")?, own.exists("moved")?];
+                match folders(|name| there[usize::from(name == "moved")]) {
+                    Some((from, to)) => own.rename_folder(from, to).map(drop),
+                    None => Ok(()),
+                }
+            }
+            Step::Together(number, piece) => together(own, shared, *number, *piece),
+            Step::Lock(key) => match own.exists(key)? {
+                true => own.lock(key, Lock::new().edit(PASSWORD)),
+                false => Ok(()),
+            },
+            Step::Unlock(key) => match own.exists(key)? {
+                true => own.unlock(key).map(drop),
+                false => Ok(()),
+            },
+            Step::Abandon(size) => {
+                let mut writer = own.writer("never", WriteOptions::new())?;
+                writer.write_all(&vec![7; 2 * size]).map_err(unwrapped)
+            }
+            Step::Flush => own.flush(),
+            Step::Compact => own.compact(|_| ControlFlow::Continue(())),
+            Step::Backup => back_up(whole, beside),
+        }
+    }
+}
+
+fn is_locked(model: &Model, key: &str) -> bool {
+    matches!(
+        model.get(key),
+        Some(Content::Document {
+            is_locked: true,
+            ..
+        })
+    )
+}
+
+fn move_folder(model: &mut Model) {
+    let prefix = |name: &str| format!("{name}/");
+    let is_there = |name: &str| model.keys().any(|key| key.starts_with(&prefix(name)));
+    let Some((from, to)) = folders(is_there) else {
+        return;
+    };
+    let moved = model.extract_if(.., |key, _| key.starts_with(&prefix(from)));
+    let moved: Vec<_> = moved.collect();
+    for (key, content) in moved {
+        model.insert(key.replacen(from, to, 1), content);
+    }
+}
+
+fn put(own: &Store, key: &str, bytes: &[u8]) -> komatik::Result<()> {
+    match bytes.len() % 2 {
+        0 => own.put(key, bytes).map(drop),
+        _ => own.upload(key, bytes, UploadOptions::new()).map(drop),
+    }
+}
+
+fn together(own: &Store, shared: &Store, number: u64, piece: Piece) -> komatik::Result<()> {
+    let mut writer = own.writer("together/c", WriteOptions::new())?;
+    writer.write_all(&bytes(&[piece])).map_err(unwrapped)?;
+    own.transaction(|transaction| {
+        transaction.save("together/a", &document(number))?;
+        transaction.commit_blob(writer)?;
+        transaction.save("together/b", &document(number))
+    })?;
+    shared.transaction(|transaction| {
+        transaction.save("a", &document(number))?;
+        transaction.save("b", &document(number))
+    })
+}
+
+/// A copy opens, and is sound.
+fn back_up(whole: &Store, beside: &Path) -> komatik::Result<()> {
+    let directory = tempfile::tempdir_in(beside).unwrap();
+    match whole.backup(directory.path(), |_| ControlFlow::Continue(())) {
+        // So much was overwritten meanwhile that it could not be of one moment; nothing is lost.
+        Err(Error::Misuse { .. }) => return Ok(()),
+        done => done?,
+    }
+    let copy = Store::open(directory.path())?;
+    let report = copy.verify(|_| ControlFlow::Continue(()))?;
+    assert!(report.is_sound(), "the backup: {report:?}");
+    copy.close()
+}
+
+/// The error of the store in one of its writer.
+fn unwrapped(error: std::io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => panic!("not an error of the store: {error}"),
+    }
+}

@@ -1,0 +1,97 @@
+//! The campaigns by which the promise of the store is tested: each a command with a seed, which prints what it counted
+//! on one line and fails where the promise is broken.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    reason = "a campaign that panics has failed, and says so"
+)]
+
+mod child;
+mod disk;
+mod kill;
+mod load;
+mod power;
+mod tally;
+
+#[path = "../../common/mod.rs"]
+mod common;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use tally::Outcome;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    campaign: Campaign,
+}
+
+/// What every campaign is told.
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    /// How much of it: cycles, cuts, states, damages… as the campaign counts.
+    #[arg(long)]
+    count: Option<u64>,
+    /// Where it begins; the same seed and count give the same run, as far as threads allow.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where stores are made; must not be in memory for campaigns that are about disks.
+    #[arg(long, default_value = "/tmp")]
+    scratch: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Campaign {
+    /// C1: the process is killed at any moment.
+    Kill(Run),
+    /// C2: the power is cut at any moment.
+    Power(power::Arguments),
+    /// Works on a store until it is ended; started by other campaigns.
+    #[command(hide = true)]
+    Work {
+        directory: PathBuf,
+        seed: u64,
+        #[arg(long)]
+        lie: Option<disk::Lie>,
+    },
+    /// Tells the first steps of a thread of the load.
+    Steps { seed: u64, thread: u64, count: u64 },
+    /// Opens a store and waits to be ended; started by other campaigns.
+    #[command(hide = true)]
+    OpenOnly { directory: PathBuf, seed: u64 },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().campaign {
+        Campaign::Kill(run) => kill::run(&run),
+        Campaign::Power(arguments) => power::run(&arguments),
+        Campaign::Work {
+            directory,
+            seed,
+            lie,
+        } => return kill::work(&directory, seed, lie),
+        Campaign::Steps {
+            seed,
+            thread,
+            count,
+        } => {
+            for number in 0..count {
+                println!("{number} {:?}", load::Script(seed).step(thread, number));
+            }
+            return ExitCode::SUCCESS;
+        }
+        Campaign::OpenOnly { directory, seed } => return kill::open_only(&directory, seed),
+    };
+    tally::end(outcome)
+}
+
+/// How a campaign ended.
+pub type Result = std::result::Result<Outcome, Box<dyn std::error::Error>>;
