@@ -286,7 +286,9 @@ impl StoreBuilder {
 
     /// Opens the store, or creates it where the directory is missing or empty.
     ///
-    /// What a crash left is repaired by replaying the journal; what was begun and not committed is swept.
+    /// What a crash left is repaired by replaying the journal, and what was begun and not committed is swept. After a crash
+    /// every row is read once, to be sure that none is missing; after an orderly end the cost does not grow with the
+    /// store. Trees that cannot be used are made anew where the journal reaches back to the first commit.
     ///
     /// # Errors
     /// * [`Error::InUse`]: another process, or another handle of this one, has it open.

@@ -49,6 +49,9 @@
 //! * The journal reaches back to the checkpoint in the superblock, or further. So trees that come back older are mended as long
 //!   as it reaches back to what they hold.
 //! * Each frame carries the digest after its commit. The rows of trees and overlay at a moment add up to it.
+//! * After a crash that sum is taken before anything is served or given back: see `backend/local/audit.rs`.
+//! * No commit has a revision above the one reserved in the superblock. The opening after a crash begins behind it, with a frame
+//!   that names the commit before: see `backend/local/revisions.rs`.
 //! * No row is above 6 KiB, and `trees/blobs` stays empty: see `backend/local/trees`.
 //! * A pack is removed only when the deletion of the last row that named it is durable, and the superblock tells of it.
 //! * What adds something is let in only where the disk keeps room for bringing it to the trees: see `headroom`.

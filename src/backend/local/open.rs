@@ -201,8 +201,9 @@ fn create(directory: &Path, is_new: bool, options: &Options) -> Result<Superbloc
         }
         _ => Ok(()),
     };
-    remove(JOURNAL)?;
+    // The trees first: where they are and the journal is not, more is missing than a beginning.
     remove(TREES)?;
+    remove(JOURNAL)?;
     let store_id = new_store_id()?;
     begin(directory, options, store_id, 0, Totals::default())
 }
