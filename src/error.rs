@@ -122,6 +122,13 @@ pub enum Error {
         location: String,
     },
 
+    /// The directory is missing or empty, and the caller asked not to [make a store](crate::StoreBuilder::create).
+    #[error("there is no store at {}", path.display())]
+    NoStore {
+        /// The directory.
+        path: PathBuf,
+    },
+
     /// Another process, or another handle of this one, has the store open.
     #[error("the store at {} is in use{}", path.display(), by.as_ref().map_or(String::new(), |by| format!(" by {by}")))]
     InUse {
@@ -219,7 +226,7 @@ impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         use std::io::ErrorKind;
         let kind = match &error {
-            Error::NotFound { .. } => ErrorKind::NotFound,
+            Error::NotFound { .. } | Error::NoStore { .. } => ErrorKind::NotFound,
             Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Error::Locked { .. } | Error::WrongPassword { .. } | Error::TokenRefused => {
                 ErrorKind::PermissionDenied

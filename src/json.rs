@@ -5,6 +5,7 @@ mod patch;
 mod strict;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,6 +15,7 @@ pub(crate) use patch::patch;
 pub(crate) use strict::to_value;
 #[cfg(test)]
 pub(crate) use tests::{any_json, nested};
+pub use text::parse_json;
 
 use crate::error::{Error, Result};
 use crate::options::MAX_DOCUMENT_DEPTH;

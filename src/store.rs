@@ -284,6 +284,20 @@ impl StoreBuilder {
         self
     }
 
+    /// Whether a store is made where the directory is missing or empty. Default: yes.
+    ///
+    /// ```
+    /// use komatik::{Error, Store};
+    /// let directory = tempfile::tempdir()?;
+    /// let none = Store::builder(directory.path()).create(false).open();
+    /// assert!(matches!(none, Err(Error::NoStore { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(mut self, create: bool) -> Self {
+        self.local.create = create;
+        self
+    }
+
     /// Opens the store, or creates it where the directory is missing or empty.
     ///
     /// What a crash left is repaired by replaying the journal, and what was begun and not committed is swept. After a crash
@@ -292,6 +306,7 @@ impl StoreBuilder {
     ///
     /// # Errors
     /// * [`Error::InUse`]: another process, or another handle of this one, has it open.
+    /// * [`Error::NoStore`]: there is none, and none [is to be made](StoreBuilder::create).
     /// * [`Error::Unsupported`]: the directory holds something else or a later format, or the platform cannot make
     ///   sled durable.
     /// * [`Error::Damaged`]: what is stored is not what was acknowledged, and the journal does not reach back far

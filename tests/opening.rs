@@ -170,6 +170,27 @@ fn a_directory_of_something_else_is_refused_untouched() {
 }
 
 #[test]
+fn no_store_is_made_where_none_is_asked_for() {
+    let place = Place::new();
+    let path = place.store();
+    let open = || Store::builder(&path).create(false).open();
+    let is_none = || match open() {
+        Err(Error::NoStore { path: told }) => assert_eq!(told, path),
+        other => panic!("{other:?}"),
+    };
+    is_none();
+    assert!(!path.exists());
+    fs::create_dir(&path).unwrap();
+    is_none();
+    fs::write(path.join("LOCK"), "").unwrap();
+    is_none();
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+    place.open().unwrap().put("a", "1").unwrap();
+    let store = open().unwrap();
+    assert_eq!(store.get("a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
 fn a_format_to_come_is_refused_untouched() {
     let place = Place::filled(0..3);
     let path = place.store().join("superblock");

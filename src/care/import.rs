@@ -3,18 +3,16 @@
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
-use serde::de::{Deserialize, DeserializeOwned};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 use tar::{Archive, EntryType, PaxExtensions};
 
 use super::archive::{About, End, FORMAT, Manifest, Member, undo};
 use crate::draft::Draft;
 use crate::entry::NewEntry;
 use crate::error::{Error, Result};
+use crate::json::parse_json;
 use crate::key::Key;
-use crate::options::{
-    Durability, MAX_DOCUMENT_BYTES, MAX_DOCUMENT_DEPTH, PutMode, PutOptions, WriteOptions,
-};
+use crate::options::{Durability, MAX_DOCUMENT_BYTES, PutMode, PutOptions, WriteOptions};
 use crate::report::{Progress, Step};
 use crate::store::Store;
 
@@ -178,7 +176,7 @@ impl Import<'_> {
     fn document(&mut self, name: &str, data: &mut Whole<impl Read>) -> Result<()> {
         let about = self.take_about(name)?;
         let text = data.read_all(MAX_TEXT_BYTES)?;
-        let value = parse(&text)?;
+        let value = parse_json(&text).map_err(|error| refused(&error.to_string()))?;
         let mut options = PutOptions::new().mode(self.mode);
         options.attributes = about.as_ref().map(|about| about.attributes.clone());
         let key = self.store.key(name)?;
@@ -299,41 +297,6 @@ fn small_json<T: DeserializeOwned>(data: &mut Whole<impl Read>) -> Result<T> {
     serde_json::from_slice(&text).map_err(|error| refused(&error.to_string()))
 }
 
-/// The value of a JSON text of at most [`MAX_DOCUMENT_DEPTH`] levels.
-fn parse(text: &[u8]) -> Result<Value> {
-    if depth(text) > MAX_DOCUMENT_DEPTH {
-        return Err(refused("a document is nested too deep"));
-    }
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    // Its own limit is one level less than documents may have, and the depth is known.
-    deserializer.disable_recursion_limit();
-    let value = Value::deserialize(&mut deserializer);
-    let value = value.and_then(|value| deserializer.end().map(|()| value));
-    value.map_err(|error| refused(&error.to_string()))
-}
-
-/// How deep arrays and objects are nested, at most, in what may be JSON.
-fn depth(text: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let mut bytes = text.iter();
-    let mut is_string = false;
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => is_string = !is_string,
-            b'\\' if is_string => {
-                bytes.next();
-            }
-            b'[' | b'{' if !is_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
 fn reading(error: io::Error) -> Error {
     undo("reading the archive", error)
 }
@@ -347,26 +310,4 @@ fn refused(reason: &str) -> Error {
 
 fn cut_short() -> Error {
     Error::damaged("archive", "its end: it is cut short")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn depth_counts_brackets_outside_of_strings() {
-        for (text, expected) in [
-            ("1", 0),
-            ("[]", 1),
-            (r#"{"a[[": ["\"[[", {}]}"#, 3),
-            (r#"["\\", [1]]"#, 2),
-        ] {
-            assert_eq!(depth(text.as_bytes()), expected, "{text}");
-        }
-        let nested = |levels: usize| [b"[".repeat(levels), b"]".repeat(levels)].concat();
-        assert!(parse(&nested(MAX_DOCUMENT_DEPTH)).is_ok());
-        assert!(parse(&nested(MAX_DOCUMENT_DEPTH + 1)).is_err());
-        assert!(parse(b"[1] 2").is_err());
-        assert!(parse(&b"[".repeat(1_000_000)).is_err());
-    }
 }

@@ -83,6 +83,8 @@ pub(crate) use salvage::Salvage;
 /// Settings of the backend.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
+    /// Whether a store is made where there is none.
+    pub(crate) create: bool,
     /// Memory for sled's cache.
     pub(crate) cache_bytes: u64,
     /// Memory for commits the trees do not hold yet.
@@ -98,6 +100,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
+            create: true,
             cache_bytes: 64 * 1024 * 1024,
             overlay_bytes: 8 * 1024 * 1024,
             history: History::default(),

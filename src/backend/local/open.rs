@@ -69,8 +69,13 @@ pub(super) fn open_with(
                 .to_owned(),
         });
     }
-    make_directory(directory)?;
+    if options.create {
+        make_directory(directory)?;
+    }
     let is_new = check_contents(directory)?;
+    if is_new && !options.create {
+        return Err(no_store(directory));
+    }
     let lock = LockFile::acquire(directory)?;
     if Superblock::load(directory)?.is_none() {
         create(directory, is_new, &options)?;
@@ -164,7 +169,10 @@ fn make_directory(directory: &Path) -> Result<()> {
 
 /// Refuses a directory that holds something else; answers whether there is nothing of a store.
 fn check_contents(directory: &Path) -> Result<bool> {
-    let failed = |error| Error::io(format!("listing {}", directory.display()), error);
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => no_store(directory),
+        _ => Error::io(format!("listing {}", directory.display()), error),
+    };
     let mut is_new = true;
     let mut stranger = None;
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -183,6 +191,12 @@ fn check_contents(directory: &Path) -> Result<bool> {
             ),
         }),
         _ => Ok(is_new),
+    }
+}
+
+fn no_store(directory: &Path) -> Error {
+    Error::NoStore {
+        path: directory.to_owned(),
     }
 }
 
