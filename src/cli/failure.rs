@@ -2,8 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
+
+use super::exit::Exit;
+use super::interrupt;
 
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
@@ -15,28 +18,65 @@ const CLOSED_PIPE_CODE: u8 = 128 + 13;
 pub(crate) enum Failure {
     /// Nobody reads the output any more: there is nothing to say, and nobody to say it to.
     ClosedPipe,
+    /// A signal asked to stop, and nothing is left half done.
+    Interrupted,
     /// What a person should read.
-    Told(String),
+    Told(Told),
+}
+
+/// What a person should read, and a script can tell by its kind.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) exit: Exit,
+    pub(crate) text: String,
+    /// What to do about it.
+    pub(crate) advice: Option<String>,
 }
 
 impl Failure {
     pub(crate) fn told(text: impl Into<String>) -> Failure {
-        Failure::Told(text.into())
+        Failure::of(Exit::Failed, text)
+    }
+
+    pub(crate) fn usage(text: impl Into<String>) -> Failure {
+        Failure::of(Exit::Usage, text)
+    }
+
+    pub(crate) fn of(exit: Exit, text: impl Into<String>) -> Failure {
+        Failure::Told(Told {
+            exit,
+            text: text.into(),
+            advice: None,
+        })
+    }
+
+    pub(crate) fn advise(self, advice: impl Into<String>) -> Failure {
+        match self {
+            Failure::Told(told) => Failure::Told(Told {
+                advice: Some(advice.into()),
+                ..told
+            }),
+            other => other,
+        }
     }
 
     /// The failure of the part of the work that has this name.
     pub(crate) fn in_step(self, step: &str) -> Failure {
         match self {
-            Failure::ClosedPipe => Failure::ClosedPipe,
-            Failure::Told(text) => Failure::Told(format!("{step}: {text}")),
+            Failure::Told(told) => Failure::Told(Told {
+                text: format!("{step}: {}", told.text),
+                ..told
+            }),
+            other => other,
         }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
-        match self {
-            Failure::ClosedPipe => ExitCode::from(CLOSED_PIPE_CODE),
-            Failure::Told(_) => ExitCode::FAILURE,
-        }
+        ExitCode::from(match self {
+            Failure::ClosedPipe => CLOSED_PIPE_CODE,
+            Failure::Interrupted => interrupt::exit_code(),
+            Failure::Told(told) => told.exit.code(),
+        })
     }
 }
 
@@ -44,15 +84,69 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::ClosedPipe => f.write_str("nobody reads the output"),
-            Failure::Told(text) => f.write_str(text),
+            Failure::Interrupted => f.write_str("interrupted"),
+            Failure::Told(told) => f.write_str(&told.text),
         }
     }
 }
 
 impl From<komatik::Error> for Failure {
     fn from(error: komatik::Error) -> Failure {
-        Failure::Told(with_causes(&error))
+        match &error {
+            komatik::Error::Cancelled => return Failure::Interrupted,
+            komatik::Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => {
+                return Failure::ClosedPipe;
+            }
+            // What an input answered that was read through the store.
+            komatik::Error::Io { source, .. } if is_cancelled(source) => {
+                return Failure::Interrupted;
+            }
+            _ => {}
+        }
+        Failure::Told(Told {
+            exit: Exit::of(&error),
+            text: with_causes(&error),
+            advice: advice(&error),
+        })
     }
+}
+
+fn is_cancelled(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    let inner = inner.and_then(|inner| inner.downcast_ref::<komatik::Error>());
+    matches!(inner, Some(komatik::Error::Cancelled))
+}
+
+/// What to do about it, where the tool has an answer that the error does not give.
+fn advice(error: &komatik::Error) -> Option<String> {
+    use komatik::Error;
+    let advice = match error {
+        Error::NoStore { .. } => {
+            "`save`, `put`, `sync` and `import` make one; `restore` makes one of a backup"
+        }
+        Error::InUse { .. } => {
+            "one process has a store at a time: end that one, or look from inside of it; \
+             `--wait 1m` waits until it is free"
+        }
+        Error::Locked { .. } => {
+            "offer the password: `--password-file FILE`, the variable KOMATIK_PASSWORD, or at the \
+             prompt of a terminal"
+        }
+        Error::Damaged { .. } => {
+            "`verify` tells all that is damaged; `repair INTO` saves what can be saved"
+        }
+        Error::Compacted { oldest } => {
+            return Some(format!(
+                "list what is there, then `watch --since now`; `--since {}` tells what is still kept",
+                oldest.saturating_sub(1)
+            ));
+        }
+        Error::AlreadyExists { .. } => "without `--create` it is replaced",
+        Error::RevisionMismatch { .. } => "load it again, decide, and name the revision it has now",
+        Error::NoSpace { .. } => "free some room; `compact` gives back what was deleted",
+        _ => return None,
+    };
+    Some(advice.to_owned())
 }
 
 /// What an error says, and each of its causes.
@@ -74,7 +168,18 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, what: impl FnOnce() -> String) -> Outcome<T> {
-        self.map_err(|error| Failure::Told(format!("{}: {error}", what())))
+        // A reader of the store answers its own errors through `std::io`.
+        self.map_err(|error| match error.downcast::<komatik::Error>() {
+            Ok(own) => own.into(),
+            Err(error) => Failure::of(exit_of(error.kind()), format!("{}: {error}", what())),
+        })
+    }
+}
+
+fn exit_of(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Exit::NoSpace,
+        _ => Exit::Failed,
     }
 }
 
@@ -83,6 +188,6 @@ pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome
     if holds {
         Ok(())
     } else {
-        Err(Failure::Told(otherwise()))
+        Err(Failure::told(otherwise()))
     }
 }

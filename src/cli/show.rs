@@ -1,6 +1,7 @@
-//! Numbers as people read them.
+//! Numbers, times and names as people read them.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
 use humansize::{BINARY, format_size};
 
@@ -40,6 +41,45 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
+/// `2026-11-24T22:45:25Z`.
+pub(crate) fn moment(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// The text without a character that could move the cursor, change the order of others or not be seen.
+pub(crate) fn safe(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for char in text.chars() {
+        match is_unsafe(char) {
+            true => safe.extend(char.escape_default()),
+            false => safe.push(char),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// A key or name in a result: as it is for a program, safe for a terminal.
+pub(crate) fn name(name: &str) -> Cow<'_, str> {
+    match super::output::is_terminal() {
+        true => safe(name),
+        false => Cow::Borrowed(name),
+    }
+}
+
+/// Text of several lines in a result: as it is for a program, each line safe for a terminal.
+pub(crate) fn text(text: &str) -> String {
+    let lines: Vec<_> = text.split('\n').map(name).collect();
+    lines.join("\n")
+}
+
+fn is_unsafe(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// `123 MiB/s`.
 pub(crate) fn byte_rate(bytes: u64, time: Duration) -> String {
     match per_second(bytes, time) {
@@ -76,6 +116,13 @@ mod tests {
         assert_eq!(shown, ["0", "999", "1,000", "12,345", "1,234,567"]);
         assert_eq!(number_of(1_usize, "file", "files"), "1 file");
         assert_eq!(number_of(0_usize, "file", "files"), "0 files");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        assert_eq!(safe("ä b/ß"), "ä b/ß");
+        assert_eq!(safe("\u{1b}[2J\n\u{9b}"), "\\u{1b}[2J\\n\\u{9b}");
+        assert_eq!(safe("a\u{202e}txt.exe"), "a\\u{202e}txt.exe");
     }
 
     #[test]

@@ -1,34 +1,20 @@
 //! Files in, documents about them in, out and merged.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use komatik::{Durability, Metadata, Store, UploadOptions};
+use komatik::Durability;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::tree::{File, Skipped};
 use super::{Said, Stored, Tour};
 use crate::cli::failure::{Failure, Outcome, ensure};
-use crate::cli::output::Bar;
+use crate::cli::progress::Bar;
 use crate::cli::show;
-
-/// A file that remembers why it could not be read, so that it is not taken for a failure of the store.
-struct Source {
-    file: fs::File,
-    error: Option<String>,
-}
-
-impl Read for Source {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer);
-        self.error = read.as_ref().err().map(ToString::to_string);
-        read
-    }
-}
+use crate::cli::upload::store_file;
+use crate::cli::walk::Skipped;
 
 /// Stores every file. What cannot be read is skipped.
 pub(super) fn upload(tour: &mut Tour) -> Outcome<Said> {
@@ -37,12 +23,14 @@ pub(super) fn upload(tour: &mut Tour) -> Outcome<Said> {
     let bar = Bar::of_bytes(tour.found.iter().map(|file| file.size).sum());
     let mut skipped = Vec::new();
     for file in std::mem::take(&mut tour.found) {
-        match upload_file(&store, &file)? {
+        match store_file(&store, &file.key(), &file.path, |_| {
+            ControlFlow::Continue(())
+        })? {
             Ok(metadata) => {
                 bar.advance(metadata.size);
                 tour.stored.push(Stored { file, metadata });
             }
-            Err(reason) => skipped.push(Skipped::new(&file.path, reason)),
+            Err(reason) => skipped.push(Skipped::failed(&file.path, reason)),
         }
     }
     store.flush()?;
@@ -56,20 +44,6 @@ pub(super) fn upload(tour: &mut Tour) -> Outcome<Said> {
         show::rate(tour.stored.len(), time),
     );
     Ok(Said { text, skipped })
-}
-
-/// Uploads a file. Answers why not, where it is the file's fault.
-fn upload_file(store: &Store, file: &File) -> Outcome<Result<Metadata, String>> {
-    let mut source = match fs::File::open(&file.path) {
-        Ok(file) => Source { file, error: None },
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let uploaded = store.upload(&file.key(), &mut source, UploadOptions::new());
-    match (uploaded, source.error) {
-        (Ok(metadata), _) => Ok(Ok(metadata)),
-        (Err(_), Some(reason)) => Ok(Err(reason)),
-        (Err(error), None) => Err(error.into()),
-    }
 }
 
 /// What the catalogue says of a file.

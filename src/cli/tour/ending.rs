@@ -8,7 +8,7 @@ use komatik::{BlobReader, Durability, ListItem, ListOptions, Store};
 
 use super::{Said, Stored, Tour};
 use crate::cli::failure::{Doing, Failure, Outcome, ensure};
-use crate::cli::output::Bar;
+use crate::cli::progress::Bar;
 use crate::cli::show;
 
 /// Size of the blobs that are written to be deleted.
@@ -195,7 +195,7 @@ pub(super) fn stats(tour: &Tour) -> Outcome<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
+    use super::super::tree::walk;
     use super::*;
 
     /// One byte of a file is not what was stored, and nothing else tells it.
@@ -204,7 +204,7 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         let path = tree.path().join("file");
         fs::write(&path, vec![5; 100_000]).unwrap();
-        let found = Tree::walk(tree.path()).unwrap().files;
+        let found = walk(tree.path()).unwrap().files;
         let modified = found[0].modified;
         let mut tour = super::super::begin(found, None).unwrap();
         super::super::content::upload(&mut tour).unwrap();

@@ -19,8 +19,8 @@ use tempfile::TempDir;
 pub(super) use crash::write_until_killed;
 
 use crate::cli::failure::{Doing, Outcome, ensure};
+use crate::cli::walk::{File, Skipped};
 use crate::cli::{output, show};
-use tree::{File, Skipped, Tree};
 
 /// Puts a directory tree through everything the store does, and checks that all of it holds.
 ///
@@ -108,7 +108,7 @@ const STEPS: [(&str, Step); 19] = [
 pub(super) fn run(arguments: &Arguments) -> Outcome<()> {
     let began = Instant::now();
     // Before anything is made, so that nothing of the tour's own is found.
-    let tree = Tree::walk(&arguments.directory)?;
+    let tree = tree::walk(&arguments.directory)?;
     say(
         "scan",
         began,

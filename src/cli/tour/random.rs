@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::tree::File;
 use crate::cli::failure::{Doing, Outcome};
+use crate::cli::walk::File;
 
 /// A file above this size is large: its content is in hundreds of chunks.
 const LARGE_BYTES: u64 = 16 * 1024 * 1024;

@@ -1,0 +1,222 @@
+//! Copies of a store: backups and archives, and stores made of them.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use komatik::{PutMode, Store};
+use serde_json::json;
+
+use super::exit::Exit;
+use super::failure::{Failure, Outcome};
+use super::session::{Globals, Session};
+use super::{care, files, input, interrupt, json, output, show};
+
+/// Copy the whole store into a directory, which then opens as a store
+#[derive(clap::Args)]
+pub(crate) struct Backup {
+    /// The directory, missing or empty
+    directory: PathBuf,
+}
+
+/// Make the store of --store, missing or empty, out of a backup
+///
+/// The backup is opened and copied; it stays as it is.
+#[derive(clap::Args)]
+pub(crate) struct Restore {
+    /// The directory of the backup
+    backup: PathBuf,
+}
+
+/// Save what can be saved of a damaged store, which stays as it is, into a new one
+#[derive(clap::Args)]
+pub(crate) struct Repair {
+    /// The directory of the new store, missing or empty
+    into: PathBuf,
+}
+
+/// Write all entries as a tar archive, which other programs can read
+///
+/// Locks, tokens and the history are not in it; for all of a store, see `backup`.
+#[derive(clap::Args)]
+pub(crate) struct Export {
+    /// The archive, - or nothing for standard output
+    file: Option<OsString>,
+    /// Only what lies in this folder, with names from there
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    folder: String,
+}
+
+/// Store all entries of an archive that `export` wrote
+#[derive(clap::Args)]
+pub(crate) struct Import {
+    /// The archive, - or nothing for standard input
+    file: Option<OsString>,
+    /// Into this folder
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    folder: String,
+    /// Replace entries that are there; else the first of them ends it
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl Backup {
+    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+        copy(session, &self.directory, "copied to")
+    }
+}
+
+/// Copies the store to a directory. What was begun there does not stay where it is not finished.
+fn copy(session: &Session, directory: &Path, what: &str) -> Outcome<()> {
+    let was_free = is_free(directory);
+    let bar = session.manner.bar();
+    let copied = session.store.backup(directory, |step| bar.follow(step));
+    drop(bar);
+    if copied.is_err() && was_free {
+        clear(directory);
+    }
+    copied?;
+    let entries = session.store.stats()?.entries;
+    session.manner.done(
+        || json!({"directory": directory.to_string_lossy(), "entries": entries}),
+        || {
+            let entries = show::number_of(entries, "entry", "entries");
+            format!("{what} {}, {entries}", directory.display())
+        },
+    )
+}
+
+/// Whether there is nothing that could be lost there.
+fn is_free(directory: &Path) -> bool {
+    match std::fs::read_dir(directory) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+/// Removes what was begun in a directory that was free.
+fn clear(directory: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(directory)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        output::warn(&format!(
+            "what was begun in {} stays: {error}",
+            directory.display()
+        ));
+    }
+}
+
+impl Restore {
+    pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
+        let directory = globals.directory()?;
+        if !is_free(directory) {
+            return Err(Failure::of(
+                Exit::Conflict,
+                format!("{} is neither missing nor empty", directory.display()),
+            )
+            .advise("a backup does not replace a store: move that away first"));
+        }
+        let store = Store::builder(&self.backup).create(false).open()?;
+        let session = Session {
+            store,
+            manner: globals.manner(),
+        };
+        session.finish(|session| copy(session, directory, "restored to"))
+    }
+}
+
+impl Repair {
+    pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
+        let manner = globals.manner();
+        let was_free = is_free(&self.into);
+        let bar = manner.bar();
+        let repaired = Store::repair(globals.directory()?, &self.into, |step| bar.follow(step));
+        drop(bar);
+        if repaired.is_err() && was_free {
+            clear(&self.into);
+        }
+        let repaired = repaired?;
+        let entries = show::number_of(repaired.entries, "entry", "entries");
+        if manner.json {
+            let lost: Vec<_> = repaired.lost.iter().map(json::finding).collect();
+            let object = json!({"entries": repaired.entries, "lost": lost});
+            output::line(&object.to_string())?;
+        } else {
+            care::tell(&repaired.lost)?;
+        }
+        manner.note(&format!("saved {entries} to {}", self.into.display()));
+        match repaired.lost.len() {
+            0 => Ok(()),
+            number => Err(Failure::of(
+                Exit::Damaged,
+                format!(
+                    "{} damaged or lost",
+                    show::number_of(number, "thing is", "things are")
+                ),
+            )),
+        }
+    }
+}
+
+impl Export {
+    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+        let folder = self.folder.as_str();
+        let manner = session.manner;
+        let export = |target: &mut dyn Write| {
+            let bar = manner.bar();
+            let store = session.store.scoped(folder)?;
+            Ok(store.export(target, |step| bar.follow(step))?)
+        };
+        let file = self.file.as_deref().filter(|file| *file != "-");
+        let Some(file) = file else {
+            if output::is_terminal() {
+                return Err(Failure::usage(
+                    "an archive is nothing for a terminal; name a file",
+                ));
+            }
+            let entries = export(&mut output::bytes()?)?;
+            manner.note(&told(entries, "exported"));
+            return Ok(());
+        };
+        let entries = files::write(Path::new(file), export)?;
+        manner.done(|| json!({"entries": entries}), || told(entries, "exported"))
+    }
+}
+
+impl Import {
+    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+        let mode = match self.overwrite {
+            true => PutMode::Overwrite,
+            false => PutMode::Create,
+        };
+        let (source, _) = input::open(self.file.as_deref().map(OsStr::new))?;
+        let bar = session.manner.bar();
+        let store = session.store.scoped(&self.folder)?;
+        let imported = store.import(BufReader::new(source), mode, |step| bar.follow(step));
+        drop(bar);
+        interrupt::check()?;
+        let entries = imported.map_err(|error| match error {
+            komatik::Error::AlreadyExists { .. } => {
+                Failure::from(error).advise("`--overwrite` replaces what is there")
+            }
+            error => error.into(),
+        })?;
+        session
+            .manner
+            .done(|| json!({"entries": entries}), || told(entries, "imported"))
+    }
+}
+
+fn told(entries: u64, what: &str) -> String {
+    format!("{what} {}", show::number_of(entries, "entry", "entries"))
+}

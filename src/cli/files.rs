@@ -1,0 +1,52 @@
+//! Files a command writes: whole, or not at all.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tempfile::Builder;
+
+use super::failure::{Doing, Outcome};
+
+/// What a new file may be, before the mask of the process.
+const MODE: u32 = 0o666;
+
+/// Writes a file beside its place and moves it there once `write` is done. What is no file of its own, such as a
+/// device or a pipe, is written to as it is.
+pub(crate) fn write<T>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
+) -> Outcome<T> {
+    let writing = || format!("writing {}", path.display());
+    // The file a link points to is replaced, not the link.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let found = fs::metadata(path);
+    if found
+        .as_ref()
+        .is_ok_and(|found| !found.is_file() && !found.is_dir())
+    {
+        let mut file = File::options().write(true).open(path).doing(writing)?;
+        return write(&mut file);
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Told by its own name, not by that of the file beside.
+    fs::metadata(directory).doing(writing)?;
+    let mut beside = Builder::new()
+        .prefix(".komatik-")
+        .permissions(found.map_or_else(
+            |_| Permissions::from_mode(MODE),
+            |found| found.permissions(),
+        ))
+        .tempfile_in(directory)
+        .doing(writing)?;
+    let answer = write(beside.as_file_mut())?;
+    beside
+        .persist(path)
+        .map_err(|error| error.error)
+        .doing(writing)?;
+    Ok(answer)
+}

@@ -1,0 +1,72 @@
+//! What a command takes in: JSON text, and streams of bytes.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use komatik::MAX_DOCUMENT_BYTES;
+use serde_json::Value;
+
+use super::failure::{Doing, Failure, Outcome};
+use super::interrupt::Interruptible;
+
+/// The longest JSON text that is read: one character of a string takes up to six.
+const MAX_TEXT_BYTES: usize = 8 * MAX_DOCUMENT_BYTES;
+
+/// Standard input.
+pub(crate) fn standard() -> Outcome<Interruptible> {
+    let descriptor = io::stdin().as_fd().try_clone_to_owned();
+    let descriptor = descriptor.doing(|| "opening the input".to_owned())?;
+    Ok(Interruptible(File::from(descriptor)))
+}
+
+/// A file that is to be read, and how long it is where that is known. `None` and `-` are standard input.
+pub(crate) fn open(path: Option<&OsStr>) -> Outcome<(Interruptible, Option<u64>)> {
+    let Some(path) = path.filter(|path| *path != "-") else {
+        return Ok((standard()?, None));
+    };
+    let shown = || format!("reading {}", Path::new(path).display());
+    let file = File::open(path).doing(shown)?;
+    let metadata = file.metadata().doing(shown)?;
+    if metadata.is_dir() {
+        return Err(Failure::usage(format!(
+            "{} is a directory; -r takes all of it",
+            Path::new(path).display()
+        )));
+    }
+    let size = metadata.is_file().then_some(metadata.len());
+    Ok((Interruptible(file), size))
+}
+
+/// The value of a JSON argument: the text itself, `@FILE`, or `-` and nothing for standard input.
+pub(crate) fn json(argument: Option<&str>) -> Outcome<Value> {
+    let text = match argument {
+        None => {
+            if io::stdin().is_terminal() {
+                return Err(Failure::usage(
+                    "which JSON? Give it as an argument, as @FILE, or by a pipe; `-` reads the terminal",
+                ));
+            }
+            read_text(standard()?)?
+        }
+        Some("-") => read_text(standard()?)?,
+        Some(argument) => match argument.strip_prefix('@') {
+            Some(path) => read_text(open(Some(OsStr::new(path)))?.0)?,
+            None => argument.as_bytes().to_owned(),
+        },
+    };
+    Ok(komatik::parse_json(text)?)
+}
+
+fn read_text(source: impl Read) -> Outcome<Vec<u8>> {
+    let mut text = Vec::new();
+    let limit = u64::try_from(MAX_TEXT_BYTES).unwrap_or(u64::MAX);
+    let read = source.take(limit.saturating_add(1)).read_to_end(&mut text);
+    read.doing(|| "reading the JSON text".to_owned())?;
+    match text.len() > MAX_TEXT_BYTES {
+        true => Err(Failure::usage("the JSON text is longer than any document")),
+        false => Ok(text),
+    }
+}

@@ -1,0 +1,167 @@
+//! Entries and folders get other names, are copied and made.
+
+use komatik::{ListOptions, Store};
+use serde_json::json;
+
+use super::condition::Condition;
+use super::documents::not_found;
+use super::failure::Outcome;
+use super::session::Session;
+use super::{json, show};
+
+/// Give an entry or a folder another name, without copying its content
+#[derive(clap::Args)]
+pub(crate) struct Mv {
+    /// The entry, or else the folder of this name; / at the end means the folder
+    from: String,
+    /// The new name; / at the end keeps the last segment of the old one
+    to: String,
+    #[command(flatten)]
+    condition: Condition,
+}
+
+/// Copy an entry, or with -r a folder, without copying its content
+#[derive(clap::Args)]
+pub(crate) struct Cp {
+    /// The entry; with -r, the folder
+    from: String,
+    /// The name of the copy; / at the end keeps the last segment
+    to: String,
+    /// Copy all of a folder, in one step
+    #[arg(short, long)]
+    recursive: bool,
+    #[command(flatten)]
+    condition: Condition,
+}
+
+/// Make a folder that stays when it is empty
+#[derive(clap::Args)]
+pub(crate) struct Mkdir {
+    folder: String,
+}
+
+/// A key without the `/` that may stand at either end.
+pub(crate) fn bare(key: &str) -> &str {
+    let key = key.strip_prefix('/').unwrap_or(key);
+    key.strip_suffix('/').unwrap_or(key)
+}
+
+/// What a key is called in its folder.
+pub(crate) fn last_segment(key: &str) -> &str {
+    let key = bare(key);
+    key.rsplit_once('/').map_or(key, |(_, name)| name)
+}
+
+/// The name that is meant by `to`.
+fn target(from: &str, to: &str) -> String {
+    match to.ends_with('/') {
+        true => format!("{to}{}", last_segment(from)),
+        false => to.to_owned(),
+    }
+}
+
+impl Mv {
+    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+        let to = target(&self.from, &self.to);
+        let is_folder = self.from.ends_with('/') || !is_entry(&session.store, &self.from)?;
+        let (moved, revision) = if is_folder {
+            let moved = session.unlocked(|store| store.rename_folder(&self.from, &to))?;
+            (moved, None)
+        } else {
+            let mode = self.condition.mode();
+            let revision = session.unlocked(|store| store.rename(&self.from, &to, mode))?;
+            (1, Some(revision))
+        };
+        session.manner.done(
+            || json!({"from": self.from, "key": to, "entries": moved, "revision": revision}),
+            || {
+                let what = show::number_of(moved, "entry", "entries");
+                format!("moved {} to {to}, {what}", self.from)
+            },
+        )
+    }
+}
+
+/// Whether there is an entry of this name, also where its lock hides all else.
+pub(crate) fn is_entry(store: &Store, key: &str) -> Outcome<bool> {
+    match store.metadata(key) {
+        Ok(metadata) => Ok(metadata.is_some()),
+        Err(komatik::Error::Locked { .. } | komatik::Error::WrongPassword { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Cp {
+    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+        let to = target(&self.from, &self.to);
+        if self.recursive {
+            let copied = session.unlocked(|store| self.copy_folder(store, &to))?;
+            let Some(copied) = copied else {
+                return Err(not_found(&self.from));
+            };
+            return session.manner.done(
+                || json!({"from": self.from, "key": to, "entries": copied}),
+                || {
+                    let what = show::number_of(copied, "entry", "entries");
+                    format!("copied {} to {to}, {what}", self.from)
+                },
+            );
+        }
+        let mode = self.condition.mode();
+        let copied = session.unlocked(|store| store.copy(&self.from, &to, mode));
+        let copied = copied.map_err(|failure| {
+            match is_entry(&session.store, &self.from).is_ok_and(|is_entry| !is_entry)
+                && session.store.exists(&self.from).unwrap_or(false)
+            {
+                true => failure.advise("it is a folder; -r copies all of it"),
+                false => failure,
+            }
+        })?;
+        session.manner.done(
+            || json::metadata(&copied),
+            || format!("copied {} to {to}, revision {}", self.from, copied.revision),
+        )
+    }
+
+    /// Copies all of a folder in one commit; how many entries, `None` where there is no such folder.
+    fn copy_folder(&self, store: &Store, to: &str) -> komatik::Result<Option<u64>> {
+        let items: Vec<_> = store
+            .list_with(&self.from, ListOptions::new().recursive())?
+            .collect::<komatik::Result<_>>()?;
+        if items.is_empty() && !store.exists(&self.from)? {
+            return Ok(None);
+        }
+        let (from, to) = (bare(&self.from), bare(to));
+        let within = |folder: &str, name: &str| match folder.is_empty() {
+            true => name.to_owned(),
+            false => format!("{folder}/{name}"),
+        };
+        store.transaction(|transaction| {
+            if items.is_empty() {
+                transaction.create_folder(to)?;
+            }
+            let mut copied = 0;
+            for item in &items {
+                let target = within(to, &item.name);
+                if item.is_folder {
+                    transaction.create_folder(&target)?;
+                    continue;
+                }
+                transaction.copy(&within(from, &item.name), &target, self.condition.mode())?;
+                copied += 1;
+            }
+            Ok(Some(copied))
+        })
+    }
+}
+
+impl Mkdir {
+    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+        session.store.create_folder(&self.folder)?;
+        let folder = bare(&self.folder);
+        session.manner.done(
+            || json!({"key": folder, "kind": "folder"}),
+            || format!("made the folder {folder}"),
+        )
+    }
+}

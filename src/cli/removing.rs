@@ -1,0 +1,99 @@
+//! Entries and folders are deleted.
+
+use komatik::ListOptions;
+use serde_json::json;
+
+use super::documents::not_found;
+use super::failure::Outcome;
+use super::naming::{bare, is_entry};
+use super::output::Lines;
+use super::session::Session;
+use super::{interrupt, show};
+
+/// Delete entries; with -r, also all below them
+#[derive(clap::Args)]
+pub(crate) struct Rm {
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<String>,
+    /// Also the folder of this name, with all in it, in one step
+    #[arg(short, long)]
+    recursive: bool,
+    /// Nothing there is no failure
+    #[arg(short, long)]
+    force: bool,
+    /// Only tell what would be deleted
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Rm {
+    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+        for key in &self.keys {
+            interrupt::check()?;
+            match self.dry_run {
+                true => self.tell(session, key)?,
+                false => self.delete(session, key)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, session: &mut Session, key: &str) -> Outcome<()> {
+        // What was there as the folder and as the entry of this name, each gone in the same step.
+        let (is_there, entries) = session.unlocked(|store| {
+            store.transaction(|transaction| {
+                let is_there = transaction.exists(key)?;
+                let mut entries = None;
+                if self.recursive && is_there {
+                    entries = Some(transaction.delete_folder(key)?);
+                }
+                if !key.ends_with('/') && transaction.delete(key)? {
+                    entries = Some(entries.unwrap_or(0) + 1);
+                }
+                Ok((is_there, entries))
+            })
+        })?;
+        let deleted = match (is_there, entries) {
+            (true, Some(entries)) => entries,
+            (true, None) => {
+                return Err(not_found(key).advise("it is a folder; -r deletes all of it"));
+            }
+            (false, _) if self.force => return Ok(()),
+            (false, _) => return Err(not_found(key)),
+        };
+        session.manner.done(
+            || json!({"key": key, "deleted": deleted}),
+            || {
+                format!(
+                    "deleted {key}, {}",
+                    show::number_of(deleted, "entry", "entries")
+                )
+            },
+        )
+    }
+
+    /// Tells what [`Rm::delete`] would delete.
+    fn tell(&self, session: &Session, key: &str) -> Outcome<()> {
+        let mut lines = Lines::new();
+        let mut line = |key: &str| {
+            lines.line(&match session.manner.json {
+                true => json!({"key": key}).to_string(),
+                false => show::name(key).into_owned(),
+            })
+        };
+        let name = bare(key);
+        if !key.ends_with('/') && is_entry(&session.store, key)? {
+            line(name)?;
+        }
+        if self.recursive {
+            for item in session
+                .store
+                .list_with(key, ListOptions::new().recursive())?
+            {
+                interrupt::check()?;
+                line(&format!("{name}/{}", item?.cursor()))?;
+            }
+        }
+        lines.finish()
+    }
+}

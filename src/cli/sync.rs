@@ -1,0 +1,338 @@
+//! Making a folder and a directory the same, by moving only what differs.
+//!
+//! A blob and a file are the same where their digests are, whatever their times. A document stays a document: its file
+//! holds JSON, and is the same where the values are.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use komatik::{Digest, Durability, Error, Kind, ListItem, Metadata, Store};
+use serde_json::{Value, json};
+
+use super::failure::{Doing, Failure, Outcome};
+use super::output::Manner;
+use super::progress::Bar;
+use super::session::Session;
+use super::transfer::{self, PIECE_BYTES, Tally};
+use super::upload::of_one_key;
+use super::walk::{self, Skipped, Tree};
+use super::{blobs, interrupt, output, show};
+
+/// Make a folder the same as a directory, storing only what differs by its digest
+#[derive(clap::Args)]
+pub(crate) struct Sync {
+    /// The directory; with --get, the folder
+    #[arg(value_name = "DIR|FOLDER")]
+    source: std::ffi::OsString,
+    /// The folder; with --get, the directory
+    #[arg(value_name = "FOLDER|DIR")]
+    target: std::ffi::OsString,
+    /// The other way round: make a directory the same as a folder
+    #[arg(long)]
+    get: bool,
+    /// Also delete what the source does not have
+    #[arg(long)]
+    delete: bool,
+    /// Only tell what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What is being made the same, and what came of it.
+struct Run<'a> {
+    store: Store,
+    directory: &'a Path,
+    manner: Manner,
+    dry_run: bool,
+    tally: Tally,
+    bar: Bar,
+}
+
+impl Sync {
+    /// Whether the store is what is read.
+    pub(crate) fn is_get(&self) -> bool {
+        self.get
+    }
+
+    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+        let (folder, directory) = match self.get {
+            true => (&self.source, &self.target),
+            false => (&self.target, &self.source),
+        };
+        let store = session.store.scoped(blobs::text(folder)?)?;
+        let mut run = Run {
+            // Made durable together, at the end.
+            store: store.with_durability(Durability::Eventual),
+            directory: Path::new(directory),
+            manner: session.manner,
+            dry_run: self.dry_run,
+            tally: Tally::new(),
+            bar: session.manner.bar_of_bytes(Some(0)),
+        };
+        let done = match self.get {
+            true => run.get(self.delete),
+            false => run.put(self.delete),
+        };
+        drop(run.bar);
+        run.store.flush()?;
+        done?;
+        match self.dry_run {
+            true => Ok(()),
+            false => run
+                .tally
+                .tell(session.manner, if self.get { "wrote" } else { "stored" }),
+        }
+    }
+}
+
+impl Run<'_> {
+    fn put(&mut self, delete: bool) -> Outcome<()> {
+        let mut tree = self.walk()?;
+        for skipped in std::mem::take(&mut tree.skipped) {
+            self.tally.skip(&self.bar, skipped);
+        }
+        self.bar.set_total(tree.size());
+        for file in &tree.files {
+            interrupt::check()?;
+            if let Err(error) = self.put_one(file)? {
+                let reason = of_one_key(error)?;
+                self.tally
+                    .skip(&self.bar, Skipped::failed(&file.path, reason));
+            }
+        }
+        for name in &tree.empty {
+            // One that is there because of what is to be deleted must be made to stay.
+            let is_empty = self
+                .store
+                .list(name)
+                .is_ok_and(|mut items| items.next().is_none());
+            let is_there = is_empty && self.store.exists(name).unwrap_or(false);
+            if !is_there && self.will("make", name)? {
+                self.store.create_folder(name)?;
+            }
+        }
+        if delete && self.may_delete()? {
+            let names = tree.files.iter().map(|file| file.name.as_str());
+            let kept = names.chain(tree.empty.iter().map(String::as_str)).collect();
+            self.delete_entries(&kept)?;
+        }
+        Ok(())
+    }
+
+    fn put_one(&mut self, file: &walk::File) -> Outcome<komatik::Result<()>> {
+        let present = match self.store.metadata(&file.name) {
+            Ok(present) => present,
+            Err(error) => return Ok(Err(error)),
+        };
+        let is_document = present
+            .as_ref()
+            .is_some_and(|present| present.kind == Kind::Document);
+        if is_document {
+            return self.save_one(file);
+        }
+        let is_same = present.is_some_and(|present| {
+            present.size == file.size && self.digest(&file.path) == Some(present.digest)
+        });
+        interrupt::check()?;
+        if is_same {
+            self.tally.count_unchanged(file.size);
+        } else if self.will("put", &file.name)? {
+            transfer::put_file(
+                &self.store,
+                &file.name,
+                &file.path,
+                &mut self.tally,
+                &self.bar,
+            )?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Saves the JSON of a file as the document it is in the store.
+    fn save_one(&mut self, file: &walk::File) -> Outcome<komatik::Result<()>> {
+        let reading = || format!("reading {}", file.path.display());
+        let text = fs::read(&file.path).doing(reading)?;
+        let saved = komatik::parse_json(&text).and_then(|value| {
+            let stored = self.store.load::<Value>(&file.name)?;
+            Ok((stored.as_ref() != Some(&value), value))
+        });
+        match saved {
+            Ok((false, _)) => self.tally.count_unchanged(file.size),
+            Ok((true, value)) => {
+                if self.will("save", &file.name)? {
+                    match self.store.save(&file.name, &value) {
+                        Ok(saved) => self.tally.count(saved.size),
+                        Err(error) => return Ok(Err(error)),
+                    }
+                }
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+        Ok(Ok(()))
+    }
+
+    fn delete_entries(&mut self, kept: &BTreeSet<&str>) -> Outcome<()> {
+        for item in transfer::everything(&self.store, "")? {
+            interrupt::check()?;
+            if kept.contains(item.name.as_str()) || !self.will("delete", &item.name)? {
+                continue;
+            }
+            let deleted = match item.is_folder {
+                true => self.store.delete_folder(&item.name).map(drop),
+                false => self.store.delete(&item.name).map(drop),
+            };
+            match deleted {
+                Ok(()) => self.tally.deleted += 1,
+                Err(error) => {
+                    let reason = of_one_key(error)?;
+                    let skipped = Skipped::failed(Path::new(&item.name), reason);
+                    self.tally.skip(&self.bar, skipped);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, delete: bool) -> Outcome<()> {
+        let items = transfer::everything(&self.store, "")?;
+        self.bar.set_total(items.iter().map(size).sum());
+        if !self.dry_run {
+            let making = || format!("making {}", self.directory.display());
+            fs::create_dir_all(self.directory).doing(making)?;
+        }
+        for item in &items {
+            interrupt::check()?;
+            let path = self.directory.join(&item.name);
+            if item.is_folder {
+                if !path.is_dir() && self.will("make", &item.name)? {
+                    fs::create_dir_all(&path).doing(|| format!("making {}", path.display()))?;
+                }
+            } else if self.is_same_file(item, &path)? {
+                self.tally.count_unchanged(size(item));
+            } else if self.will("get", &item.name)? {
+                transfer::get_file(&self.store, &item.name, &path, &mut self.tally, &self.bar)?;
+            }
+        }
+        if delete && self.directory.is_dir() && self.may_delete()? {
+            self.delete_files(&items.iter().map(|item| item.name.as_str()).collect())?;
+        }
+        Ok(())
+    }
+
+    fn is_same_file(&self, item: &ListItem, path: &Path) -> Outcome<bool> {
+        let Some(Metadata {
+            kind, size, digest, ..
+        }) = &item.metadata
+        else {
+            return Ok(false);
+        };
+        let Ok(found) = fs::symlink_metadata(path) else {
+            return Ok(false);
+        };
+        if *kind == Kind::Document {
+            let stored = self.store.load::<Value>(&item.name)?;
+            let text = fs::read(path).ok();
+            let value = text.and_then(|text| komatik::parse_json(text).ok());
+            return Ok(value.is_some() && value == stored);
+        }
+        let is_same = found.is_file() && found.len() == *size && self.digest(path) == Some(*digest);
+        interrupt::check()?;
+        Ok(is_same)
+    }
+
+    fn delete_files(&mut self, kept: &BTreeSet<&str>) -> Outcome<()> {
+        let tree = self.walk()?;
+        for file in tree
+            .files
+            .iter()
+            .filter(|file| !kept.contains(file.name.as_str()))
+        {
+            interrupt::check()?;
+            if !self.will("delete", &file.name)? {
+                continue;
+            }
+            match fs::remove_file(&file.path) {
+                Ok(()) => self.tally.deleted += 1,
+                Err(error) => {
+                    let skipped = Skipped::failed(&file.path, error.to_string());
+                    self.tally.skip(&self.bar, skipped);
+                }
+            }
+            // Directories that are empty by this go with their last file.
+            let mut name = file.name.as_str();
+            while let Some((above, _)) = name.rsplit_once('/') {
+                if kept.contains(above) || fs::remove_dir(self.directory.join(above)).is_err() {
+                    break;
+                }
+                name = above;
+            }
+        }
+        for name in tree
+            .empty
+            .iter()
+            .filter(|name| !kept.contains(name.as_str()))
+        {
+            if self.will("delete", name)? {
+                let path: PathBuf = self.directory.join(name);
+                fs::remove_dir(&path).doing(|| format!("deleting {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn walk(&self) -> Outcome<Tree> {
+        Tree::walk(self.directory, |_| None)
+    }
+
+    /// What was skipped would be taken for missing.
+    fn may_delete(&self) -> Outcome<bool> {
+        if self.tally.is_incomplete() {
+            self.bar
+                .suspend(|| output::warn("nothing is deleted, since something was skipped"));
+        }
+        Ok(!self.tally.is_incomplete())
+    }
+
+    /// Whether to do it; where it is only to be told, tells it.
+    fn will(&self, action: &str, name: &str) -> Outcome<bool> {
+        if self.dry_run {
+            self.manner.answer(
+                || json!({"action": action, "name": name}),
+                || format!("{action} {}", show::name(name)),
+            )?;
+        }
+        Ok(!self.dry_run)
+    }
+
+    /// The digest of a file; `None` where it cannot be read, or a signal came.
+    fn digest(&self, path: &Path) -> Option<Digest> {
+        digest(path).ok()
+    }
+}
+
+fn size(item: &ListItem) -> u64 {
+    item.metadata.as_ref().map_or(0, |metadata| metadata.size)
+}
+
+fn digest(path: &Path) -> Outcome<Digest> {
+    let reading = || format!("reading {}", path.display());
+    let mut file = File::open(path).doing(reading)?;
+    let mut hasher = blake3::Hasher::new();
+    // Most files are small, and there may be many.
+    let size = file.metadata().doing(reading)?.len();
+    let piece_bytes = usize::try_from(size)
+        .unwrap_or(usize::MAX)
+        .saturating_add(1);
+    let mut piece = vec![0; piece_bytes.min(PIECE_BYTES)];
+    loop {
+        if interrupt::is_requested() {
+            return Err(Failure::from(Error::Cancelled));
+        }
+        match file.read(&mut piece).doing(reading)? {
+            0 => return Ok(Digest::from(*hasher.finalize().as_bytes())),
+            count => hasher.update(&piece[..count]),
+        };
+    }
+}

@@ -1,0 +1,283 @@
+//! Whole trees: a directory into a folder, and a folder into a directory.
+//!
+//! What cannot be taken along is told and passed over; where it should have been, the command ends as incomplete.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use komatik::{Durability, ListItem, ListOptions, Store};
+use serde_json::json;
+
+use super::exit::Exit;
+use super::failure::{Doing, Failure, Outcome};
+use super::output::Manner;
+use super::progress::Bar;
+use super::session::Session;
+use super::upload::{of_one_key, store_file};
+use super::walk::{Skipped, Tree};
+use super::{files, interrupt, output, show};
+
+/// What is read at once.
+pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+
+/// What was done with a tree, and what was not.
+pub(crate) struct Tally {
+    began: Instant,
+    files: u64,
+    bytes: u64,
+    unchanged: u64,
+    unchanged_bytes: u64,
+    pub(crate) deleted: u64,
+    skipped: Vec<Skipped>,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Tally {
+        Tally {
+            began: Instant::now(),
+            files: 0,
+            bytes: 0,
+            unchanged: 0,
+            unchanged_bytes: 0,
+            deleted: 0,
+            skipped: Vec::new(),
+        }
+    }
+
+    pub(crate) fn count(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn count_unchanged(&mut self, bytes: u64) {
+        self.unchanged += 1;
+        self.unchanged_bytes += bytes;
+    }
+
+    /// Bytes that are done with.
+    fn seen(&self) -> u64 {
+        self.bytes + self.unchanged_bytes
+    }
+
+    pub(crate) fn skip(&mut self, bar: &Bar, skipped: Skipped) {
+        bar.suspend(|| output::warn(&skipped.line()));
+        self.skipped.push(skipped);
+    }
+
+    /// Whether something that was meant to come along did not.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.skipped.iter().any(|skipped| skipped.is_failure)
+    }
+
+    /// Tells what was done, `what` saying how: `stored`.
+    pub(crate) fn tell(&self, manner: Manner, what: &str) -> Outcome<()> {
+        let time = self.began.elapsed();
+        manner.done(
+            || {
+                let skipped = self.skipped.iter().map(|skipped| {
+                    json!({
+                        "path": skipped.path.to_string_lossy(),
+                        "reason": skipped.reason,
+                        "failed": skipped.is_failure,
+                    })
+                });
+                json!({
+                    "files": self.files,
+                    "bytes": self.bytes,
+                    "unchanged": self.unchanged,
+                    "deleted": self.deleted,
+                    "skipped": skipped.collect::<Vec<_>>(),
+                    "seconds": time.as_secs_f64(),
+                })
+            },
+            || {
+                let mut text = format!(
+                    "{what} {}, {} in {}: {}",
+                    show::number_of(self.files, "file", "files"),
+                    show::bytes(self.bytes),
+                    show::time(time),
+                    show::byte_rate(self.bytes, time),
+                );
+                for (number, what) in [(self.unchanged, "as they were"), (self.deleted, "deleted")]
+                {
+                    if number > 0 {
+                        text.push_str(&format!("; {} {what}", show::count(number)));
+                    }
+                }
+                text
+            },
+        )?;
+        match self
+            .skipped
+            .iter()
+            .filter(|skipped| skipped.is_failure)
+            .count()
+        {
+            0 => Ok(()),
+            number => Err(Failure::of(
+                Exit::Incomplete,
+                format!(
+                    "{} skipped",
+                    show::number_of(number, "of them was", "of them were")
+                ),
+            )),
+        }
+    }
+}
+
+/// `put -r`: stores all of a directory.
+pub(crate) fn put(session: &Session, directory: &Path, folder: &str) -> Outcome<()> {
+    // Made durable together, at the end.
+    let store = session.store.scoped(folder)?;
+    let store = store.with_durability(Durability::Eventual);
+    let mut tree = Tree::walk(directory, |_| None)?;
+    let mut tally = Tally::new();
+    let bar = session.manner.bar_of_bytes(Some(tree.size()));
+    for skipped in std::mem::take(&mut tree.skipped) {
+        tally.skip(&bar, skipped);
+    }
+    let stored = put_all(&store, directory, &tree, &mut tally, &bar);
+    drop(bar);
+    // Also where it was interrupted: what is there stays.
+    store.flush()?;
+    stored?;
+    tally.tell(session.manner, "stored")
+}
+
+fn put_all(
+    store: &Store,
+    directory: &Path,
+    tree: &Tree,
+    tally: &mut Tally,
+    bar: &Bar,
+) -> Outcome<()> {
+    for file in &tree.files {
+        interrupt::check()?;
+        put_file(store, &file.name, &file.path, tally, bar)?;
+    }
+    for name in &tree.empty {
+        if let Err(error) = store.create_folder(name) {
+            let reason = of_one_key(error)?;
+            tally.skip(bar, Skipped::failed(&directory.join(name), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Stores one file of a tree.
+pub(crate) fn put_file(
+    store: &Store,
+    key: &str,
+    path: &Path,
+    tally: &mut Tally,
+    bar: &Bar,
+) -> Outcome<()> {
+    let before = tally.seen();
+    match store_file(store, key, path, |done| bar.reach(before + done))? {
+        Ok(metadata) => tally.count(metadata.size),
+        Err(reason) => tally.skip(bar, Skipped::failed(path, reason)),
+    }
+    // An empty file reports nothing.
+    let _ = bar.reach(tally.seen());
+    Ok(())
+}
+
+/// What a folder holds, at any depth.
+pub(crate) fn everything(store: &Store, folder: &str) -> Outcome<Vec<ListItem>> {
+    let listing = store.list_with(folder, ListOptions::new().recursive())?;
+    Ok(listing.collect::<komatik::Result<_>>()?)
+}
+
+/// `get -r`: writes all of a folder.
+pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<()> {
+    let items = everything(&session.store, folder)?;
+    if items.is_empty() && !session.store.exists(folder).unwrap_or(true) {
+        return Err(super::documents::not_found(folder));
+    }
+    fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))?;
+    let store = session.store.scoped(folder)?;
+    let mut tally = Tally::new();
+    let sizes = items
+        .iter()
+        .filter_map(|item| Some(item.metadata.as_ref()?.size));
+    let bar = session.manner.bar_of_bytes(Some(sizes.sum()));
+    for item in &items {
+        interrupt::check()?;
+        let path = directory.join(&item.name);
+        if item.is_folder {
+            if let Err(error) = fs::create_dir_all(&path) {
+                tally.skip(&bar, Skipped::failed(&path, error.to_string()));
+            }
+            continue;
+        }
+        get_file(&store, &item.name, &path, &mut tally, &bar)?;
+    }
+    drop(bar);
+    tally.tell(session.manner, "wrote")
+}
+
+/// Writes one entry of a folder to a file.
+pub(crate) fn get_file(
+    store: &Store,
+    key: &str,
+    path: &Path,
+    tally: &mut Tally,
+    bar: &Bar,
+) -> Outcome<()> {
+    if let Some(reason) = in_the_way(path) {
+        tally.skip(bar, Skipped::failed(path, reason));
+        return Ok(());
+    }
+    let reader = match store.reader(key) {
+        Ok(Some(reader)) => reader,
+        // Deleted since it was listed.
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            let reason = of_one_key(error)?;
+            tally.skip(bar, Skipped::failed(path, reason));
+            return Ok(());
+        }
+    };
+    let before = tally.seen();
+    let mut done = 0;
+    let written = files::write(path, |file| {
+        for chunk in reader.chunks() {
+            let chunk = chunk?;
+            file.write_all(&chunk)
+                .doing(|| format!("writing {}", path.display()))?;
+            done += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            if bar.reach(before + done).is_break() {
+                return Err(Failure::Interrupted);
+            }
+        }
+        Ok(())
+    });
+    match written {
+        Ok(()) => tally.count(done),
+        // Damage in one entry does not keep the others from being saved.
+        Err(Failure::Told(told)) if told.exit != Exit::NoSpace => {
+            tally.skip(bar, Skipped::failed(path, told.text));
+        }
+        Err(failure) => return Err(failure),
+    }
+    Ok(())
+}
+
+/// Makes the directories above a file; why not, where a file has the name of one or the other way round.
+fn in_the_way(path: &Path) -> Option<String> {
+    if path.is_dir() {
+        return Some("a directory has its name".to_owned());
+    }
+    let parent = path.parent()?;
+    if parent.is_dir() {
+        return None;
+    }
+    let made = fs::create_dir_all(parent);
+    let is_file = |above: &PathBuf| above.exists() && !above.is_dir();
+    let above = parent.ancestors().map(Path::to_owned).find(is_file);
+    made.err().map(|error| match above {
+        Some(above) => format!("a file has the name of its folder {}", above.display()),
+        None => error.to_string(),
+    })
+}

@@ -1,0 +1,179 @@
+//! What a directory of the file system holds.
+
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::failure::{Doing, Outcome, ensure};
+
+/// A file that may be stored.
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
+    /// The path below the directory, with `/` between its segments.
+    pub(crate) name: String,
+    pub(crate) size: u64,
+    pub(crate) modified: SystemTime,
+}
+
+impl File {
+    /// The file at `path` as it is now.
+    pub(crate) fn at(path: PathBuf, name: String) -> io::Result<File> {
+        let metadata = fs::metadata(&path)?;
+        Ok(File {
+            size: metadata.len(),
+            modified: metadata.modified()?,
+            path,
+            name,
+        })
+    }
+}
+
+/// Something below the directory that is not stored.
+pub(crate) struct Skipped {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: String,
+    /// Whether it was meant to be stored, and could not be.
+    pub(crate) is_failure: bool,
+}
+
+impl Skipped {
+    /// What could not be stored.
+    pub(crate) fn failed(path: &Path, reason: impl Into<String>) -> Skipped {
+        Skipped {
+            path: path.to_owned(),
+            reason: reason.into(),
+            is_failure: true,
+        }
+    }
+
+    /// What no store is for.
+    fn passed_over(path: &Path, reason: impl Into<String>) -> Skipped {
+        Skipped {
+            is_failure: false,
+            ..Skipped::failed(path, reason)
+        }
+    }
+
+    /// One line, whatever is in the name.
+    pub(crate) fn line(&self) -> String {
+        let path = self.path.to_string_lossy();
+        format!("skipped {}: {}", path.escape_debug(), self.reason)
+    }
+}
+
+/// The files below a directory, sorted by name.
+pub(crate) struct Tree {
+    pub(crate) files: Vec<File>,
+    /// Directories visited.
+    pub(crate) folders: usize,
+    /// Names of directories with nothing in them.
+    pub(crate) empty: Vec<String>,
+    pub(crate) skipped: Vec<Skipped>,
+    passes_over: PassesOver,
+}
+
+/// Why a directory is not visited, if it is not.
+pub(crate) type PassesOver = fn(&DirEntry) -> Option<&'static str>;
+
+impl Tree {
+    /// Walks through everything below `root`. Symbolic links are not followed, so that there is an end to it.
+    pub(crate) fn walk(root: &Path, passes_over: PassesOver) -> Outcome<Tree> {
+        let metadata = fs::metadata(root).doing(|| root.display().to_string())?;
+        ensure(metadata.is_dir(), || {
+            format!("{}: not a directory", root.display())
+        })?;
+        fs::read_dir(root).doing(|| root.display().to_string())?;
+        let mut tree = Tree {
+            files: Vec::new(),
+            folders: 0,
+            empty: Vec::new(),
+            skipped: Vec::new(),
+            passes_over,
+        };
+        let mut waiting = vec![root.to_owned()];
+        while let Some(directory) = waiting.pop() {
+            super::interrupt::check()?;
+            match tree.visit(root, &directory) {
+                Ok(below) => {
+                    tree.folders += 1;
+                    waiting.extend(below);
+                }
+                Err(error) => {
+                    let skipped = Skipped::failed(&directory, error.to_string());
+                    tree.skipped.push(skipped);
+                }
+            }
+        }
+        tree.files.sort_by(|a, b| a.name.cmp(&b.name));
+        tree.empty.sort();
+        tree.skipped.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(tree)
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Takes the files of a directory. Answers the directories in it that are to be visited.
+    fn visit(&mut self, root: &Path, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut below = Vec::new();
+        let mut is_empty = true;
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            is_empty = false;
+            let path = entry.path();
+            match self.is_directory(&entry) {
+                Ok(true) => below.push(path),
+                Ok(false) => self.take(root, path),
+                Err(skipped) => self.skipped.push(skipped),
+            }
+        }
+        if is_empty && directory != root {
+            match name(root, directory) {
+                Ok(name) => self.empty.push(name),
+                Err(reason) => self.skipped.push(Skipped::failed(directory, reason)),
+            }
+        }
+        Ok(below)
+    }
+
+    /// Whether it is a directory, or else a file; what is neither is skipped.
+    fn is_directory(&self, entry: &DirEntry) -> Result<bool, Skipped> {
+        let path = entry.path();
+        let kind = entry.file_type();
+        let kind = kind.map_err(|error| Skipped::failed(&path, error.to_string()))?;
+        if kind.is_symlink() {
+            return Err(Skipped::passed_over(&path, "a symbolic link"));
+        }
+        if kind.is_dir() {
+            return match (self.passes_over)(entry) {
+                Some(reason) => Err(Skipped::passed_over(&path, reason)),
+                None => Ok(true),
+            };
+        }
+        match kind.is_file() {
+            true => Ok(false),
+            false => Err(Skipped::passed_over(&path, "not a file")),
+        }
+    }
+
+    fn take(&mut self, root: &Path, path: PathBuf) {
+        let taken = name(root, &path).and_then(|name| {
+            let file = File::at(path.clone(), name);
+            file.map_err(|error| error.to_string())
+        });
+        match taken {
+            Ok(file) => self.files.push(file),
+            Err(reason) => self.skipped.push(Skipped::failed(&path, reason)),
+        }
+    }
+}
+
+/// The path of a file below `root`, or why it can have none.
+fn name(root: &Path, path: &Path) -> Result<String, String> {
+    let below = path.strip_prefix(root).map_err(|error| error.to_string())?;
+    let segments: Option<Vec<&str>> = below.iter().map(|segment| segment.to_str()).collect();
+    let segments = segments.ok_or("its name is not UTF-8")?;
+    Ok(segments.join("/"))
+}

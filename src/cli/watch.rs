@@ -1,0 +1,244 @@
+//! Changes, as they come.
+//!
+//! One process has a store at a time, and the changes are those of others. So the store is open only while its history
+//! is read, in between it is free: when something in its directory has changed, or it was in use, it is read on from
+//! where it was. The history keeps what happened meanwhile, so that no change is left out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+use std::time::{Duration, Instant, SystemTime};
+
+use komatik::{Change, ChangeKind, Since};
+
+use super::exit::Exit;
+use super::failure::{Doing, Failure, Outcome};
+use super::output::Manner;
+use super::session::Globals;
+use super::{interrupt, json, show};
+
+/// How often the directory is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// No process opens, writes and closes a store in less.
+const QUICK: Duration = Duration::from_millis(3);
+/// About how many changes are read before they are told and the store is free again.
+const BATCH: usize = 10_000;
+
+/// Print the changes below a folder as they come, until Ctrl-C
+///
+/// The store stays free for others: it is open only for the moments in which the history is read. Ctrl-C is its good
+/// end, with exit code 0.
+#[derive(clap::Args)]
+pub(crate) struct Watch {
+    /// The folder [default: the root]
+    #[arg(default_value = "", hide_default_value = true)]
+    folder: String,
+    /// Begin with the oldest change kept, the next one, or the first after revision N
+    #[arg(long, value_name = "start|now|N", default_value = "now")]
+    since: Begin,
+    /// End when all changes there are have been told
+    #[arg(long)]
+    once: bool,
+    /// Run this by the shell for each change, one after the other, and end where it fails
+    ///
+    /// It finds the change in KOMATIK_CHANGE (put, delete or move), KOMATIK_KEY, KOMATIK_FROM (of a move),
+    /// KOMATIK_KIND, KOMATIK_SIZE, KOMATIK_REVISION and KOMATIK_PARTICIPANT, and may use the store.
+    #[arg(long, value_name = "CMD")]
+    exec: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Begin(Since);
+
+impl FromStr for Begin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Begin, &'static str> {
+        Ok(Begin(match text {
+            "start" => Since::Start,
+            "now" => Since::Now,
+            revision => Since::After(
+                revision
+                    .parse()
+                    .map_err(|_| "it is neither start nor now nor a revision")?,
+            ),
+        }))
+    }
+}
+
+/// What was read while the store was open.
+struct Batch {
+    changes: Vec<Change>,
+    /// Where to go on.
+    position: u64,
+    is_last: bool,
+}
+
+impl Watch {
+    pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
+        match self.follow(globals) {
+            // Nothing else ends it in good order.
+            Err(Failure::Interrupted) if !self.once => Ok(()),
+            other => other,
+        }
+    }
+
+    fn follow(&self, globals: &Globals) -> Outcome<()> {
+        let directory = globals.directory()?.to_owned();
+        let manner = globals.manner();
+        let mut since = self.since.0;
+        let mut is_told = false;
+        loop {
+            let batch = match globals.open() {
+                Ok(session) => {
+                    is_told = false;
+                    let batch = self.read(&session.store, since);
+                    session.store.close()?;
+                    batch?
+                }
+                Err(Failure::Told(told)) if told.exit == Exit::InUse && !self.once => {
+                    if !is_told {
+                        manner.note(&format!("waiting: {}", told.text));
+                        is_told = true;
+                    }
+                    interrupt::sleep(LOOK)?;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            let seen = quiet_traces(&directory);
+            for change in &batch.changes {
+                interrupt::check()?;
+                self.tell(change, manner, &directory)?;
+            }
+            since = Since::After(batch.position);
+            if batch.is_last {
+                if self.once {
+                    return Ok(());
+                }
+                interrupt::sleep(LOOK)?;
+                while seen.as_ref() == Some(&traces(&directory)) {
+                    interrupt::sleep(LOOK)?;
+                }
+            }
+        }
+    }
+
+    /// The next changes, to the end of a commit.
+    fn read(&self, store: &komatik::Store, since: Since) -> komatik::Result<Batch> {
+        let mut watcher = store.watch(&self.folder, since)?;
+        let mut changes = Vec::new();
+        let is_last = loop {
+            match watcher.try_recv()? {
+                None => break true,
+                Some(change) => {
+                    let is_end = change.last && changes.len() >= BATCH;
+                    changes.push(change);
+                    if is_end {
+                        break false;
+                    }
+                }
+            }
+        };
+        Ok(Batch {
+            changes,
+            position: watcher.position(),
+            is_last,
+        })
+    }
+
+    fn tell(&self, change: &Change, manner: Manner, directory: &Path) -> Outcome<()> {
+        manner.answer(|| json::change(change), || line(change))?;
+        let Some(command) = &self.exec else {
+            return Ok(());
+        };
+        let status = Command::new("sh")
+            .args(["-c", command])
+            .env("KOMATIK_STORE", directory)
+            .envs(variables(change))
+            .status()
+            .doing(|| "running the command".to_owned())?;
+        interrupt::check()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(
+            Failure::told(format!("the command failed at {}: {status}", change.key)).advise(
+                format!(
+                    "`--since {}` begins with it again",
+                    change.revision.saturating_sub(1)
+                ),
+            ),
+        )
+    }
+}
+
+fn line(change: &Change) -> String {
+    let mut text = format!(
+        "{} {:>6} {:<6} ",
+        show::moment(change.time),
+        change.revision,
+        json::change_name(&change.kind),
+    );
+    if let ChangeKind::Move { from } = &change.kind {
+        text.push_str(&format!("{} → ", show::name(from)));
+    }
+    text.push_str(&show::name(&change.key));
+    text.push_str(&format!("  {}, {}", change.entry, show::bytes(change.size)));
+    if let Some(participant) = &change.participant {
+        text.push_str(&format!(", by {}", show::name(participant)));
+    }
+    text
+}
+
+/// What the command finds in its environment.
+fn variables(change: &Change) -> BTreeMap<&'static str, String> {
+    let from = match &change.kind {
+        ChangeKind::Move { from } => from.clone(),
+        _ => String::new(),
+    };
+    BTreeMap::from([
+        ("KOMATIK_CHANGE", json::change_name(&change.kind).to_owned()),
+        ("KOMATIK_KEY", change.key.clone()),
+        ("KOMATIK_FROM", from),
+        ("KOMATIK_KIND", change.entry.to_string()),
+        ("KOMATIK_SIZE", change.size.to_string()),
+        ("KOMATIK_REVISION", change.revision.to_string()),
+        (
+            "KOMATIK_PARTICIPANT",
+            change.participant.clone().unwrap_or_default(),
+        ),
+    ])
+}
+
+/// The traces of a store that was closed just now; `None` where they took so long that another process may have opened
+/// it, written and closed it meanwhile.
+fn quiet_traces(directory: &Path) -> Option<BTreeMap<PathBuf, (u64, Option<SystemTime>)>> {
+    let closed = Instant::now();
+    let found = traces(directory);
+    (closed.elapsed() < QUICK).then_some(found)
+}
+
+/// Length and time of every file below a directory: not the same again where another process has written.
+fn traces(directory: &Path) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            // What goes while it is looked at was a change as well.
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            match metadata.is_dir() {
+                true => waiting.push(entry.path()),
+                false => {
+                    let trace = (metadata.len(), metadata.modified().ok());
+                    found.insert(entry.path(), trace);
+                }
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,185 @@
+//! Sizes, soundness, space, and copies of a store.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use komatik::Store;
+use serde_json::json;
+
+use crate::testenv::Env;
+
+fn filled() -> Env {
+    Env::with(|store| {
+        for number in 0..20_u8 {
+            store
+                .put(&format!("blobs/{number}"), vec![number; 200_000])
+                .unwrap();
+        }
+        store.save("documents/a", &json!({"a": 1})).unwrap();
+        store.create_folder("empty").unwrap();
+        store.grant("documents/a", komatik::Grant::new()).unwrap();
+    })
+}
+
+fn file_in(directory: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(directory).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
+
+/// Turns one byte in the middle of a pack.
+fn damage(env: &Env) {
+    let path = file_in(&env.path("store/packs"));
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn stats_and_verify_tell_of_a_sound_store() {
+    let env = filled();
+    let stats = env.object(&["stats"]);
+    assert_eq!(
+        (&stats["entries"], &stats["tokens"]),
+        (&json!(22), &json!(1))
+    );
+    assert_eq!(stats["chunk_bytes"], 4_000_000);
+    assert!(
+        env.ok(&["stats"])
+            .contains("history       revisions 1 to 23\n")
+    );
+    let report = env.object(&["verify"]);
+    assert_eq!(
+        (&report["sound"], &report["entries"]),
+        (&json!(true), &json!(21))
+    );
+    assert_eq!(report["findings"], json!([]));
+    let said = env.run(&["verify"]);
+    assert_eq!((said.code, said.text()), (Some(0), ""));
+    assert!(
+        said.complaint.starts_with("sound: 21 entries, 3.81 MiB"),
+        "{}",
+        said.complaint
+    );
+}
+
+#[test]
+fn damage_is_told_and_the_rest_is_saved() {
+    let env = filled();
+    damage(&env);
+    let said = env.run(&["verify"]);
+    assert_eq!(said.code, Some(8), "{}", said.complaint);
+    assert!(said.text().contains("packs/"), "{}", said.text());
+    assert!(
+        said.complaint.contains("`repair INTO` saves"),
+        "{}",
+        said.complaint
+    );
+    let json = env.run(&["verify", "--json"]);
+    let report = &json.objects()[0];
+    assert_eq!((json.code, &report["sound"]), (Some(8), &json!(false)));
+    assert!(!report["findings"].as_array().unwrap().is_empty());
+
+    // What can be read of a folder is written out, and what cannot is named.
+    let got = env.run(&["get", "-r", "blobs", "out"]);
+    assert_eq!(got.code, Some(12), "{}", got.complaint);
+    let is_lost = |number: &u8| !env.path(&format!("out/{number}")).exists();
+    let lost: Vec<u8> = (0..20).filter(is_lost).collect();
+    assert_eq!(lost.len(), 1);
+    let read = env.run(&["get", &format!("blobs/{}", lost[0])]);
+    assert_eq!(read.code, Some(8), "{}", read.complaint);
+
+    let repaired = env.run(&["repair", "saved"]);
+    assert_eq!(repaired.code, Some(8), "{}", repaired.complaint);
+    assert!(repaired.text().contains("blobs/"), "{}", repaired.text());
+    let saved = env.run(&["--store", "saved", "verify", "--json"]);
+    assert_eq!(saved.code, Some(0));
+    assert_eq!(saved.objects()[0]["entries"], 20);
+    assert_eq!(
+        env.run(&["repair", "saved"]).code,
+        Some(1),
+        "it is not empty"
+    );
+    assert_eq!(
+        env.run(&["--store", "saved", "stats"]).code,
+        Some(0),
+        "and stays"
+    );
+}
+
+#[test]
+fn a_sound_store_is_repaired_without_a_loss() {
+    let env = filled();
+    let repaired = env.object(&["repair", "copy", "--quiet"]);
+    assert_eq!(repaired, json!({"entries": 22, "lost": []}));
+}
+
+#[test]
+fn compact_gives_space_back() {
+    let env = filled();
+    env.ok(&["rm", "-r", "blobs"]);
+    let compacted = env.object(&["compact"]);
+    assert_eq!(compacted["dead_bytes"], 0);
+    assert_eq!(compacted["pack_bytes"], 0);
+    assert!(env.run(&["compact"]).complaint.contains("of it dead"));
+}
+
+#[test]
+fn a_backup_restores_everything() {
+    let env = filled();
+    let done = env.object(&["backup", "copy"]);
+    assert_eq!(done, json!({"directory": "copy", "entries": 22}));
+    env.fails(1, "failed", &["backup", "copy"]);
+    let told = env.fails(4, "conflict", &["restore", "copy"]);
+    assert!(told.contains("move that away first"), "{told}");
+    fs::rename(env.path("store"), env.path("away")).unwrap();
+    env.fails(3, "not_found", &["restore", "missing"]);
+    assert!(!env.path("store").exists());
+    env.ok(&["restore", "copy"]);
+    let list = |store: &str| env.ok(&["--store", store, "ls", "-r", "-l"]);
+    assert_eq!(list("store"), list("away"));
+    assert_eq!(env.objects(&["tokens"]).len(), 1);
+    assert_eq!(list("copy"), list("away"), "the backup stays");
+}
+
+#[test]
+fn an_archive_goes_out_and_in() {
+    let env = filled();
+    let exported = env.object(&["export", "all.tar"]);
+    assert_eq!(exported, json!({"entries": 21}));
+    let piped = env.run(&["export"]);
+    assert_eq!(piped.code, Some(0));
+    assert!(piped.output == fs::read(env.path("all.tar")).unwrap());
+    let told = env.fails(4, "conflict", &["import", "all.tar"]);
+    assert!(told.contains("--overwrite"), "{told}");
+    env.ok(&["import", "all.tar", "--overwrite"]);
+    let said = env.run_with(
+        &["--store", "new", "import", "--folder", "in"],
+        &piped.output,
+    );
+    assert_eq!(said.code, Some(0), "{}", said.complaint);
+    let new = Store::open(env.path("new")).unwrap();
+    assert_eq!(new.get("in/blobs/7").unwrap().unwrap(), vec![7; 200_000]);
+    assert!(new.exists("in/empty").unwrap());
+    drop(new);
+    env.ok(&[
+        "--store",
+        "new",
+        "export",
+        "part.tar",
+        "--folder",
+        "in/documents",
+    ]);
+    env.ok(&["--store", "part", "import", "part.tar"]);
+    assert_eq!(env.ok(&["--store", "part", "ls", "-r"]), "a\n");
+
+    env.write("no.tar", "no archive");
+    let refused = env.run(&["--store", "other", "import", "no.tar"]);
+    assert!(matches!(refused.code, Some(1 | 2)), "{refused:?}");
+    let cut = &piped.output[..piped.output.len() / 2];
+    assert_eq!(
+        env.run_with(&["--store", "other", "import"], cut).code,
+        Some(8)
+    );
+    env.fails(1, "failed", &["import", "missing.tar"]);
+}

@@ -1,0 +1,128 @@
+//! What is different where a person sits at a terminal.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use crate::testenv::{Env, Said};
+
+/// Runs the command at a terminal of its own, where this is typed.
+fn at_terminal(env: &Env, arguments: &str, typed: &str, no_color: bool) -> Said {
+    let mut script = std::process::Command::new("script");
+    script
+        .args(["--quiet", "--return", "--flush", "--command"])
+        .arg(format!("'{}' {arguments}", env!("CARGO_BIN_EXE_komatik")))
+        .arg("/dev/null")
+        .current_dir(env.directory())
+        .env("KOMATIK_STORE", "store")
+        .env("TERM", "xterm")
+        .env_remove("KOMATIK_PASSWORD")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::piped());
+    if no_color {
+        script.env("NO_COLOR", "1");
+    }
+    let mut child = env.start(&mut script);
+    let mut input = child.stdin.take().unwrap();
+    for line in typed.lines() {
+        // A prompt throws away what was typed before it.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        writeln!(input, "{line}").unwrap();
+    }
+    let said = Said::of(child.wait_with_output().unwrap());
+    drop(input);
+    said
+}
+
+fn filled() -> Env {
+    Env::with(|store| {
+        store.put("folder/turned\u{202e}txt.exe", "x").unwrap();
+        store.put("binary", [0, 1, 2, 0x1b]).unwrap();
+        store.put("text", "plain\n").unwrap();
+        store.put("large", vec![1; 60_000_000]).unwrap();
+        store.save("d", &"\u{9b}31m").unwrap();
+        let lock = komatik::Lock::new().view("sesame");
+        store.put("diary", "dear diary").unwrap();
+        store.lock("diary", lock).unwrap();
+    })
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let env = filled();
+    let coloured = at_terminal(&env, "ls", "", false);
+    assert!(coloured.text().contains("\u{1b}["), "{}", coloured.text());
+    assert!(!at_terminal(&env, "ls", "", true).text().contains("\u{1b}["));
+    assert!(!env.ok(&["ls"]).contains('\u{1b}'));
+    let failed = at_terminal(&env, "get nothing", "", false);
+    assert_eq!(failed.code, Some(3));
+    assert!(failed.text().contains("\u{1b}["), "{}", failed.text());
+}
+
+#[test]
+fn nothing_a_terminal_would_obey_comes_out() {
+    let env = filled();
+    let listed = at_terminal(&env, "ls folder", "", true);
+    assert_eq!(listed.text(), "turned\\u{202e}txt.exe\r\n");
+    assert_eq!(env.ok(&["ls", "folder"]), "turned\u{202e}txt.exe\n");
+    assert_eq!(
+        at_terminal(&env, "load d", "", true).text(),
+        "\"\\u009b31m\"\r\n"
+    );
+    let refused = at_terminal(&env, "get binary", "", true);
+    assert_eq!(refused.code, Some(2));
+    assert!(
+        refused.text().contains("binary is not text"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(at_terminal(&env, "get binary -", "", true).code, Some(0));
+    assert_eq!(at_terminal(&env, "get text", "", true).text(), "plain\r\n");
+    assert_eq!(at_terminal(&env, "export", "", true).code, Some(2));
+}
+
+#[test]
+fn progress_is_for_terminals() {
+    let env = filled();
+    let shown = at_terminal(&env, "get large out", "", true);
+    assert_eq!(shown.code, Some(0));
+    assert!(shown.text().contains("57.22 MiB, "), "{}", shown.text());
+    assert!(shown.text().contains("left"), "{}", shown.text());
+    let quiet = at_terminal(&env, "get large out --quiet", "", true);
+    assert_eq!(quiet.text(), "");
+    let piped = env.run(&["get", "large", "out"]);
+    assert_eq!(piped.complaint, "wrote 57.22 MiB of large to out\n");
+}
+
+#[test]
+fn a_password_is_asked_for_and_not_shown() {
+    let env = filled();
+    let said = at_terminal(&env, "get diary", "sesame\n", true);
+    assert_eq!(said.code, Some(0), "{}", said.text());
+    assert!(
+        said.text().contains("The view password of diary: "),
+        "{}",
+        said.text()
+    );
+    assert!(said.text().ends_with("dear diary"), "{}", said.text());
+    assert!(!said.text().contains("sesame"));
+    let again = at_terminal(&env, "get diary", "wrong\nsesame\n", true);
+    assert!(
+        again.text().contains("It does not open it."),
+        "{}",
+        again.text()
+    );
+    assert!(again.text().ends_with("dear diary"), "{}", again.text());
+    let never = at_terminal(&env, "get diary", "wrong\nworse\nworst\n", true);
+    assert_eq!(never.code, Some(6), "{}", never.text());
+
+    let set = at_terminal(&env, "lock text --edit", "new\nnew\n", true);
+    assert_eq!(set.code, Some(0), "{}", set.text());
+    assert_eq!(env.run(&["rm", "text"]).code, Some(6));
+    let differ = at_terminal(&env, "lock binary --edit", "new\nold\n", true);
+    assert_eq!(differ.code, Some(2), "{}", differ.text());
+    assert!(
+        differ.text().contains("are not the same"),
+        "{}",
+        differ.text()
+    );
+}

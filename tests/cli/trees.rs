@@ -1,0 +1,239 @@
+//! Whole trees in and out, and made the same.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::testenv::{Env, KEYS};
+
+/// Every file and directory below a directory, with the bytes of the files.
+fn tree(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            if path.is_dir() {
+                found.insert(name, None);
+                waiting.push(path);
+            } else {
+                found.insert(name, Some(fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// Files of every size and name, and a directory with nothing in it.
+fn filled() -> Env {
+    let env = Env::new();
+    for (number, key) in KEYS.into_iter().enumerate() {
+        env.write(&format!("in/{key}"), vec![7; number * 7_000]);
+    }
+    env.write("in/deep/er/and/deeper/file", "x");
+    fs::create_dir_all(env.path("in/empty/below")).unwrap();
+    env
+}
+
+#[test]
+fn a_tree_comes_out_as_it_went_in() {
+    let env = filled();
+    let stored = env.object(&["put", "-r", "in", "folder"]);
+    assert_eq!(stored["files"], KEYS.len() + 1);
+    assert_eq!(stored["skipped"], json!([]));
+    env.ok(&["get", "-r", "folder", "out"]);
+    assert_eq!(tree(&env.path("out")), tree(&env.path("in")));
+    // Again, over what is there; and from the root of the store.
+    env.ok(&["get", "-r", "folder", "out"]);
+    env.ok(&["get", "-r", "/", "all"]);
+    assert_eq!(tree(&env.path("all/folder")), tree(&env.path("in")));
+    let said = env.run(&["get", "-r", "folder", "out", "--quiet"]);
+    assert_eq!((said.text(), said.complaint.as_str()), ("", ""));
+    assert!(env.path("out/empty/below").is_dir());
+}
+
+#[test]
+fn what_cannot_be_stored_is_named_and_the_rest_is_stored() {
+    let env = Env::new();
+    env.write("in/good", "good");
+    env.write("in/bell\u{7}", "a control character");
+    fs::write(
+        env.path("in")
+            .join(std::ffi::OsStr::from_bytes(b"latin-\xe9")),
+        "x",
+    )
+    .unwrap();
+    symlink("good", env.path("in/link")).unwrap();
+    env.write(
+        &format!("in/{}/file", ["d".repeat(250).as_str(); 4].join("/")),
+        "too long in folder",
+    );
+    let said = env.run(&["put", "-r", "in", "a folder with a name of some length"]);
+    assert_eq!(said.code, Some(12), "{}", said.complaint);
+    for part in [
+        "bell\\u{7}: its name is no key: it holds a control character\n",
+        "its name is not UTF-8\n",
+        "in/link: a symbolic link\n",
+        "file: its name is no key: it is longer than 1,024 bytes\n",
+        "komatik: 3 of them were skipped\n",
+    ] {
+        assert!(
+            said.complaint.contains(part),
+            "{part} in {}",
+            said.complaint
+        );
+    }
+    assert!(!said.complaint.contains('\u{7}'));
+    assert_eq!(
+        env.ok(&["ls", "-r"]),
+        "a folder with a name of some length/good\n"
+    );
+    // A link alone is no failure: no store is for it.
+    let only_link = Env::new();
+    only_link.write("in/good", "good");
+    symlink("good", only_link.path("in/link")).unwrap();
+    let said = only_link.run(&["put", "-r", "in", "f", "--json"]);
+    assert_eq!(said.code, Some(0));
+    assert_eq!(said.objects()[0]["skipped"][0]["failed"], false);
+}
+
+#[test]
+fn a_name_that_is_an_entry_and_a_folder_is_told() {
+    let env = Env::with(|store| {
+        for key in ["f/a", "f/a/b", "f/c"] {
+            store.put(key, key).unwrap();
+        }
+    });
+    let said = env.run(&["get", "-r", "f", "out"]);
+    assert_eq!(said.code, Some(12));
+    assert!(
+        said.complaint.contains("a file has the name of its folder"),
+        "{}",
+        said.complaint
+    );
+    assert_eq!(fs::read(env.path("out/c")).unwrap(), b"f/c");
+    assert_eq!(env.run(&["put", "-r", "missing", "f"]).code, Some(1));
+    env.fails(3, "not_found", &["get", "-r", "missing", "out"]);
+    env.fails(2, "usage", &["get", "-r", "f", "-"]);
+}
+
+#[test]
+fn sync_moves_what_differs_and_nothing_else() {
+    let env = filled();
+    let first = env.object(&["sync", "in", "folder"]);
+    assert_eq!(
+        (&first["files"], &first["unchanged"]),
+        (&json!(14), &json!(0))
+    );
+    let revision = env.store().history().newest();
+    let second = env.object(&["sync", "in", "folder", "--delete"]);
+    assert_eq!(
+        (&second["files"], &second["unchanged"]),
+        (&json!(0), &json!(14))
+    );
+    assert_eq!(
+        env.store().history().newest(),
+        revision,
+        "nothing was written"
+    );
+
+    // The same length and another content; a new one; one less; another empty directory.
+    env.write("in/back\\slash", vec![8; 7 * 7_000]);
+    env.write("in/new/file", "new");
+    fs::remove_file(env.path("in/~")).unwrap();
+    fs::remove_dir(env.path("in/empty/below")).unwrap();
+    let planned: Vec<Value> = env.objects(&["sync", "in", "folder", "--delete", "--dry-run"]);
+    let planned: Vec<_> = planned
+        .iter()
+        .map(|line| {
+            (
+                line["action"].as_str().unwrap(),
+                line["name"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("put", "back\\slash"),
+        ("put", "new/file"),
+        ("make", "empty"),
+        ("delete", "empty/below"),
+        ("delete", "~"),
+    ];
+    let sorted = |mut plan: Vec<(&'static str, &'static str)>| {
+        plan.sort_unstable();
+        plan
+    };
+    let mut planned_sorted = planned.clone();
+    planned_sorted.sort_unstable();
+    assert_eq!(planned_sorted, sorted(expected.to_vec()));
+    assert_eq!(
+        env.store().history().newest(),
+        revision,
+        "nothing was written"
+    );
+    env.ok(&["sync", "in", "folder", "--delete"]);
+    env.ok(&["get", "-r", "folder", "out"]);
+    assert_eq!(tree(&env.path("out")), tree(&env.path("in")));
+}
+
+#[test]
+fn sync_goes_the_other_way_as_well() {
+    let env = filled();
+    env.ok(&["put", "-r", "in", "folder"]);
+    env.write("out/extra/deep/file", "goes");
+    env.write("out/~", "is replaced");
+    fs::create_dir_all(env.path("out/nothing")).unwrap();
+    let kept = env.object(&["sync", "--get", "folder", "out"]);
+    assert_eq!(kept["deleted"], 0);
+    assert!(env.path("out/extra/deep/file").is_file());
+    let deleted = env.object(&["sync", "--get", "folder", "out", "--delete"]);
+    assert_eq!(
+        (&deleted["files"], &deleted["deleted"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(tree(&env.path("out")), tree(&env.path("in")));
+}
+
+#[test]
+fn sync_deletes_nothing_where_something_was_skipped() {
+    let env = Env::with(|store| {
+        store.put("f/gone", "x").unwrap();
+    });
+    env.write("in/bell\u{7}", "cannot be a key");
+    let said = env.run(&["sync", "in", "f", "--delete"]);
+    assert_eq!(said.code, Some(12));
+    assert!(
+        said.complaint.contains("nothing is deleted"),
+        "{}",
+        said.complaint
+    );
+    assert_eq!(env.ok(&["ls", "f"]), "gone\n");
+}
+
+#[test]
+fn sync_leaves_a_document_a_document() {
+    let env = Env::with(|store| {
+        store.save("f/d", &json!({"a": 1})).unwrap();
+    });
+    env.ok(&["sync", "--get", "f", "dir"]);
+    assert_eq!(fs::read(env.path("dir/d")).unwrap(), br#"{"a":1}"#);
+    env.write("dir/d", "{ \"a\": 1 }\n");
+    assert_eq!(env.object(&["sync", "dir", "f"])["unchanged"], 1);
+    assert_eq!(env.object(&["sync", "--get", "f", "dir"])["unchanged"], 1);
+    env.write("dir/d", r#"{"a": 2}"#);
+    assert_eq!(env.object(&["sync", "dir", "f"])["files"], 1);
+    assert_eq!(env.ok(&["load", "f/d", "--json"]), "{\"a\":2}\n");
+    env.write("dir/d", "no JSON");
+    assert_eq!(env.run(&["sync", "dir", "f"]).code, Some(12));
+    assert_eq!(env.ok(&["load", "f/d", "--json"]), "{\"a\":2}\n");
+}

@@ -1,0 +1,169 @@
+//! Changes, one a line.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout};
+
+use serde_json::{Value, json};
+
+use crate::testenv::{Env, Said, signal};
+
+fn filled() -> Env {
+    Env::with(|store| {
+        let ann = store.acting_as("ann");
+        ann.put("rooms/1", "one").unwrap();
+        store.save("other", &1).unwrap();
+        store
+            .rename("rooms/1", "rooms/2", komatik::PutMode::Create)
+            .unwrap();
+        store.delete("other").unwrap();
+    })
+}
+
+/// A running `watch`, and its lines.
+struct Watching {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Watching {
+    fn start(env: &Env, arguments: &[&str]) -> Watching {
+        let mut child = env.start(&mut env.command(&[&["watch", "--json"], arguments].concat()));
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Watching { child, lines }
+    }
+
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn end(self, name: &str) -> Said {
+        signal(&self.child, name);
+        Said::of(self.child.wait_with_output().unwrap())
+    }
+}
+
+#[test]
+fn the_history_is_told_from_where_it_is_asked() {
+    let env = filled();
+    let text = env.ok(&["watch", "--since", "start", "--once"]);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.split_once(' ').unwrap().1.trim())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "1 put    rooms/1  blob, 3 B, by ann",
+            "2 put    other  document, 1 B",
+            "3 move   rooms/1 → rooms/2  blob, 3 B",
+            "4 delete other  document, 1 B",
+        ]
+    );
+    let objects = env.objects(&["watch", "rooms", "--since", "1", "--once"]);
+    assert_eq!(objects.len(), 1);
+    assert_eq!(objects[0]["change"], "move");
+    assert_eq!(
+        (&objects[0]["from"], &objects[0]["key"]),
+        (&json!("rooms/1"), &json!("rooms/2"))
+    );
+    assert_eq!(env.ok(&["watch", "--once"]), "");
+    assert_eq!(env.run(&["watch", "--since", "tomorrow"]).code, Some(2));
+    env.fails(2, "usage", &["watch", "a//b", "--once"]);
+    let none = Env::new();
+    none.fails(3, "not_found", &["watch"]);
+}
+
+#[test]
+fn a_history_that_is_no_longer_kept_is_told() {
+    let env = filled();
+    env.ok(&["backup", "copy"]);
+    // It begins anew in a copy.
+    let told = env.fails(
+        9,
+        "compacted",
+        &["--store", "copy", "watch", "--since", "1"],
+    );
+    assert!(
+        told.contains("`--since 4` tells what is still kept"),
+        "{told}"
+    );
+    assert_eq!(
+        env.ok(&["--store", "copy", "watch", "--since", "4", "--once"]),
+        ""
+    );
+}
+
+#[test]
+fn changes_of_other_processes_come_as_they_are_made() {
+    let env = filled();
+    let mut watching = Watching::start(&env, &["rooms", "--since", "start"]);
+    assert_eq!(watching.next()["key"], "rooms/1");
+    assert_eq!(watching.next()["key"], "rooms/2");
+    for number in 0..3 {
+        // By the command, which finds the store free.
+        env.ok(&["save", &format!("rooms/c{number}"), "1", "--wait", "30s"]);
+        assert_eq!(watching.next()["key"], format!("rooms/c{number}"));
+    }
+    // By a program that keeps the store open: told once it lets go.
+    let store = env.store_when_free();
+    store.put("rooms/x", "x").unwrap();
+    store.put("rooms/y", "y").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    store.put("rooms/z", "z").unwrap();
+    drop(store);
+    for key in ["rooms/x", "rooms/y", "rooms/z"] {
+        assert_eq!(watching.next()["key"], key);
+    }
+    let said = watching.end("INT");
+    assert_eq!((said.code, said.complaint.as_str()), (Some(0), ""));
+    assert_eq!(env.object(&["verify"])["sound"], true);
+}
+
+#[test]
+fn it_ends_in_good_order_however_it_is_asked() {
+    let env = filled();
+    for name in ["INT", "TERM", "HUP"] {
+        let mut watching = Watching::start(&env, &["--since", "3"]);
+        assert_eq!(watching.next()["revision"], 4);
+        let said = watching.end(name);
+        assert_eq!(
+            (said.code, said.complaint.as_str()),
+            (Some(0), ""),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_command_is_run_for_each_change() {
+    let env = filled();
+    let komatik = env!("CARGO_BIN_EXE_komatik");
+    let command = format!(
+        "echo $KOMATIK_REVISION $KOMATIK_CHANGE $KOMATIK_KIND $KOMATIK_KEY $KOMATIK_FROM $KOMATIK_SIZE $KOMATIK_PARTICIPANT. >>told; \
+         '{komatik}' -q save log/$KOMATIK_REVISION 1"
+    );
+    env.ok(&[
+        "watch", "rooms", "--since", "start", "--once", "--exec", &command,
+    ]);
+    let told = std::fs::read_to_string(env.path("told")).unwrap();
+    assert_eq!(
+        told,
+        "1 put blob rooms/1 3 ann.\n3 move blob rooms/2 rooms/1 3 .\n"
+    );
+    assert_eq!(env.ok(&["ls", "log"]), "1\n3\n");
+
+    // The first that fails ends it, so that it can go on from there.
+    let said = env.run(&[
+        "watch",
+        "--since",
+        "start",
+        "--once",
+        "--exec",
+        "test $KOMATIK_REVISION -lt 3",
+    ]);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.text().lines().count(), 3);
+    assert!(said.complaint.contains("--since 2"), "{}", said.complaint);
+}
