@@ -11,9 +11,11 @@ use super::attribute::Attribute;
 use super::condition::Condition;
 use super::documents::not_found;
 use super::failure::{Doing, Failure, Outcome};
+use super::interrupt::Interruptible;
 use super::progress::Bar;
 use super::range::Range;
-use super::session::Session;
+use super::session::{Globals, Session};
+use super::walk::Tree;
 use super::{files, input, interrupt, json, output, show, transfer};
 
 /// Store a file as a blob; with -r, a directory as a folder
@@ -67,10 +69,15 @@ pub(crate) struct Append {
     file: Option<OsString>,
 }
 
+// What is to be stored is opened before the store: where it is not there, no store is made for it.
+
 impl Put {
-    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+    pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
         if let (true, Some(folder)) = (self.recursive, &self.second) {
-            return transfer::put(session, Path::new(&self.first), text(folder)?);
+            let (directory, folder) = (Path::new(&self.first), text(folder)?);
+            let tree = Tree::walk(directory, |_| None)?;
+            return globals
+                .with_new_store(|session| transfer::put(session, directory, tree, folder));
         }
         let file = self.second.as_deref();
         let key = key_for(text(&self.first)?, file);
@@ -81,29 +88,33 @@ impl Put {
         });
         options.attributes = self.attribute.attributes();
         options.content_type.clone_from(&self.content_type);
-        let stored = write(session, &key, file, &options)?;
-        done(session, "stored", &stored)
+        let source = input::open(file)?;
+        globals.with_new_store(|session| {
+            let stored = write(session, &key, source, &options)?;
+            done(session, "stored", &stored)
+        })
     }
 }
 
 impl Append {
-    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
-        let file = self.file.as_deref();
-        let stored = write(session, &self.key, file, &WriteOptions::append())?;
-        done(session, "appended to", &stored)
+    pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
+        let source = input::open(self.file.as_deref())?;
+        globals.with_new_store(|session| {
+            let stored = write(session, &self.key, source, &WriteOptions::append())?;
+            done(session, "appended to", &stored)
+        })
     }
 }
 
-/// Streams a file into a blob.
+/// Streams a source of a known or unknown size into a blob.
 fn write(
     session: &mut Session,
     key: &str,
-    file: Option<&OsStr>,
+    (source, size): (Interruptible, Option<u64>),
     options: &WriteOptions,
 ) -> Outcome<Metadata> {
     // Whatever the store has against it, it says before a byte is read.
     drop(session.unlocked(|store| store.writer(key, options.clone()))?);
-    let (source, size) = input::open(file)?;
     let bar = session.manner.bar_of_bytes(size);
     let options = UploadOptions::from(options.clone()).progress(|done| bar.reach(done));
     let stored = session.store.upload(key, source, options);

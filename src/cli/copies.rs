@@ -1,7 +1,7 @@
 //! Copies of a store: backups and archives, and stores made of them.
 
-use std::ffi::{OsStr, OsString};
-use std::io::{BufReader, Write};
+use std::ffi::OsString;
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use komatik::{PutMode, Store};
@@ -194,12 +194,16 @@ impl Export {
 }
 
 impl Import {
-    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+    pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
+        let (source, _) = input::open(self.file.as_deref())?;
+        globals.with_new_store(|session| self.import(session, source))
+    }
+
+    fn import(&self, session: &Session, source: impl Read) -> Outcome<()> {
         let mode = match self.overwrite {
             true => PutMode::Overwrite,
             false => PutMode::Create,
         };
-        let (source, _) = input::open(self.file.as_deref().map(OsStr::new))?;
         let bar = session.manner.bar();
         let store = session.store.scoped(&self.folder)?;
         let imported = store.import(BufReader::new(source), mode, |step| bar.follow(step));

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::condition::Condition;
 use super::documents::not_found;
-use super::failure::Outcome;
+use super::failure::{Failure, Outcome};
 use super::session::Session;
 use super::{json, show};
 
@@ -64,6 +64,9 @@ impl Mv {
     pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
         let to = target(&self.from, &self.to);
         let is_folder = self.from.ends_with('/') || !is_entry(&session.store, &self.from)?;
+        if is_folder && self.condition.if_revision.is_some() {
+            return Err(Failure::usage("a folder has no revision"));
+        }
         let (moved, revision) = if is_folder {
             let moved = session.unlocked(|store| store.rename_folder(&self.from, &to))?;
             (moved, None)

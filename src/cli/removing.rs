@@ -75,6 +75,9 @@ impl Rm {
     /// Tells what [`Rm::delete`] would delete.
     fn tell(&self, session: &Session, key: &str) -> Outcome<()> {
         let mut lines = Lines::new();
+        if !self.force && !session.store.exists(key)? {
+            return Err(not_found(key));
+        }
         let mut line = |key: &str| {
             lines.line(&match session.manner.json {
                 true => json!({"key": key}).to_string(),

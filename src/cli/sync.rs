@@ -4,6 +4,7 @@
 //! holds JSON, and is the same where the values are.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::failure::{Doing, Failure, Outcome};
 use super::output::Manner;
 use super::progress::Bar;
-use super::session::Session;
+use super::session::{Globals, Session};
 use super::transfer::{self, PIECE_BYTES, Tally};
 use super::upload::of_one_key;
 use super::walk::{self, Skipped, Tree};
@@ -25,10 +26,10 @@ use super::{blobs, interrupt, output, show};
 pub(crate) struct Sync {
     /// The directory; with --get, the folder
     #[arg(value_name = "DIR|FOLDER")]
-    source: std::ffi::OsString,
+    source: OsString,
     /// The folder; with --get, the directory
     #[arg(value_name = "FOLDER|DIR")]
-    target: std::ffi::OsString,
+    target: OsString,
     /// The other way round: make a directory the same as a folder
     #[arg(long)]
     get: bool,
@@ -51,16 +52,30 @@ struct Run<'a> {
 }
 
 impl Sync {
-    /// Whether the store is what is read.
-    pub(crate) fn is_get(&self) -> bool {
-        self.get
+    pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
+        if self.get {
+            return globals.with_store(|session| {
+                self.work(session, &self.source, &self.target, |run| {
+                    run.get(self.delete)
+                })
+            });
+        }
+        // Before the store: where the directory is not there, no store is made for it.
+        let tree = Tree::walk(Path::new(&self.source), |_| None)?;
+        globals.with_new_store(|session| {
+            self.work(session, &self.target, &self.source, |run| {
+                run.put(tree, self.delete)
+            })
+        })
     }
 
-    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
-        let (folder, directory) = match self.get {
-            true => (&self.source, &self.target),
-            false => (&self.target, &self.source),
-        };
+    fn work(
+        &self,
+        session: &Session,
+        folder: &OsStr,
+        directory: &OsStr,
+        work: impl FnOnce(&mut Run<'_>) -> Outcome<()>,
+    ) -> Outcome<()> {
         let store = session.store.scoped(blobs::text(folder)?)?;
         let mut run = Run {
             // Made durable together, at the end.
@@ -71,10 +86,7 @@ impl Sync {
             tally: Tally::new(),
             bar: session.manner.bar_of_bytes(Some(0)),
         };
-        let done = match self.get {
-            true => run.get(self.delete),
-            false => run.put(self.delete),
-        };
+        let done = work(&mut run);
         drop(run.bar);
         run.store.flush()?;
         done?;
@@ -88,8 +100,7 @@ impl Sync {
 }
 
 impl Run<'_> {
-    fn put(&mut self, delete: bool) -> Outcome<()> {
-        let mut tree = self.walk()?;
+    fn put(&mut self, mut tree: Tree, delete: bool) -> Outcome<()> {
         for skipped in std::mem::take(&mut tree.skipped) {
             self.tally.skip(&self.bar, skipped);
         }
@@ -243,7 +254,7 @@ impl Run<'_> {
     }
 
     fn delete_files(&mut self, kept: &BTreeSet<&str>) -> Outcome<()> {
-        let tree = self.walk()?;
+        let tree = Tree::walk(self.directory, |_| None)?;
         for file in tree
             .files
             .iter()
@@ -280,10 +291,6 @@ impl Run<'_> {
             }
         }
         Ok(())
-    }
-
-    fn walk(&self) -> Outcome<Tree> {
-        Tree::walk(self.directory, |_| None)
     }
 
     /// What was skipped would be taken for missing.

@@ -126,12 +126,16 @@ impl Tally {
     }
 }
 
-/// `put -r`: stores all of a directory.
-pub(crate) fn put(session: &Session, directory: &Path, folder: &str) -> Outcome<()> {
+/// `put -r`: stores all of a directory, which holds what `tree` tells.
+pub(crate) fn put(
+    session: &Session,
+    directory: &Path,
+    mut tree: Tree,
+    folder: &str,
+) -> Outcome<()> {
     // Made durable together, at the end.
     let store = session.store.scoped(folder)?;
     let store = store.with_durability(Durability::Eventual);
-    let mut tree = Tree::walk(directory, |_| None)?;
     let mut tally = Tally::new();
     let bar = session.manner.bar_of_bytes(Some(tree.size()));
     for skipped in std::mem::take(&mut tree.skipped) {

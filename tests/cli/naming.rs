@@ -33,6 +33,7 @@ fn mv_renames_an_entry_or_else_the_folder() {
     env.ok(&["mv", "g/", "h"]);
     assert_eq!(env.ok(&["load", "g"]), "1\n");
     assert_eq!(env.ok(&["get", "h/1"]), "a");
+    env.fails(2, "usage", &["mv", "h/", "x", "--if-revision", "1"]);
     env.ok(&["mv", "h/", "x/"]);
     assert_eq!(env.ok(&["get", "x/h/1"]), "a");
 }
@@ -70,6 +71,7 @@ fn rm_deletes_what_it_is_told_and_tells_before_where_asked() {
     assert_eq!(env.ok(&["ls", "-r", "f"]), "1\ndeep/2\nempty/\n");
     env.ok(&["rm", "f/1", "a"]);
     env.fails(3, "not_found", &["rm", "a"]);
+    env.fails(3, "not_found", &["rm", "-r", "a", "--dry-run"]);
     env.ok(&["rm", "-f", "a"]);
     env.ok(&["rm", "-r", "-f", "a"]);
     assert_eq!(env.object(&["rm", "-r", "f/"])["deleted"], 1);

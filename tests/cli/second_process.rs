@@ -46,6 +46,25 @@ fn it_waits_as_long_as_it_is_told() {
 }
 
 #[test]
+fn no_store_is_made_for_what_cannot_be_stored() {
+    let env = Env::new();
+    for arguments in [
+        &["save", "a", "{"][..],
+        &["merge", "a", "{"],
+        &["merge", "a", "1", "--dry-run"],
+        &["put", "a", "missing"],
+        &["append", "a", "missing"],
+        &["put", "-r", "missing", "a"],
+        &["sync", "missing", "a"],
+        &["import", "missing"],
+    ] {
+        let said = env.run(arguments);
+        assert!(matches!(said.code, Some(1..=3)), "{arguments:?} {said:?}");
+        assert!(!env.path("store").exists(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn many_at_once_come_one_after_the_other() {
     let env = Env::with(|_| ());
     let add = |number: u32| {
