@@ -91,8 +91,11 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidDocument`] for what is no JSON pointer; as [`Store::load`].
     pub fn load_at<T: DeserializeOwned>(&self, key: &str, pointer: &str) -> Result<Option<T>> {
-        let value = self.load_value(&self.key(key)?)?.unwrap_or_default();
-        json::pointer(&value, pointer)?
+        let stored = self.load_value(&self.key(key)?)?;
+        let is_stored = stored.is_some();
+        // Also where nothing is stored, so that what is no pointer is told as that.
+        json::pointer(&stored.unwrap_or_default(), pointer)?
+            .filter(|_| is_stored)
             .cloned()
             .map(json::from_value)
             .transpose()

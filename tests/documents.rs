@@ -264,7 +264,14 @@ fn merges_and_patches() {
         ));
         assert_eq!(store.load_at::<u8>("m", "/a/1").unwrap(), Some(9));
         assert_eq!(store.load_at::<u8>("m", "/a/7").unwrap(), None);
-        assert_eq!(store.load_at::<u8>("missing", "/a").unwrap(), None);
+        for pointer in ["", "/a"] {
+            assert_eq!(store.load_at::<u8>("missing", pointer).unwrap(), None);
+            assert_eq!(store.load_at::<Value>("missing", pointer).unwrap(), None);
+        }
+        assert!(matches!(
+            store.load_at::<Value>("missing", "a"),
+            Err(Error::InvalidDocument { .. })
+        ));
         assert!(matches!(
             store.load_at::<u8>("m", "a"),
             Err(Error::InvalidDocument { .. })
