@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nothing is stored under a key whose presence the call asserted (`rename`, `lock`, `append`…).
+    /// Nothing is stored under a key whose presence the call asserted (`rename`, `copy`, `lock`, `patch`…).
     #[error("nothing is stored at `{key}`")]
     NotFound {
         /// The key, as the caller gave it.
