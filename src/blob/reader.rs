@@ -16,8 +16,8 @@ use crate::metadata::Metadata;
 /// sequence cost one copy out of the present chunk, which is kept in memory; one chunk is the most that a reader of
 /// a blob keeps. Over a document it reads the JSON text, all of which is in memory.
 ///
-/// Damage is an error, never a shorter file: every chunk has a checksum, and where all chunks are read in their order
-/// the whole is compared with the digest before the last of it is given out. Errors that come through `std::io`
+/// Damage is an error, never a shorter file: every chunk has a checksum, and whenever all chunks are read in their order,
+/// from the first one on, the whole is compared with the digest before the last of it is given out. Errors that come through `std::io`
 /// hold the [`Error`] in [`io::Error::get_ref`].
 ///
 /// The space of an entry that is replaced is given back when its last reader is dropped. A reader keeps the store open.
@@ -235,7 +235,8 @@ impl Iterator for Chunks<'_> {
     }
 }
 
-/// Follows the chunks as they are read, and compares the whole with its digest when the last one comes.
+/// Follows the chunks as they are read, and compares the whole with its digest when the last one comes. Each time the
+/// first one comes it begins anew.
 #[derive(Default)]
 struct Check {
     hasher: blake3::Hasher,
@@ -252,14 +253,55 @@ impl Check {
         len: Option<u64>,
         metadata: &Metadata,
     ) -> Result<()> {
+        if start == 0 {
+            self.hasher.reset();
+        }
         if Some(start) == len.map(|_| self.hasher.count()) {
             self.hasher.update(chunk);
-            self.damaged = Some(self.hasher.count()) == len
+            self.damaged |= Some(self.hasher.count()) == len
                 && self.hasher.finalize().as_bytes() != metadata.digest.as_bytes();
         }
         if self.damaged {
             return Err(Error::damaged("content", metadata.key.as_str()));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Digest;
+    use crate::store::Store;
+
+    /// What only the digest tells, as every chunk is right in itself.
+    #[test]
+    fn every_pass_from_the_first_byte_to_the_last_is_compared_with_the_digest() {
+        let store = Store::in_memory().unwrap();
+        store.put("k", vec![1; 200_000]).unwrap();
+        let mut reader = store.reader("k").unwrap().unwrap();
+        let pass = |reader: &mut BlobReader, from: u64| {
+            reader.seek(SeekFrom::Start(from)).unwrap();
+            reader.read_to_end(&mut Vec::new())
+        };
+        assert_eq!(pass(&mut reader, 0).unwrap(), 200_000);
+        assert_eq!(pass(&mut reader, 0).unwrap(), 200_000);
+        // Begun anew in the middle.
+        reader.seek(SeekFrom::Start(0)).unwrap();
+        reader.read_exact(&mut [0; 100_000]).unwrap();
+        let digest = std::mem::replace(&mut reader.metadata.digest, Digest::of(b"another"));
+        assert_eq!(
+            pass(&mut reader, 100_000).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+        reader.check = Check::default();
+        reader.metadata.digest = digest;
+        assert_eq!(pass(&mut reader, 0).unwrap(), 200_000);
+        assert_eq!(pass(&mut reader, 150_000).unwrap(), 50_000, "no whole pass");
+        reader.metadata.digest = Digest::of(b"another");
+        for from in [0, 0, 150_000] {
+            let error = pass(&mut reader, from).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        }
     }
 }
