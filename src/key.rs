@@ -251,15 +251,19 @@ mod tests {
     #[test]
     fn both_sides_of_every_limit() {
         assert!(Key::parse(&"x".repeat(255)).is_ok());
-        let longest = [
-            ["x".repeat(255).as_str(); 3].join("/"),
-            "y".repeat(255),
-            "z".into(),
-        ];
-        let whole = longest[..2].join("/");
-        assert_eq!(whole.len(), 1023);
-        assert!(Key::parse(&whole).is_ok());
-        assert!(Folder::parse("a").unwrap().key(&whole).is_err());
+        assert!(Key::parse(&"x".repeat(256)).is_err());
+        let beginning = ["x".repeat(254).as_str(); 4].join("/");
+        let longest = format!("{beginning}/yyyy");
+        assert_eq!(longest.len(), MAX_KEY_BYTES);
+        for in_bytes in [longest.clone(), longest.replace("yyyy", "yyä")] {
+            assert_eq!(Key::parse(&in_bytes).unwrap().as_str(), in_bytes);
+            assert!(Key::parse(&format!("{in_bytes}y")).is_err());
+        }
+        let folder = Folder::parse("xx").unwrap();
+        let below = |name: &str| folder.key(name).map(|key| key.as_str().len());
+        assert_eq!(below(&longest[3..]).unwrap(), MAX_KEY_BYTES);
+        assert!(below(&longest[2..].replace('/', "x")).is_err());
+        assert!(below(&longest).is_err());
         for legal in [
             "...", ".a", "a..", "ä/ß", "a b", "%2e%2e", "a\\b", "CON", "🛷",
         ] {
