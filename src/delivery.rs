@@ -120,8 +120,12 @@ impl Turnstile {
     }
 
     /// Whether there is anybody to call. Where there is nobody, nobody need wait.
+    ///
+    /// Asked under the lock and not of a copy: what a callback owns may write to the store when the last copy of it
+    /// goes, and that must not be here, where this commit holds up the turnstile.
     fn is_wanted(&self, revision: u64, changes: &[ChangeRecord]) -> bool {
-        !changes.is_empty() && self.list().iter().any(|one| one.wants(revision, changes))
+        let callbacks = self.callbacks.lock();
+        !changes.is_empty() && callbacks.iter().any(|one| one.wants(revision, changes))
     }
 
     fn leave(&self, revision: u64) {

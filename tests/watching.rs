@@ -412,6 +412,55 @@ fn a_watcher_loses_nothing_while_many_write() {
     }
 }
 
+/// What a callback owns may write to the store when it goes, on whichever thread lets go of it last.
+#[test]
+fn a_callback_that_writes_when_it_goes_makes_nobody_wait_for_himself() {
+    struct Farewell(Store);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            self.0.put("farewell", "x").unwrap();
+        }
+    }
+    let store = Store::in_memory().unwrap();
+    let told = Arc::new(AtomicU64::new(0));
+    let count = told.clone();
+    let _wanted = store.on(Events::ALL, move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    const WRITES: u64 = 20_000;
+    let (done, finished) = mpsc::channel();
+    let is_over = Arc::new(AtomicBool::new(false));
+    for writer in 0..2 {
+        let (store, done) = (store.clone(), done.clone());
+        thread::spawn(move || {
+            for _ in 0..WRITES {
+                store.put(&format!("{writer}"), "x").unwrap();
+            }
+            done.send(()).unwrap();
+        });
+    }
+    let (coming, over) = (store.clone(), is_over.clone());
+    let comer = thread::spawn(move || {
+        let mut farewells = 0;
+        while !over.load(Ordering::Relaxed) {
+            let farewell = Farewell(coming.clone());
+            let elsewhere = coming.scoped("elsewhere").unwrap();
+            drop(elsewhere.on(Events::ALL, move |_| {
+                let _owned = &farewell;
+            }));
+            farewells += 1;
+        }
+        farewells
+    });
+    for _ in 0..2 {
+        let result = finished.recv_timeout(Duration::from_secs(60));
+        result.expect("a writer waits for itself");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let farewells: u64 = comer.join().unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 2 * WRITES + farewells);
+}
+
 /// Dropping the store and its subscription from inside the callback, which owns the last clone.
 #[test]
 fn a_callback_may_own_the_store() {
