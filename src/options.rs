@@ -331,7 +331,8 @@ pub struct ListOptions {
     pub limit: Option<usize>,
     /// Only names that hold this text.
     pub contains: Option<String>,
-    /// Only names that match this pattern: `*` and `?` within a segment, `**` across, `[a-z]`, `{a,b}`.
+    /// Only names that match this pattern: `*` and `?` within a segment, `**` across, `[a-z]`, `{a,b}`. It is matched by
+    /// character, and has at most 4,096 bytes and 16 levels of braces.
     pub glob: Option<String>,
 }
 

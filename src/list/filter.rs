@@ -1,13 +1,22 @@
 //! Which names a listing tells.
+//!
+//! `globset` reads a glob and says it as a regular expression, for bytes that may be no text. Names are text, so that
+//! expression is said anew for characters before it is compiled: `?` is one character, however many bytes it has.
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobBuilder;
+use regex::{Regex, RegexBuilder};
 
 use crate::error::{Error, Result};
+
+/// The longest glob, in bytes of UTF-8: four times the longest key.
+const MAX_GLOB_BYTES: usize = 4096;
+/// How deep the braces of a glob may be nested.
+const MAX_GLOB_BRACES: usize = 16;
 
 /// The filters of a listing, all of which a name must pass.
 pub(super) struct Filter {
     contains: Option<String>,
-    glob: Option<GlobMatcher>,
+    glob: Option<Regex>,
     literal_prefix: String,
 }
 
@@ -32,16 +41,86 @@ impl Filter {
     }
 }
 
-fn compile(pattern: &str) -> Result<GlobMatcher> {
+fn compile(pattern: &str) -> Result<Regex> {
+    if pattern.len() > MAX_GLOB_BYTES {
+        return Err(refused("it is longer than 4,096 bytes"));
+    }
+    if brace_depth(pattern) > MAX_GLOB_BRACES {
+        return Err(refused("its braces are nested deeper than 16 levels"));
+    }
     let glob = GlobBuilder::new(pattern)
         .literal_separator(true)
         .backslash_escape(true)
-        .build();
-    glob.map(|glob| glob.compile_matcher())
-        .map_err(|error| Error::InvalidArgument {
-            what: "glob",
-            reason: error.to_string(),
-        })
+        .build()
+        .map_err(|error| refused(error.kind().to_string()))?;
+    let expression = for_characters(glob.regex());
+    RegexBuilder::new(&expression)
+        .dot_matches_new_line(true)
+        .build()
+        .map_err(|_| refused("it is too complex to be compiled"))
+}
+
+fn refused(reason: impl Into<String>) -> Error {
+    Error::InvalidArgument {
+        what: "glob",
+        reason: reason.into(),
+    }
+}
+
+/// How deep braces are nested, outside of brackets, in what may be a glob.
+fn brace_depth(pattern: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut rest = pattern;
+    while let Some(next) = rest.chars().next() {
+        rest = &rest[next.len_utf8()..];
+        match next {
+            '\\' => rest = behind_first(rest),
+            '[' => {
+                // The first character of a class never closes it.
+                rest = behind_first(rest.strip_prefix(['!', '^']).unwrap_or(rest));
+                rest = rest.split_once(']').map_or("", |(_, behind)| behind);
+            }
+            '{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn behind_first(text: &str) -> &str {
+    let mut chars = text.chars();
+    chars.next();
+    chars.as_str()
+}
+
+/// An expression for bytes, of a glob that was text, as one for characters: the bytes of a character beyond ASCII,
+/// each of them escaped as `\xC3` is, become the character again.
+fn for_characters(expression: &str) -> String {
+    let expression = expression.strip_prefix("(?-u)").unwrap_or(expression);
+    let mut bytes = Vec::with_capacity(expression.len());
+    let mut rest = expression.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let (taken, behind) = match (first, behind) {
+            (b'\\', [b'x', high, low, behind @ ..]) => (escaped_byte(*high, *low), behind),
+            (b'\\', [escaped, behind @ ..]) => {
+                bytes.push(b'\\');
+                (Some(*escaped), behind)
+            }
+            _ => (Some(*first), behind),
+        };
+        bytes.extend(taken);
+        rest = behind;
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+fn escaped_byte(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 /// The text before the first character that means something.
@@ -79,6 +158,64 @@ mod tests {
             assert!(!expected || name.starts_with(filter.literal_prefix()));
         }
         assert!(Filter::new(None, Some("[")).is_err());
+    }
+
+    /// One character is one character, however many bytes it has.
+    #[test]
+    fn globs_match_by_character() {
+        let cases = [
+            ("?", "ä", true),
+            ("??", "ä", false),
+            ("a?c", "a🛷c", true),
+            ("?", "/", false),
+            ("[ä]", "ä", true),
+            ("[ä]", "ö", false),
+            ("[äö]x", "öx", true),
+            ("[à-ü]", "ä", true),
+            ("[à-ü]", "z", false),
+            ("[!ä]", "ö", true),
+            ("[!ä]", "ä", false),
+            ("[!a]", "/", false),
+            ("[!a]", "é", true),
+            ("[/]", "/", false),
+            ("ä*", "äöü", true),
+            ("*ü", "äöü", true),
+            ("{ä,ö}?", "öü", true),
+            ("**/ä", "ö/ä", true),
+            ("\\ä", "ä", true),
+            ("\\\\x41", "\\x41", true),
+            ("\\\\xC3\\\\xA4", "ä", false),
+            ("\\\\xC3\\\\xA4", "\\xC3\\xA4", true),
+            ("a.b", "axb", false),
+        ];
+        for (glob, name, expected) in cases {
+            let filter = Filter::new(None, Some(glob)).unwrap();
+            assert_eq!(filter.passes(name), expected, "{glob} {name}");
+            assert!(!expected || name.starts_with(filter.literal_prefix()));
+        }
+    }
+
+    #[test]
+    fn a_glob_too_large_is_an_error_that_says_so() {
+        let nested = |levels: usize| ["{".repeat(levels), "}".repeat(levels)].join("a");
+        assert!(Filter::new(None, Some(&nested(MAX_GLOB_BRACES))).is_ok());
+        assert!(Filter::new(None, Some(&"?".repeat(MAX_GLOB_BYTES))).is_ok());
+        assert!(Filter::new(None, Some(&"[{]".repeat(MAX_GLOB_BYTES / 3))).is_ok());
+        for (glob, part) in [
+            (nested(MAX_GLOB_BRACES + 1), "braces"),
+            (nested(MAX_GLOB_BYTES / 2 - 1), "braces"),
+            (nested(300_000), "4,096 bytes"),
+            ("?".repeat(MAX_GLOB_BYTES + 1), "4,096 bytes"),
+            ("{a".to_owned(), "glob"),
+            ("a\\".to_owned(), "glob"),
+        ] {
+            match Filter::new(None, Some(&glob)) {
+                Err(Error::InvalidArgument { what, reason }) => {
+                    assert!(format!("{what} {reason}").contains(part), "{reason}");
+                }
+                _ => panic!("{}", &glob[..20.min(glob.len())]),
+            }
+        }
     }
 
     #[test]
