@@ -5,12 +5,13 @@
 //! tell. Where another writer was faster the commit is refused and the closure runs again on the new rows; after a
 //! few such rounds it runs alone. A transaction runs alone from the start, so its closure runs once.
 //!
-//! Verifying a password is slow, so a draft that runs beside others never does it: it is given up, the password is
-//! verified while nothing waits, and the closure runs again.
+//! Verifying a password is slow, and may have to wait for many wrong ones. So a draft does not do it while other writers
+//! wait, or would: it is given up, the passwords are verified while nothing waits, and the closure runs again. Only a
+//! transaction, which runs once, verifies in its place; where it would have to wait it is refused.
 
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 
@@ -22,23 +23,41 @@ use crate::backend::{
 use crate::blob::Source;
 use crate::error::{Error, Result};
 use crate::format::{Body, ChangeAction, ChangeRecord, EntryRecord, LockRecord};
-use crate::lock::{Known, Need};
+use crate::lock::{Known, Need, Trying};
 use crate::store::Store;
 use crate::upload::Upload;
 
-/// What a password has been verified for: the id of the lock, and the need.
-type Passed = Vec<([u8; 16], Need)>;
+/// Locks of a folder that are verified in one go, so that its closure does not run again for each of them.
+const LOCKS_AT_ONCE: usize = 1024;
+
+/// What passwords have been verified for: the id of the lock, and the need.
+type Passed = HashSet<([u8; 16], Need)>;
+
+/// How the closure of a draft runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// Side by side with other writers, and again where it must.
+    Together,
+    /// While other writers wait, and again where it must.
+    Alone,
+    /// While other writers wait, once.
+    Once,
+}
+
+/// A lock that the passwords of the view are not known to open.
+struct Asked {
+    /// Relative, for errors.
+    key: String,
+    lock: LockRecord,
+    need: Need,
+}
 
 /// Why a draft is given up and its closure run again.
 enum Again {
     /// It met rows that another writer has replaced since.
     Stale,
-    /// It needs to know whether the passwords of the view open this lock.
-    Verify {
-        key: String,
-        lock: LockRecord,
-        need: Need,
-    },
+    /// It needs to know whether the passwords of the view open these locks.
+    Verify(Vec<Asked>),
 }
 
 /// What the closure of a draft gets to see when the draft is to be given up. No caller of the store ever does.
@@ -59,8 +78,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) store: &'a Store,
     /// Microseconds since 1970, one time for all it writes.
     pub(crate) now: u64,
-    /// Whether no other writer runs beside it.
-    alone: bool,
+    run: Run,
     passed: Passed,
     again: Option<Again>,
     /// Whether something was done in part.
@@ -79,11 +97,11 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(store: &'a Store, alone: bool, passed: Passed) -> Draft<'a> {
+    fn new(store: &'a Store, run: Run, passed: Passed) -> Draft<'a> {
         Draft {
             store,
             now: crate::format::to_micros(std::time::SystemTime::now()),
-            alone,
+            run,
             passed,
             again: None,
             doomed: false,
@@ -155,15 +173,35 @@ impl<'a> Draft<'a> {
         match self.store.known_lock(lock, need) {
             Known::Opens => Ok(()),
             Known::Unknown if self.passed.contains(&(lock.id, need)) => Ok(()),
-            Known::Unknown if !self.alone => {
-                self.again = Some(Again::Verify {
+            Known::Unknown if self.run != Run::Once => {
+                let asked = Asked {
                     key: name.to_owned(),
                     lock: lock.clone(),
                     need,
-                });
+                };
+                match &mut self.again {
+                    Some(Again::Verify(others)) => others.push(asked),
+                    again => *again = Some(Again::Verify(vec![asked])),
+                }
                 Err(GIVEN_UP)
             }
-            Known::Unknown | Known::Refuses => self.store.verify_lock(name, lock, need),
+            Known::Unknown | Known::Refuses => {
+                let by = Trying::Transaction;
+                self.store.verify_lock(name, lock, need, by)
+            }
+        }
+    }
+
+    /// Whether it is to be given up, and may go on before that to find out which other locks are to be verified.
+    pub(crate) fn may_ask_on(&self) -> bool {
+        matches!(&self.again, Some(Again::Verify(asked)) if asked.len() < LOCKS_AT_ONCE)
+    }
+
+    /// Fails where it is to be given up.
+    pub(crate) fn check_again(&self) -> Result<()> {
+        match self.again {
+            None => Ok(()),
+            Some(_) => Err(GIVEN_UP),
         }
     }
 
@@ -174,7 +212,7 @@ impl<'a> Draft<'a> {
         match Source::open(&self.store.shared, &record.body, is_own)? {
             Some(source) => source.read_all(key, &record.digest),
             // No one else writes now, so nothing can have taken the blob away.
-            None if self.alone => Err(Error::damaged("blob", key)),
+            None if self.run != Run::Together => Err(Error::damaged("blob", key)),
             None => {
                 self.again = Some(Again::Stale);
                 Err(GIVEN_UP)
@@ -182,8 +220,14 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Leaves `record` in the row. Blobs change owners by [`Draft::own`] and [`Draft::disown`], not here.
-    pub(crate) fn write(&mut self, row_key: &str, record: EntryRecord) {
+    /// Leaves `record` in the row. Blobs change owners by [`Draft::own`] and [`Draft::disown`], not here. Where the view
+    /// has stronger hashes for its lock, they take their place.
+    pub(crate) fn write(&mut self, row_key: &str, mut record: EntryRecord) {
+        if let Some(lock) = &record.lock
+            && let Some(stronger) = self.store.passwords.strengthened(lock)
+        {
+            record.lock = Some(stronger);
+        }
         let body_bytes = match &record.body {
             Body::Inline(bytes) => bytes.len(),
             Body::Parts(_) => 0,

@@ -6,7 +6,7 @@ use crate::draft::{Draft, Present};
 use crate::error::{Error, Result};
 use crate::format::{Body, ChangeAction, EntryRecord};
 use crate::key::Key;
-use crate::lock::{Known, Need};
+use crate::lock::{Known, Need, Trying};
 use crate::metadata::{Attributes, Kind, Metadata};
 use crate::options::{MAX_ATTRIBUTES_BYTES, PutMode};
 use crate::store::Store;
@@ -202,21 +202,25 @@ impl Store {
 
     /// The row of an entry, once its lock lets be done what `need` says.
     fn opened_row(&self, view: View, key: &Key, need: Need) -> Result<Option<Present>> {
+        let name = self.relative(key.as_str());
         let mut verified = None;
+        let mut is_strengthened = false;
         loop {
             let Some(present) = self.row(view, key)? else {
                 return Ok(None);
             };
-            let id = match &present.record.lock {
-                Some(lock) if self.known_lock(lock, need) != Known::Opens => lock.id,
-                _ => return Ok(Some(present)),
+            let Some(lock) = &present.record.lock else {
+                return Ok(Some(present));
             };
-            if verified == Some(id) {
+            if verified != Some(lock.id) && self.known_lock(lock, need) != Known::Opens {
+                // Which may take long, so the row is read anew.
+                self.verify_lock(name, lock, need, Trying::Call)?;
+                verified = Some(lock.id);
+            } else if need == Need::Read && !is_strengthened && self.strengthen(name, lock) {
+                is_strengthened = true;
+            } else {
                 return Ok(Some(present));
             }
-            self.pass_lock(self.relative(key.as_str()), &present.record, need)?;
-            // Verifying a password may have written the row anew, with a stronger hash of it.
-            verified = Some(id);
         }
     }
 
@@ -254,10 +258,12 @@ impl Store {
     pub(crate) fn check_replaceable(&self, key: &Key, expect: Expect, need: Need) -> Result<()> {
         let present = self.row(View::Latest, key)?;
         let name = self.relative(key.as_str());
-        expect.check(name, present.as_ref().map(|present| present.revision))?;
-        present.map_or(Ok(()), |present| {
-            self.pass_lock(name, &present.record, need)
-        })
+        let found = present.as_ref().map(|present| present.revision);
+        // The lock first: what the mode asks tells the revision.
+        if let Some(lock) = present.and_then(|present| present.record.lock) {
+            self.verify_lock(name, &lock, need, Trying::Call)?;
+        }
+        expect.check(name, found)
     }
 
     pub(crate) fn metadata_of(&self, key: &Key, present: &Present) -> Metadata {
@@ -302,11 +308,11 @@ impl Draft<'_> {
         need: Need,
     ) -> Result<Option<Present>> {
         let present = self.read(key.as_str())?;
-        let found = present.as_ref().map(|present| present.revision);
-        expect.check(self.name(key), found)?;
         if let Some(present) = &present {
             self.check_lock(key.as_str(), &present.record, need)?;
         }
+        let found = present.as_ref().map(|present| present.revision);
+        expect.check(self.name(key), found)?;
         Ok(present)
     }
 

@@ -1,6 +1,7 @@
 //! The one error type, below everything else.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What every fallible operation of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -89,6 +90,16 @@ pub enum Error {
         key: String,
         /// Which password would open it.
         needs: Access,
+    },
+
+    /// Too many wrong passwords were tried on the entry of late, and this call would have to wait longer than it may. None
+    /// was tried now, so a right one may be among those offered.
+    #[error("too many wrong passwords were tried on `{key}`: try again in {} s", retry_in.as_secs() + 1)]
+    TooManyTries {
+        /// The key, as the caller gave it.
+        key: String,
+        /// After which time a try is worth while, if nobody else is quicker.
+        retry_in: Duration,
     },
 
     /// The token is unknown, expired, revoked, made for another key, or made before the entry was locked.
@@ -228,9 +239,10 @@ impl From<Error> for std::io::Error {
         let kind = match &error {
             Error::NotFound { .. } | Error::NoStore { .. } => ErrorKind::NotFound,
             Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
-            Error::Locked { .. } | Error::WrongPassword { .. } | Error::TokenRefused => {
-                ErrorKind::PermissionDenied
-            }
+            Error::Locked { .. }
+            | Error::WrongPassword { .. }
+            | Error::TooManyTries { .. }
+            | Error::TokenRefused => ErrorKind::PermissionDenied,
             Error::Damaged { .. } => ErrorKind::InvalidData,
             Error::InvalidKey { .. } | Error::InvalidArgument { .. } => ErrorKind::InvalidInput,
             Error::TooLarge { .. } => ErrorKind::FileTooLarge,

@@ -154,7 +154,7 @@ impl Draft<'_> {
     }
 
     /// Visits every row whose key begins with `prefix`, as this draft has left it so far. Only in a draft that runs
-    /// alone; `visit` must not write new rows there.
+    /// alone; `visit` must not write new rows there. Where locks are to be verified it goes on, to learn of all of them.
     fn for_each_below(
         &mut self,
         prefix: &str,
@@ -179,12 +179,17 @@ impl Draft<'_> {
         let mut scan = self.store.scan_below(prefix)?;
         while let Some((row_key, row)) = scan.next()? {
             let row_key = text(&row_key)?;
-            if !self.has_own(row_key) {
-                self.note_read(row_key, row.revision);
-                visit(self, row_key, EntryRecord::decode(row_key, &row.value)?)?;
-                self.check_size()?;
+            if self.has_own(row_key) {
+                continue;
             }
+            self.note_read(row_key, row.revision);
+            let visited = visit(self, row_key, EntryRecord::decode(row_key, &row.value)?);
+            if !self.may_ask_on() {
+                visited?;
+            }
+            self.check_size()?;
         }
+        self.check_again()?;
         own.into_iter()
             .try_for_each(|(row_key, record)| visit(self, &row_key, record))
     }

@@ -10,7 +10,7 @@ use crate::backend::{Row, Scan, Tree};
 use crate::error::{Error, Result};
 use crate::format::EntryRecord;
 use crate::key::Folder;
-use crate::lock::{Known, Need};
+use crate::lock::{Known, Need, Trying};
 use crate::metadata::{Kind, Metadata};
 use crate::options::ListOptions;
 use crate::store::Store;
@@ -25,7 +25,7 @@ pub struct ListItem {
     /// Whether it is a folder. A key that is both an entry and a folder is told twice, the entry first.
     pub is_folder: bool,
     /// What is known of the entry. `None` for a folder, and for an entry with a view password that this view does not
-    /// offer.
+    /// offer, or that could not be tried now: see [`Store::list_with`].
     pub metadata: Option<Metadata>,
 }
 
@@ -83,7 +83,9 @@ impl Store {
     /// its own, in its own moment.
     ///
     /// **Locks.** Names are told to everybody, the rest of an entry with a view password only where this view offers it.
-    /// Passwords not verified yet are verified item by item, some 20 ms each.
+    /// Passwords not verified yet are verified item by item, some 20 ms each. A listing never waits: where it would have
+    /// to, as listings have tried too many wrong passwords on an entry of late, it tries none and tells the name alone.
+    /// What it tries slows no other call. A view that is kept, rather than made anew for each call, tries but once.
     ///
     /// ```
     /// use komatik::{ListOptions, Store};
@@ -258,11 +260,14 @@ impl Listing {
         match self.store.known_lock(lock, Need::Read) {
             Known::Opens => Ok(true),
             Known::Refuses => Ok(false),
-            Known::Unknown => match self.store.verify_lock(key, lock, Need::Read) {
-                Ok(()) => Ok(true),
-                Err(Error::Locked { .. } | Error::WrongPassword { .. }) => Ok(false),
-                Err(error) => Err(error),
-            },
+            Known::Unknown => {
+                let verified = (self.store).verify_lock(key, lock, Need::Read, Trying::Listing);
+                match verified {
+                    Ok(()) => Ok(true),
+                    Err(Error::WrongPassword { .. } | Error::TooManyTries { .. }) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            }
         }
     }
 }

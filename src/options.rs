@@ -488,7 +488,9 @@ impl std::fmt::Debug for Lock {
 
 /// What a password check costs: the parameters of Argon2id. The default is 19 MiB, 2 passes, 1 lane.
 ///
-/// Raise it and existing locks follow, each at its next successful check, which gives the entry a new revision.
+/// Raise it and existing locks follow, a password each: when an entry is next written by who offers it, in the same
+/// commit; or when it is next read by such a view, in a commit of its own that gives the entry a new revision. A listing
+/// writes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PasswordCost {

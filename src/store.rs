@@ -124,7 +124,8 @@ impl Store {
 
     /// The same store, offering `password` wherever a lock asks for one, besides those offered already.
     ///
-    /// The view verifies it once for each lock it meets, then remembers.
+    /// The view verifies it once for each lock it meets, then remembers. Wrong passwords are slowed, see
+    /// [`Store::lock`]: any call that may answer [`Error::WrongPassword`] may answer [`Error::TooManyTries`] as well.
     #[must_use]
     pub fn unlocked_with(&self, password: &str) -> Store {
         Store {

@@ -23,6 +23,10 @@ impl Store {
     /// written before, by [`Store::writer`], and committed by [`Transaction::commit_blob`]. A write to the store itself
     /// from inside `body` is [`Error::Misuse`]; reading from it shows the state before.
     ///
+    /// A password that this view has not met before is verified while other writers wait, some 20 ms; to read the entry
+    /// before is better. Where too many wrong ones were tried, the method is refused at once:
+    /// [`Error::TooManyTries`].
+    ///
     /// A commit holds at most 1,000,000 rows and 64 MiB of keys, records and changes; chunks of blobs do not count.
     ///
     /// ```
@@ -45,7 +49,7 @@ impl Store {
         &self,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<R>,
     ) -> Result<R> {
-        let (answer, _) = self.run_alone(|draft| {
+        let (answer, _) = self.run_once(|draft| {
             let mut transaction = Transaction { draft };
             let answer = body(&mut transaction)?;
             Ok((transaction.draft, answer))

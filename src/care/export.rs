@@ -11,7 +11,7 @@ use crate::blob::Source;
 use crate::error::{Error, Result};
 use crate::format::EntryRecord;
 use crate::json;
-use crate::lock::Need;
+use crate::lock::{Need, Trying};
 use crate::metadata::Kind;
 use crate::report::{Progress, Step};
 use crate::store::Store;
@@ -81,10 +81,19 @@ impl Store {
     fn check_readable(&self, scan: &mut dyn Scan) -> Result<u64> {
         let mut entries = 0;
         while let Some((key, record)) = next_entry(scan)? {
-            self.pass_lock(self.relative(&key), &record, Need::Read)?;
+            self.ask_to_read(&key, &record)?;
             entries += u64::from(record.kind != Kind::Folder);
         }
         Ok(entries)
+    }
+
+    fn ask_to_read(&self, key: &str, record: &EntryRecord) -> Result<()> {
+        if let Some(lock) = &record.lock {
+            let name = self.relative(key);
+            self.verify_lock(name, lock, Need::Read, Trying::Call)?;
+            self.strengthen(name, lock);
+        }
+        Ok(())
     }
 }
 
@@ -115,7 +124,7 @@ impl<W: Write> Export<'_, W> {
         while let Some((key, record)) = next_entry(&mut *scan)? {
             let name = self.store.relative(&key);
             // Asked before, but for what was written between the two scans.
-            self.store.pass_lock(name, &record, Need::Read)?;
+            self.store.ask_to_read(&key, &record)?;
             match record.kind {
                 // The row of the scope itself.
                 _ if name.is_empty() => continue,

@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{Again, Draft, Passed};
+use super::{Again, Asked, Draft, Passed, Run};
 use crate::backend::Outcome;
 use crate::error::{Error, Result};
 use crate::format::ChangeRecord;
+use crate::lock::Trying;
 use crate::store::{Shared, Store};
 use crate::upload::Upload;
 
@@ -51,6 +52,24 @@ impl Drop for InsideGuard {
     }
 }
 
+/// While it lives, no other writer orders a commit.
+struct Alone<'a> {
+    _alone: RwLockWriteGuard<'a, ()>,
+    _inside: InsideGuard,
+}
+
+/// What became of a run of a closure.
+enum Round<R> {
+    Ordered(R, Ordered),
+    Verify(Vec<Asked>),
+    Stale,
+}
+
+/// Where a draft that no other writer can have disturbed is refused all the same.
+const DISTURBED: Error = Error::Misuse {
+    reason: "another program writes to the same backend; run the transaction again",
+};
+
 impl Store {
     /// Runs `body` until its draft is committed, side by side with other writers. Answers what the last run answered,
     /// and the revision (`None` where there was nothing to write).
@@ -60,71 +79,92 @@ impl Store {
     ) -> Result<(R, Option<u64>)> {
         self.check_participant()?;
         let mut passed = Passed::new();
-        let mut round = 0;
-        while round < ROUNDS_TOGETHER {
+        let mut rounds = 0;
+        while rounds < ROUNDS_TOGETHER {
             let beside_others = self.enter_shared()?;
-            let mut draft = Draft::new(self, false, passed.clone());
-            let answer = body(&mut draft);
-            match draft.again.take() {
+            let draft = Draft::new(self, Run::Together, passed.clone());
+            let round = self.round(draft, &mut body)?;
+            drop(beside_others);
+            match round {
+                Round::Ordered(answer, ordered) => return Ok((answer, self.finish(ordered)?)),
                 // Each lock is verified once, so this is not a round that others won.
-                Some(Again::Verify { key, lock, need }) => {
-                    drop(draft);
-                    drop(beside_others);
-                    self.verify_lock(&key, &lock, need)?;
-                    passed.push((lock.id, need));
-                    continue;
-                }
-                Some(Again::Stale) => {
-                    round += 1;
-                    continue;
-                }
-                None => {}
+                Round::Verify(asked) => self.verify_all(asked, &mut passed)?,
+                Round::Stale => rounds += 1,
             }
-            let answer = answer?;
-            if let Some(ordered) = self.order(draft)? {
-                drop(beside_others);
-                return Ok((answer, self.finish(ordered)?));
-            }
-            round += 1;
         }
-        self.write_alone(body)
+        self.rounds_alone(body, passed)
     }
 
-    /// Runs `body` once, with no other writer beside it, every earlier commit settled.
+    /// Runs `body` with no other writer beside it and every earlier commit settled: once, and again where passwords had
+    /// to be verified, for which nobody waits.
     pub(crate) fn write_alone<R>(
         &self,
-        body: impl FnOnce(&mut Draft<'_>) -> Result<R>,
+        body: impl FnMut(&mut Draft<'_>) -> Result<R>,
     ) -> Result<(R, Option<u64>)> {
-        self.run_alone(|mut draft| {
-            let answer = body(&mut draft)?;
-            Ok((draft, answer))
+        self.check_participant()?;
+        self.rounds_alone(body, Passed::new())
+    }
+
+    fn rounds_alone<R>(
+        &self,
+        mut body: impl FnMut(&mut Draft<'_>) -> Result<R>,
+        mut passed: Passed,
+    ) -> Result<(R, Option<u64>)> {
+        loop {
+            let alone = self.enter_alone()?;
+            let draft = Draft::new(self, Run::Alone, passed.clone());
+            let round = self.round(draft, &mut body)?;
+            drop(alone);
+            match round {
+                Round::Ordered(answer, ordered) => return Ok((answer, self.finish(ordered)?)),
+                Round::Verify(asked) => self.verify_all(asked, &mut passed)?,
+                Round::Stale => return Err(DISTURBED),
+            }
+        }
+    }
+
+    fn round<'a, R>(
+        &'a self,
+        mut draft: Draft<'a>,
+        body: &mut impl FnMut(&mut Draft<'_>) -> Result<R>,
+    ) -> Result<Round<R>> {
+        let answer = body(&mut draft);
+        match draft.again.take() {
+            Some(Again::Verify(asked)) => return Ok(Round::Verify(asked)),
+            Some(Again::Stale) => return Ok(Round::Stale),
+            None => {}
+        }
+        let answer = answer?;
+        Ok(match self.order(draft)? {
+            Some(ordered) => Round::Ordered(answer, ordered),
+            None => Round::Stale,
         })
     }
 
-    /// As [`Store::write_alone`], for a `body` that has the draft while it runs.
-    pub(crate) fn run_alone<'a, R>(
+    fn verify_all(&self, asked: Vec<Asked>, passed: &mut Passed) -> Result<()> {
+        for Asked { key, lock, need } in asked {
+            self.verify_lock(&key, &lock, need, Trying::Call)?;
+            passed.insert((lock.id, need));
+        }
+        Ok(())
+    }
+
+    /// Runs `body` once, with no other writer beside it and every earlier commit settled; it has the draft while it runs.
+    pub(crate) fn run_once<'a, R>(
         &'a self,
         body: impl FnOnce(Draft<'a>) -> Result<(Draft<'a>, R)>,
     ) -> Result<(R, Option<u64>)> {
         self.check_participant()?;
-        let inside = InsideGuard::enter(&self.shared)?;
-        let alone = self.shared.gate.lock.write();
-        // What is ordered but not settled would be missing from the scans of this draft.
-        self.settle_ordered()?;
-        let (draft, answer) = body(Draft::new(self, true, Passed::new()))?;
-        let ordered = self.order(draft)?.ok_or(Error::Misuse {
-            reason: "another program writes to the same backend; run the transaction again",
-        })?;
+        let alone = self.enter_alone()?;
+        let (draft, answer) = body(Draft::new(self, Run::Once, Passed::new()))?;
+        let ordered = self.order(draft)?.ok_or(DISTURBED)?;
         drop(alone);
-        drop(inside);
         Ok((answer, self.finish(ordered)?))
     }
 
     /// Runs `look` while no commit can be ordered and every earlier one has settled.
     pub(crate) fn look_alone<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<R> {
-        let _inside = InsideGuard::enter(&self.shared)?;
-        let _alone = self.shared.gate.lock.write();
-        self.settle_ordered()?;
+        let _alone = self.enter_alone()?;
         look()
     }
 
@@ -136,10 +176,21 @@ impl Store {
         }
     }
 
-    fn enter_shared(&self) -> Result<parking_lot::RwLockReadGuard<'_, ()>> {
+    fn enter_shared(&self) -> Result<RwLockReadGuard<'_, ()>> {
         // Only to find out whether this thread is inside; the closures of single writes call no one.
         drop(InsideGuard::enter(&self.shared)?);
         Ok(self.shared.gate.lock.read())
+    }
+
+    fn enter_alone(&self) -> Result<Alone<'_>> {
+        let inside = InsideGuard::enter(&self.shared)?;
+        let alone = self.shared.gate.lock.write();
+        // What is ordered but not settled would be missing from scans.
+        self.settle_ordered()?;
+        Ok(Alone {
+            _alone: alone,
+            _inside: inside,
+        })
     }
 
     fn check_participant(&self) -> Result<()> {

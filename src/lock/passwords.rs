@@ -8,6 +8,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Versio
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::format::LockRecord;
 use crate::options::PasswordCost;
 
 /// The longest password in bytes.
@@ -26,8 +27,18 @@ pub(crate) struct Passwords {
 #[derive(Default)]
 struct Offered {
     passwords: Vec<Secret>,
-    /// BLAKE3 of a PHC string → whether one of the passwords is right.
-    answers: Mutex<HashMap<[u8; 32], bool>>,
+    /// By the BLAKE3 of a PHC string, whether one of the passwords is right.
+    answers: Mutex<HashMap<[u8; 32], Answer>>,
+}
+
+/// What was found out of a PHC string.
+#[derive(Clone)]
+enum Answer {
+    Wrong,
+    /// Right, and where the store asks for a higher cost than the string has, one of that cost for the same password.
+    Right {
+        stronger: Option<Arc<str>>,
+    },
 }
 
 /// A password; its memory is overwritten when it goes.
@@ -55,7 +66,7 @@ impl Passwords {
         passwords.push(Secret(password.as_bytes().into()));
         // What was right stays right; what was wrong may be right with the new one.
         let mut answers = self.offered.answers.lock().clone();
-        answers.retain(|_, right| *right);
+        answers.retain(|_, answer| matches!(answer, Answer::Right { .. }));
         Passwords {
             offered: Arc::new(Offered {
                 passwords,
@@ -83,15 +94,50 @@ impl Passwords {
 
     /// Whether one of them is right for this hash, where that is known.
     pub(super) fn known(&self, phc: &str) -> Option<bool> {
-        self.offered.answers.lock().get(&fingerprint(phc)).copied()
+        let answers = self.offered.answers.lock();
+        let answer = answers.get(&fingerprint(phc))?;
+        Some(matches!(answer, Answer::Right { .. }))
     }
 
-    pub(super) fn remember(&self, phc: &str, right: bool) {
+    pub(super) fn remember_wrong(&self, phc: &str) {
+        self.remember(phc, Answer::Wrong);
+    }
+
+    /// One of them is right for `phc`, and for `stronger` as well, which is to take its place.
+    pub(super) fn remember_right(&self, phc: &str, stronger: Option<String>) {
+        if let Some(stronger) = &stronger {
+            self.remember(stronger, Answer::Right { stronger: None });
+        }
+        let stronger = stronger.map(Arc::from);
+        self.remember(phc, Answer::Right { stronger });
+    }
+
+    fn remember(&self, phc: &str, answer: Answer) {
         let mut answers = self.offered.answers.lock();
         if answers.len() >= MAX_REMEMBERED {
             answers.clear();
         }
-        answers.insert(fingerprint(phc), right);
+        answers.insert(fingerprint(phc), answer);
+    }
+
+    /// The lock with what is to take the place of its hashes; `None` where nothing is.
+    pub(crate) fn strengthened(&self, lock: &LockRecord) -> Option<LockRecord> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut strengthened = lock.clone();
+        let mut is_stronger = false;
+        let answers = self.offered.answers.lock();
+        for slot in [&mut strengthened.view, &mut strengthened.edit] {
+            let Some(phc) = slot else { continue };
+            if let Some(Answer::Right { stronger }) = answers.get(&fingerprint(phc))
+                && let Some(stronger) = stronger
+            {
+                *phc = stronger.as_ref().to_owned();
+                is_stronger = true;
+            }
+        }
+        is_stronger.then_some(strengthened)
     }
 
     pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
@@ -222,11 +268,23 @@ mod tests {
     #[test]
     fn one_more_password_forgets_what_was_wrong() {
         let one = Passwords::default().with("a");
-        one.remember("x", false);
-        one.remember("y", true);
+        one.remember_wrong("x");
+        one.remember_right("y", Some("z".to_owned()));
         let two = one.with("b");
         assert_eq!(two.known("x"), None);
         assert_eq!(two.known("y"), Some(true));
+        assert_eq!(two.known("z"), Some(true));
+        let lock = LockRecord {
+            id: [0; 16],
+            view: Some("x".to_owned()),
+            edit: Some("y".to_owned()),
+        };
+        let stronger = two.strengthened(&lock).unwrap();
+        assert_eq!(
+            (stronger.view.as_deref(), stronger.edit.as_deref()),
+            (Some("x"), Some("z"))
+        );
+        assert!(two.strengthened(&stronger).is_none());
         assert_eq!(one.known("x"), Some(false));
         assert!(!format!("{two:?}").contains('b'));
     }

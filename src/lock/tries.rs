@@ -1,9 +1,14 @@
-//! Wrong tries on a lock, and how they slow the next ones.
+//! Wrong tries on a password, and how they slow the next ones.
+//!
+//! Those who try the same password of a lock stand in a line. A listing, which offers what it has to every lock it
+//! meets, stands in a line of its own: it neither slows those who mean this entry, nor is it slowed by them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use crate::error::Access;
 
 /// Wrong tries that cost nothing.
 const FREE_TRIES: u32 = 4;
@@ -11,16 +16,24 @@ const FREE_TRIES: u32 = 4;
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The longest distance between two tries.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
-/// The longest any caller is held, however many try at once: nobody must be able to shut out the owner for good.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// A lock that nobody tries for so long starts anew.
+/// A line in which nobody tries for so long starts anew.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Locks remembered; beyond, the one that rested longest is forgotten.
-const MAX_LOCKS: usize = 4096;
+/// Lines remembered; beyond, the one that rested longest is forgotten.
+const MAX_LINES: usize = 4096;
 
-/// Counts tries by the id of the lock, for all views of a store.
+/// What is tried, and in which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Line {
+    /// The id of the lock, which stays when a hash is strengthened.
+    pub(super) lock: [u8; 16],
+    /// Which of its passwords.
+    pub(super) password: Access,
+    pub(super) by_listing: bool,
+}
+
+/// The lines of all views of a store.
 #[derive(Default)]
-pub(crate) struct Tries(Mutex<HashMap<[u8; 16], Tried>>);
+pub(crate) struct Tries(Mutex<HashMap<Line, Tried>>);
 
 #[derive(Clone, Copy)]
 struct Tried {
@@ -31,22 +44,20 @@ struct Tried {
 }
 
 impl Tries {
-    /// Takes the next place in the line of those who try this lock. Answers how long to wait before the try.
+    /// Takes the next place in a line. Answers how long to wait before the try.
     ///
-    /// It counts as wrong until [`Tries::succeeded`], so that tries made side by side are slowed as well.
-    pub(super) fn begin(&self, lock: [u8; 16]) -> Duration {
-        self.begin_at(lock, Instant::now())
+    /// It counts as wrong until [`Tries::opened`] or [`Tries::take_back`], so that tries made side by side are slowed
+    /// as well.
+    ///
+    /// # Errors
+    /// How long the wait would be, where that is longer than `patience`. Then no place is taken.
+    pub(super) fn begin(&self, line: Line, patience: Duration) -> Result<Duration, Duration> {
+        self.begin_at(line, patience, Instant::now())
     }
 
-    fn begin_at(&self, lock: [u8; 16], now: Instant) -> Duration {
-        let mut locks = self.0.lock();
-        if locks.len() >= MAX_LOCKS && !locks.contains_key(&lock) {
-            let rested = locks.iter().min_by_key(|(_, tried)| tried.last);
-            if let Some(oldest) = rested.map(|(id, _)| *id) {
-                locks.remove(&oldest);
-            }
-        }
-        let tried = locks.entry(lock).or_insert(Tried {
+    fn begin_at(&self, line: Line, patience: Duration, now: Instant) -> Result<Duration, Duration> {
+        let mut lines = self.0.lock();
+        let mut tried = lines.get(&line).copied().unwrap_or(Tried {
             count: 0,
             last: now,
         });
@@ -54,15 +65,32 @@ impl Tries {
             tried.count = 0;
         }
         let place = now.max(tried.last + delay(tried.count));
-        let place = place.min(now + LONGEST_WAIT);
-        tried.count = tried.count.saturating_add(1);
-        tried.last = place;
-        place.saturating_duration_since(now)
+        let wait = place.saturating_duration_since(now);
+        if wait > patience {
+            return Err(wait);
+        }
+        if lines.len() >= MAX_LINES && !lines.contains_key(&line) {
+            let rested = lines.iter().min_by_key(|(_, tried)| tried.last);
+            if let Some(oldest) = rested.map(|(line, _)| *line) {
+                lines.remove(&oldest);
+            }
+        }
+        let count = tried.count.saturating_add(1);
+        lines.insert(line, Tried { count, last: place });
+        Ok(wait)
     }
 
-    /// The try was right, or came to no answer: what was wrong before is forgotten.
-    pub(super) fn succeeded(&self, lock: [u8; 16]) {
-        self.0.lock().remove(&lock);
+    /// A try was right: what was wrong before is forgotten.
+    pub(super) fn opened(&self, line: Line) {
+        self.0.lock().remove(&line);
+    }
+
+    /// So many tries were no guesses: whoever made them had another password of the lock, which does as well.
+    pub(super) fn take_back(&self, line: Line, tries: usize) {
+        if let Some(tried) = self.0.lock().get_mut(&line) {
+            let tries = u32::try_from(tries).unwrap_or(u32::MAX);
+            tried.count = tried.count.saturating_sub(tries);
+        }
     }
 }
 
@@ -81,7 +109,16 @@ fn delay(wrong: u32) -> Duration {
 mod tests {
     use super::*;
 
-    const LOCK: [u8; 16] = [1; 16];
+    const MINUTE: Duration = Duration::from_secs(60);
+    const LINE: Line = line(1, Access::View, false);
+
+    const fn line(lock: u8, password: Access, by_listing: bool) -> Line {
+        Line {
+            lock: [lock; 16],
+            password,
+            by_listing,
+        }
+    }
 
     #[test]
     fn the_wait_doubles_to_its_bound_and_is_forgotten() {
@@ -89,7 +126,7 @@ mod tests {
         let mut now = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..12 {
-            let wait = tries.begin_at(LOCK, now);
+            let wait = tries.begin_at(LINE, MINUTE, now).unwrap();
             waits.push(wait.as_millis());
             now += wait;
         }
@@ -97,30 +134,76 @@ mod tests {
             waits,
             [0, 0, 0, 0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]
         );
-        assert_eq!(tries.begin_at([2; 16], now), Duration::ZERO, "another lock");
-        now += FORGOTTEN_AFTER + Duration::from_millis(1);
-        assert_eq!(tries.begin_at(LOCK, now), Duration::ZERO);
-    }
-
-    #[test]
-    fn tries_side_by_side_stand_in_line_and_nobody_waits_for_ever() {
-        let tries = Tries::default();
-        let now = Instant::now();
-        let waits: Vec<_> = (0..40).map(|_| tries.begin_at(LOCK, now)).collect();
-        assert!(waits.is_sorted());
-        assert_eq!(waits[6].as_millis(), 700);
-        assert_eq!(waits.last(), Some(&LONGEST_WAIT));
-    }
-
-    #[test]
-    fn a_right_try_starts_anew() {
-        let tries = Tries::default();
-        let now = Instant::now();
-        for _ in 0..10 {
-            let _wait = tries.begin_at(LOCK, now);
+        for other in [
+            line(2, Access::View, false),
+            line(1, Access::Edit, false),
+            line(1, Access::View, true),
+        ] {
+            assert_eq!(tries.begin_at(other, MINUTE, now), Ok(Duration::ZERO));
         }
-        tries.succeeded(LOCK);
-        assert_eq!(tries.begin_at(LOCK, now), Duration::ZERO);
+        now += FORGOTTEN_AFTER + Duration::from_millis(1);
+        assert_eq!(tries.begin_at(LINE, MINUTE, now), Ok(Duration::ZERO));
+    }
+
+    /// However many try at once, no two of them do so together.
+    #[test]
+    fn tries_side_by_side_stand_in_line_as_far_as_it_reaches() {
+        let tries = Tries::default();
+        let now = Instant::now();
+        let places: Vec<_> = (0..100)
+            .map(|_| tries.begin_at(LINE, MINUTE, now))
+            .collect();
+        let (waits, refused) = places.split_at(places.partition_point(Result::is_ok));
+        let waits: Vec<_> = waits.iter().map(|wait| wait.unwrap()).collect();
+        assert_eq!(waits[6].as_millis(), 700);
+        let distances = waits.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(distances.skip(9).all(|distance| distance == LONGEST_DELAY));
+        assert!(
+            waits.last() <= Some(&MINUTE) && waits.len() == 20,
+            "{waits:?}"
+        );
+        assert!(
+            refused
+                .iter()
+                .all(|place| *place > Ok(MINUTE) && place.is_err())
+        );
+        // Nobody who was refused has made the line longer.
+        let later = now + LONGEST_DELAY;
+        assert!(tries.begin_at(LINE, MINUTE, later).is_ok());
+        assert!(tries.begin_at(LINE, MINUTE, later).is_err());
+    }
+
+    #[test]
+    fn who_has_no_patience_takes_no_place() {
+        let tries = Tries::default();
+        let now = Instant::now();
+        let first = || tries.begin_at(LINE, Duration::ZERO, now);
+        assert!((0..4).all(|_| first() == Ok(Duration::ZERO)));
+        assert!((0..9).all(|_| first() == Err(FIRST_DELAY)));
+        assert_eq!(tries.begin_at(LINE, MINUTE, now), Ok(FIRST_DELAY));
+    }
+
+    #[test]
+    fn a_right_try_starts_anew_and_one_that_was_no_guess_is_taken_back() {
+        let tries = Tries::default();
+        let now = Instant::now();
+        let place = || tries.begin_at(LINE, MINUTE, now).unwrap();
+        for _ in 0..10 {
+            let _wait = place();
+        }
+        tries.opened(LINE);
+        for _ in 0..10 {
+            assert_eq!(place(), Duration::ZERO);
+            tries.take_back(LINE, 1);
+        }
+        for _ in 0..3 {
+            place();
+        }
+        tries.take_back(LINE, 2);
+        assert_eq!([place(), place(), place()], [Duration::ZERO; 3]);
+        assert_eq!(place(), FIRST_DELAY);
+        tries.take_back(LINE, 1000);
+        assert!(place() < FIRST_DELAY * 2);
     }
 
     #[test]
@@ -128,10 +211,10 @@ mod tests {
         let tries = Tries::default();
         let now = Instant::now();
         for number in 0..5000_u64 {
-            let mut id = [0; 16];
-            id[..8].copy_from_slice(&number.to_be_bytes());
-            tries.begin_at(id, now + Duration::from_micros(number));
+            let mut line = LINE;
+            line.lock[..8].copy_from_slice(&number.to_be_bytes());
+            let _wait = tries.begin_at(line, MINUTE, now + Duration::from_micros(number));
         }
-        assert_eq!(tries.0.lock().len(), MAX_LOCKS);
+        assert_eq!(tries.0.lock().len(), MAX_LINES);
     }
 }

@@ -306,9 +306,9 @@ impl State {
         expect: Expect,
         need: Need,
     ) -> Result<()> {
-        self.check(key, expect)?;
         let lock = self.entries.get(key).and_then(|entry| entry.lock);
-        check_lock(key, lock, need, caller)
+        check_lock(key, lock, need, caller)?;
+        self.check(key, expect)
     }
 
     pub fn tell(&mut self, caller: Caller, kind: ToldKind, key: &str, content: Content) {

@@ -1,0 +1,273 @@
+//! Guessing passwords: whom it slows, and whom it must not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that panics fails"
+)]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Case, stores_with};
+use komatik::{
+    Error, Lock, MergeOptions, PasswordCost, PutMode, PutOptions, Result, Store, WriteMode,
+    WriteOptions,
+};
+
+/// A store of each kind, whose passwords cost next to nothing, with a locked entry `k` and another in `folder`.
+fn stores(lock: &Lock) -> Vec<Case> {
+    let cases = stores_with(|builder| builder.password_cost(PasswordCost::new(8, 1)));
+    for case in &cases {
+        for key in ["k", "folder/k"] {
+            case.store.put(key, "content").unwrap();
+            case.store.lock(key, lock.clone()).unwrap();
+        }
+    }
+    cases
+}
+
+/// A view of its own for each guess, as a view remembers what was wrong.
+fn guess(store: &Store, number: u32) -> Store {
+    store.unlocked_with(&format!("guess {number}"))
+}
+
+fn is_wrong<T>(result: Result<T>) -> bool {
+    matches!(result, Err(Error::WrongPassword { .. }))
+}
+
+fn is_slowed<T>(result: Result<T>) -> bool {
+    matches!(result, Err(Error::TooManyTries { .. }))
+}
+
+fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = Instant::now();
+    let answer = run();
+    (answer, begun.elapsed())
+}
+
+#[test]
+fn wrong_tries_are_slowed_and_a_right_one_forgives() {
+    for case in stores(&Lock::new().view("v")) {
+        let store = case.store.clone();
+        let wrong = |number: u32| assert!(is_wrong(guess(&store, number).get("k")));
+        let (_, slowed) = timed(|| (0..6).for_each(wrong));
+        assert!(slowed >= Duration::from_millis(300), "100 and 200 ms");
+        store.unlocked_with("v").get("k").unwrap();
+        let (_, forgiven) = timed(|| (6..10).for_each(wrong));
+        assert!(forgiven < Duration::from_millis(400), "not 6 s");
+        // Other entries are not concerned.
+        let (other, at_once) = timed(|| store.unlocked_with("v").get("folder/k"));
+        assert!(other.unwrap().is_some() && at_once < Duration::from_millis(200));
+    }
+}
+
+/// A right password forgives guesses at itself, not at the other one of the lock.
+#[test]
+fn who_may_view_does_not_guess_the_edit_password_any_faster() {
+    for case in stores(&Lock::new().view("v").edit("e")) {
+        let store = case.store.clone();
+        let (_, slowed) = timed(|| {
+            for number in 0..7 {
+                assert!(is_wrong(guess(&store, number).put("k", "new")));
+                assert!(store.unlocked_with("v").get("k").unwrap().is_some());
+            }
+        });
+        assert!(slowed >= Duration::from_millis(700), "{slowed:?}");
+    }
+}
+
+/// A keyring opens what one of its keys opens, and what it tries on the way there is no guess.
+#[test]
+fn a_view_with_several_passwords_is_not_slowed_by_those_of_other_locks() {
+    for case in stores(&Lock::new().view("v").edit("e")) {
+        let store = case.store.clone();
+        let (_, elapsed) = timed(|| {
+            for right in ["v", "e"] {
+                for _ in 0..10 {
+                    let view = store.unlocked_with("other").unlocked_with(right);
+                    assert!(view.get("k").unwrap().is_some());
+                }
+            }
+        });
+        assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+        let (_, elapsed) = timed(|| assert!(is_wrong(guess(&store, 0).get("k"))));
+        assert!(elapsed < Duration::from_millis(100), "{elapsed:?}");
+    }
+}
+
+type Attempt = fn(&Store) -> Result<()>;
+
+/// Guessing at what a whole folder needs makes the one who guesses wait, and nobody else.
+#[test]
+fn writers_do_not_wait_for_those_who_guess() {
+    let attempts: [Attempt; 3] = [
+        |store| store.delete_folder("folder").map(drop),
+        |store| store.rename_folder("folder", "elsewhere").map(drop),
+        |store| store.delete("folder/k").map(drop),
+    ];
+    for attempt in attempts {
+        for case in stores(&Lock::new().edit("e")).iter().take(2) {
+            let store = case.store.clone();
+            let is_over = AtomicBool::new(false);
+            thread::scope(|threads| {
+                let writer = threads.spawn(|| {
+                    let mut longest = Duration::ZERO;
+                    while !is_over.load(Ordering::Relaxed) {
+                        longest = longest.max(timed(|| store.put("free", "x").unwrap()).1);
+                    }
+                    longest
+                });
+                let (_, slowed) = timed(|| {
+                    (0..8).for_each(|number| assert!(is_wrong(attempt(&guess(&store, number)))));
+                });
+                is_over.store(true, Ordering::Relaxed);
+                assert!(slowed >= Duration::from_millis(1500), "{slowed:?}");
+                let longest = writer.join().unwrap();
+                assert!(longest < Duration::from_millis(500), "{longest:?}");
+            });
+            assert!(store.unlocked_with("e").delete("folder/k").unwrap());
+        }
+    }
+}
+
+/// Others wait for a transaction, so it does not wait in the line of those who guess.
+#[test]
+fn a_transaction_is_refused_where_a_try_would_have_to_wait() {
+    for case in stores(&Lock::new().edit("e")) {
+        let store = case.store.clone();
+        let owner = store.unlocked_with("e");
+        let (_, elapsed) = timed(|| {
+            for number in 0..12 {
+                let guess = guess(&store, number);
+                let found = guess.transaction(|tx| tx.put("k", "new"));
+                assert!(if number < 4 {
+                    is_wrong(found)
+                } else {
+                    is_slowed(found)
+                });
+            }
+            assert!(is_slowed(owner.transaction(|tx| tx.put("k", "new"))));
+        });
+        assert!(elapsed < Duration::from_millis(400), "{elapsed:?}");
+        // What was refused was not counted: the next in line waits 100 ms, and then the transaction knows.
+        let (_, elapsed) = timed(|| owner.unlock("k").unwrap());
+        assert!(elapsed < Duration::from_millis(500), "{elapsed:?}");
+        owner.lock("k", Lock::new().edit("e")).unwrap();
+        owner.put("k", "known").unwrap();
+        (20..24).for_each(|number| assert!(is_wrong(guess(&store, number).put("k", "new"))));
+        owner.transaction(|tx| tx.put("k", "new")).unwrap();
+        assert_eq!(store.get("k").unwrap().unwrap(), "new");
+    }
+}
+
+/// A listing offers its passwords to every lock in the folder. That is no guess at each of them, and slows nobody.
+#[test]
+fn listing_a_folder_slows_nobody() {
+    for case in stores(&Lock::new().view("v").edit("e")) {
+        let store = case.store.clone();
+        store.put("folder/own", "content").unwrap();
+        store.lock("folder/own", Lock::new().view("own")).unwrap();
+        let told = |password: &str| {
+            let view = store.unlocked_with(password);
+            let items = view.list("folder").unwrap().map(Result::unwrap);
+            items
+                .filter(|item| item.metadata.is_some())
+                .map(|item| item.name)
+                .collect::<Vec<_>>()
+        };
+        let (_, elapsed) = timed(|| (0..20).for_each(|_| assert_eq!(told("own"), ["own"])));
+        assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+        let (_, elapsed) = timed(|| store.unlocked_with("e").put("folder/k", "new").unwrap());
+        assert!(elapsed < Duration::from_millis(100), "{elapsed:?}");
+        let (_, elapsed) = timed(|| store.unlocked_with("v").get("folder/k").unwrap());
+        assert!(elapsed < Duration::from_millis(100), "{elapsed:?}");
+    }
+}
+
+/// Nor is a listing a way to guess: after a few wrong passwords it tries none for a while, not even the right one.
+#[test]
+fn a_listing_does_not_help_to_guess() {
+    for case in stores(&Lock::new().view("v")) {
+        let store = case.store.clone();
+        let is_told = |view: &Store| {
+            let mut items = view.list("folder").unwrap();
+            items.next().unwrap().unwrap().metadata.is_some()
+        };
+        assert!(is_told(&store.unlocked_with("v")));
+        (0..4).for_each(|number| assert!(!is_told(&guess(&store, number))));
+        let owner = store.unlocked_with("v");
+        assert!(!is_told(&owner), "a wait is due");
+        thread::sleep(Duration::from_millis(150));
+        assert!(
+            is_told(&owner),
+            "the wait is over, and the view has learnt nothing wrong"
+        );
+        (0..5).for_each(|number| assert!(!is_told(&guess(&store, number))));
+        assert!(is_told(&owner), "it remembers");
+    }
+}
+
+/// What a mode asks would tell the revision of an entry to whoever has no password for it.
+#[test]
+fn the_lock_is_asked_before_the_mode() {
+    let calls: &[(&str, fn(&Store, PutMode) -> Result<()>)] = &[
+        ("put", |store, mode| {
+            let options = PutOptions::new().mode(mode);
+            store.put_with("k", "new", options).map(drop)
+        }),
+        ("put large", |store, mode| {
+            let options = PutOptions::new().mode(mode);
+            store.put_with("k", vec![1; 100_000], options).map(drop)
+        }),
+        ("save", |store, mode| {
+            let options = PutOptions::new().mode(mode);
+            store.save_with("k", &1, options).map(drop)
+        }),
+        ("merge", |store, mode| {
+            let options = MergeOptions::new().mode(mode);
+            store.merge_with("k", &1, options).map(drop)
+        }),
+        ("writer", |store, mode| {
+            let mut options = WriteOptions::new();
+            options.mode = match mode {
+                PutMode::Create => WriteMode::Create,
+                PutMode::Update(revision) => WriteMode::Update(revision),
+                _ => WriteMode::Overwrite,
+            };
+            store.writer("k", options).map(drop)
+        }),
+        ("rename", |store, mode| {
+            store.rename("free", "k", mode).map(drop)
+        }),
+        ("copy", |store, mode| {
+            store.copy("free", "k", mode).map(drop)
+        }),
+        ("transaction", |store, mode| {
+            let options = PutOptions::new().mode(mode);
+            store.transaction(|tx| tx.put_with("k", "new", options))
+        }),
+    ];
+    for case in stores(&Lock::new().view("v").edit("e")) {
+        let store = case.store.clone();
+        store.put("free", "content").unwrap();
+        let (viewer, owner) = (store.unlocked_with("v"), store.unlocked_with("e"));
+        for (name, call) in calls {
+            for mode in [PutMode::Update(0), PutMode::Create] {
+                let found = call(&store, mode);
+                assert!(matches!(found, Err(Error::Locked { .. })), "{name}");
+                assert!(is_wrong(call(&viewer, mode)), "{name}");
+                let found = call(&owner, mode);
+                assert!(
+                    matches!(
+                        found,
+                        Err(Error::RevisionMismatch { .. } | Error::AlreadyExists { .. })
+                    ),
+                    "{name}"
+                );
+            }
+        }
+    }
+}
