@@ -300,14 +300,14 @@ impl<'a> Draft<'a> {
         self.doomed = true;
     }
 
-    /// Tells the history of a change to `key`, a whole key.
+    /// Tells the history of a change to `key`, a whole key: of the content of a record with a view password, nothing.
     pub(crate) fn tell(&mut self, action: ChangeAction, key: &str, record: &EntryRecord) {
+        let is_hidden = record.lock.as_ref().is_some_and(|lock| lock.view.is_some());
         self.changes.push(ChangeRecord {
             action,
             key: key.to_owned(),
             entry: record.kind,
-            size: record.size,
-            digest: record.digest,
+            content: (!is_hidden).then_some((record.size, record.digest)),
             participant: self.store.participant.as_deref().map(str::to_owned),
             time: self.now,
         });

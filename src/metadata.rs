@@ -131,10 +131,11 @@ pub struct Change {
     pub kind: ChangeKind,
     /// What the key names, or named.
     pub entry: Kind,
-    /// Size of the entry after a put or move, before a delete.
-    pub size: u64,
-    /// Digest of the entry after a put or move, before a delete.
-    pub digest: Digest,
+    /// Size of the entry after a put or move, before a delete. `None` where it had a view password then.
+    pub size: Option<u64>,
+    /// Digest of the entry after a put or move, before a delete. `None` where it had a view password then: from the
+    /// digest of a short secret the secret can be found.
+    pub digest: Option<Digest>,
     /// Who did it, where the store was [`acting_as`](crate::Store::acting_as) somebody.
     pub participant: Option<String>,
     /// When the commit was made.

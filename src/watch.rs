@@ -89,8 +89,12 @@ impl Store {
     /// Watches the changes below a folder (`""`: all this view sees); keys are relative to the scope of the view.
     ///
     /// The history is the queue: changes are read from it, in the order of the commits, those of one commit together.
-    /// What moves into the folder is told as put, what moves out as deleted. A change tells key, size and digest also
-    /// of entries with a lock; never their content.
+    /// What moves into the folder is told as put, what moves out as deleted.
+    ///
+    /// Everybody is told the keys of all entries, and size and digest of those that had no view password when the change
+    /// was made. Who mirrors a store reads what was put anyway, and for the others needs their passwords for that: from
+    /// [`Store::get`] or [`Store::metadata`] it learns whether the content is another. Where a lock is put on
+    /// or taken off, a put is told, the content being the same.
     ///
     /// Asking for a place that the history no longer reaches is answered by the first change asked for:
     /// [`Compacted`](crate::Error::Compacted). Then read the present state and watch from there: take the watcher

@@ -13,9 +13,10 @@ use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::stores;
+use common::{stores, stores_with};
 use komatik::{
-    Change, ChangeKind, Error, Events, History, PutMode, Since, Store, Subscription, Watcher,
+    Change, ChangeKind, Digest, Error, Events, History, Lock, PasswordCost, PutMode, Since, Store,
+    Subscription, Watcher,
 };
 
 type Log = Arc<Mutex<Vec<Change>>>;
@@ -263,6 +264,75 @@ fn what_crosses_the_border_of_a_scope_is_put_or_deleted() {
         let seen: Vec<_> = seen.lock().unwrap().iter().map(short).collect();
         assert_eq!(seen, expected);
         assert_eq!(watcher.position(), store.history().newest());
+    }
+}
+
+/// From the digest of a short secret whoever is told of it finds the secret.
+#[test]
+fn nothing_is_told_of_the_content_behind_a_view_password() {
+    for case in stores_with(|builder| builder.password_cost(PasswordCost::new(8, 1))) {
+        let store = case.store.clone();
+        let (called, _keep) = log(&store, Events::ALL);
+        let mut watcher = store.watch("", Since::Start).unwrap();
+        let shown = store.put("open", "1234").unwrap();
+        store.lock("open", Lock::new().edit("e")).unwrap();
+        store.put("pin", "").unwrap();
+        store.lock("pin", Lock::new().view("v")).unwrap();
+        let from_here = store.history().newest();
+        store.put("pin", "1234").unwrap();
+        let viewer = store.unlocked_with("v");
+        viewer.merge("pin", &1).unwrap_err();
+        viewer.transaction(|tx| tx.save("pin", &1234)).unwrap();
+        viewer.merge("pin", &12345).unwrap();
+        store.rename("pin", "p", PutMode::Create).unwrap();
+        store.put("folder/over", "1").unwrap();
+        store
+            .rename("p", "folder/over", PutMode::Overwrite)
+            .unwrap();
+        store.rename_folder("folder", "f").unwrap();
+        viewer.copy("open", "f/over", PutMode::Overwrite).unwrap();
+        let copied = viewer.copy("f/over", "copy", PutMode::Create).unwrap();
+        viewer.unlock("f/over").unwrap();
+        viewer.lock("f/over", Lock::new().view("v")).unwrap();
+        store.delete_folder("f").unwrap();
+        let told: Vec<_> = std::iter::from_fn(|| watcher.try_recv().unwrap()).collect();
+        assert_eq!(*called.lock().unwrap(), told);
+        let (early, late): (Vec<&Change>, Vec<&Change>) =
+            told.iter().partition(|change| change.revision <= from_here);
+        assert!(
+            early[..2]
+                .iter()
+                .all(|change| change.digest == Some(shown.digest))
+        );
+        assert_eq!(
+            (early[3].size, early[3].digest),
+            (None, None),
+            "the lock itself"
+        );
+        let seen = late
+            .iter()
+            .map(|change| (short(change), change.size, change.digest));
+        let content = Some((copied.size, copied.digest));
+        let one = Some((1, Digest::of(b"1")));
+        let expected = [
+            ("put pin", None),
+            ("put pin", None),
+            ("put pin", None),
+            ("move pin p", None),
+            ("put folder/over", one),
+            ("move p folder/over", None),
+            ("move folder/over f/over", None),
+            ("put f/over", None),
+            ("put copy", content),
+            ("put f/over", content),
+            ("put f/over", None),
+            ("delete f/over", None),
+        ];
+        let expected = expected.map(|(told, content)| {
+            let (size, digest) = content.unzip();
+            (told.to_owned(), size, digest)
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), expected);
     }
 }
 

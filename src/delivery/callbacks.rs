@@ -170,7 +170,7 @@ impl Store {
     ///
     /// A callback that owns a clone of the store keeps it open until the subscription is dropped.
     ///
-    /// A change tells key, size and digest also of entries with a lock; never their content.
+    /// Everybody is told the keys of all entries, and size and digest of those without a view password.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};

@@ -38,8 +38,8 @@ impl Sight {
             key: key.to_owned(),
             kind,
             entry: record.entry,
-            size: record.size,
-            digest: record.digest,
+            size: record.content.map(|(size, _)| size),
+            digest: record.content.map(|(_, digest)| digest),
             participant: record.participant.clone(),
             time: from_micros(record.time),
         })
@@ -65,8 +65,7 @@ mod tests {
             action,
             key: key.to_owned(),
             entry: Kind::Blob,
-            size: 1,
-            digest: Digest::of(b"x"),
+            content: Some((1, Digest::of(b"x"))),
             participant: None,
             time: 0,
         };

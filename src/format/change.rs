@@ -6,7 +6,7 @@
 //! | `n` | the key, whole; for a move the new one |
 //! | `f` | for a move, the key it had |
 //! | `k` | kind of the entry, as in its record |
-//! | `s` `d` | size in bytes and BLAKE3 of the content |
+//! | `s` `d` | size in bytes and BLAKE3 of the content; neither where the entry had a view password |
 //! | `p` | participant |
 //! | `t` | time: microseconds since 1970 |
 
@@ -25,8 +25,9 @@ pub(crate) struct ChangeRecord {
     pub(crate) action: ChangeAction,
     pub(crate) key: String,
     pub(crate) entry: Kind,
-    pub(crate) size: u64,
-    pub(crate) digest: Digest,
+    /// Size and digest; `None` where the entry had a view password at that time. A digest lets whoever reads the history
+    /// find a short content by trying.
+    pub(crate) content: Option<(u64, Digest)>,
     pub(crate) participant: Option<String>,
     /// Microseconds since 1970.
     pub(crate) time: u64,
@@ -47,8 +48,10 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     f: Option<String>,
     k: u8,
-    s: u64,
-    d: ByteArray<32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    s: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    d: Option<ByteArray<32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     p: Option<String>,
     t: u64,
@@ -67,8 +70,8 @@ impl ChangeRecord {
             n: self.key.clone(),
             f: from,
             k: kind_to_number(self.entry),
-            s: self.size,
-            d: ByteArray::new(*self.digest.as_bytes()),
+            s: self.content.map(|(size, _)| size),
+            d: (self.content).map(|(_, digest)| ByteArray::new(*digest.as_bytes())),
             p: self.participant.clone(),
             t: self.time,
         }))
@@ -88,8 +91,11 @@ impl ChangeRecord {
             },
             key: stored.n,
             entry: kind_from_number(stored.k).ok_or_else(damaged)?,
-            size: stored.s,
-            digest: Digest::from(stored.d.into_array()),
+            content: match (stored.s, stored.d) {
+                (Some(size), Some(digest)) => Some((size, Digest::from(digest.into_array()))),
+                (None, None) => None,
+                _ => return Err(damaged()),
+            },
             participant: stored.p,
             time: stored.t,
         })
@@ -107,8 +113,7 @@ mod tests {
             action: ChangeAction::Move { from: "a".into() },
             key: "b/c".into(),
             entry: Kind::Document,
-            size: 300,
-            digest: Digest::from([3; 32]),
+            content: Some((300, Digest::from([3; 32]))),
             participant: Some("ann".into()),
             time: 5,
         };
@@ -120,7 +125,17 @@ mod tests {
                 "03".repeat(32)
             )
         );
-        assert_eq!(ChangeRecord::decode(1, &change.encode()).unwrap(), change);
+        let hidden = ChangeRecord {
+            content: None,
+            participant: None,
+            ..change.clone()
+        };
+        let bytes = hidden.encode();
+        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "85a16f02a16ea3622f63a166a161a16b00a17405");
+        for change in [change, hidden] {
+            assert_eq!(ChangeRecord::decode(1, &change.encode()).unwrap(), change);
+        }
         assert!(ChangeRecord::decode(1, b"").is_err());
     }
 }

@@ -60,8 +60,9 @@ pub(super) fn take_change(rest: &mut &[u8]) -> ChangeRecord {
         },
         key: take_name(take(rest)),
         entry: take_kind(rest),
-        size: take_number(rest),
-        digest: Digest::from([take(rest); 32]),
+        content: take_optional(rest, |rest| {
+            (take_number(rest), Digest::from([take(rest); 32]))
+        }),
         participant: take_optional(rest, |rest| take_name(take(rest))),
         time: take_number(rest),
     }

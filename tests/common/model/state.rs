@@ -146,6 +146,8 @@ pub struct Told {
     pub kind: ToldKind,
     pub key: String,
     pub content: Content,
+    /// Whether size and digest are told.
+    pub is_shown: bool,
     pub participant: Option<&'static str>,
 }
 
@@ -311,11 +313,19 @@ impl State {
         self.check(key, expect)
     }
 
-    pub fn tell(&mut self, caller: Caller, kind: ToldKind, key: &str, content: Content) {
+    /// Tells of an entry with this content and lock.
+    pub fn tell(
+        &mut self,
+        caller: Caller,
+        kind: ToldKind,
+        key: &str,
+        (content, lock): (Content, Option<Lock>),
+    ) {
         self.told.push(Told {
             kind,
             key: key.to_owned(),
             content,
+            is_shown: lock.is_none_or(|lock| lock.view.is_none()),
             participant: caller.participant(),
         });
     }
@@ -355,7 +365,7 @@ impl State {
             created: old.and_then(|old| old.created),
             updated: None,
         };
-        self.tell(caller, ToldKind::Put, key, new.content);
+        self.tell(caller, ToldKind::Put, key, (new.content, lock));
         self.insert(key, entry);
         Answer::Metadata(Some(key.to_owned()), attribution)
     }

@@ -86,7 +86,7 @@ impl State {
                 let folder = whole_key(caller, folder)?;
                 if self.folders.insert(folder.clone()) {
                     self.touched.insert(format!("{folder}/"));
-                    self.tell(caller, ToldKind::Put, &folder, Content::Folder);
+                    self.tell(caller, ToldKind::Put, &folder, (Content::Folder, None));
                 }
                 Ok(Answer::Done)
             }
@@ -139,7 +139,7 @@ impl State {
     fn move_entry(&mut self, caller: Caller, from: &str, to: &str) {
         if let Some(entry) = self.remove(from) {
             let kind = ToldKind::Move(from.to_owned());
-            self.tell(caller, kind, to, entry.content.clone());
+            self.tell(caller, kind, to, (entry.content.clone(), entry.lock));
             self.insert(to, entry);
         }
     }
@@ -156,7 +156,12 @@ impl State {
                 created: old.and_then(|old| old.created),
                 ..source
             };
-            self.tell(caller, ToldKind::Put, &to, copy.content.clone());
+            self.tell(
+                caller,
+                ToldKind::Put,
+                &to,
+                (copy.content.clone(), copy.lock),
+            );
             self.insert(&to, copy);
         }
         Ok(Answer::Metadata(Some(to), Attribution::Told))
@@ -186,12 +191,12 @@ impl State {
         if let Some(folder) = row.strip_suffix('/') {
             self.folders.remove(folder);
             self.touched.insert(row.to_owned());
-            self.tell(caller, ToldKind::Delete, folder, Content::Folder);
+            self.tell(caller, ToldKind::Delete, folder, (Content::Folder, None));
             return Ok(());
         }
         check_lock(row, self.present(row)?.lock, Need::Write, caller)?;
         if let Some(entry) = self.remove(row) {
-            self.tell(caller, ToldKind::Delete, row, entry.content);
+            self.tell(caller, ToldKind::Delete, row, (entry.content, entry.lock));
         }
         Ok(())
     }
@@ -220,7 +225,7 @@ impl State {
                 state.folders.insert(new.to_owned());
                 state.touched.extend([row.to_owned(), format!("{new}/")]);
                 let kind = ToldKind::Move(old.to_owned());
-                state.tell(caller, kind, new, Content::Folder);
+                state.tell(caller, kind, new, (Content::Folder, None));
             } else {
                 check_lock(row, state.present(row)?.lock, Need::Write, caller)?;
                 state.move_entry(caller, row, &new);
@@ -256,7 +261,7 @@ impl State {
         check_lock(key, entry.lock, Need::Relock, caller)?;
         let was_locked = entry.lock.is_some();
         if was_locked || lock.is_some() {
-            self.tell(caller, ToldKind::Put, key, entry.content.clone());
+            self.tell(caller, ToldKind::Put, key, (entry.content.clone(), lock));
             self.insert(key, Entry { lock, ..entry });
         }
         Ok(was_locked)
