@@ -7,189 +7,16 @@
 
 mod common;
 
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use common::{Case, stores_with};
-use komatik::{
-    Access, Error, Events, Grant, Lock, PasswordCost, PutMode, Result, Since, Store, UploadOptions,
-    WriteOptions,
-};
-use serde_json::{Value, json};
+use komatik::{Error, Events, Lock, PasswordCost, PutMode, Since, Store};
 
 const CHEAP: PasswordCost = PasswordCost::new(8, 1);
 
 /// A store of each kind, whose passwords cost next to nothing.
 fn stores() -> Vec<Case> {
     stores_with(|builder| builder.password_cost(CHEAP))
-}
-
-/// What a call needs of the table of [`Lock`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Needs {
-    Read,
-    Write,
-    ReadAndWrite,
-    Relock,
-}
-
-type Operation = (&'static str, Needs, fn(&Store) -> Result<()>);
-
-/// Every call of the store that reads or changes one entry: the blob `k`, or the document `d` beside it, which has the
-/// same lock.
-const OPERATIONS: &[Operation] = &[
-    ("get", Needs::Read, |store| store.get("k").map(drop)),
-    ("reader", Needs::Read, |store| store.reader("k").map(drop)),
-    ("metadata", Needs::Read, |store| {
-        store.metadata("k").map(drop)
-    }),
-    ("load", Needs::Read, |store| {
-        store.load::<Value>("d").map(drop)
-    }),
-    ("load_at", Needs::Read, |store| {
-        store.load_at::<Value>("d", "").map(drop)
-    }),
-    ("copy from", Needs::Read, |store| {
-        store.copy("k", "l", PutMode::Create).map(drop)
-    }),
-    ("grant", Needs::Read, |store| {
-        store.grant("k", Grant::new()).map(drop)
-    }),
-    ("export", Needs::Read, |store| {
-        let mut archive = Vec::new();
-        let exported = store.export(&mut archive, |_| ControlFlow::Continue(()));
-        assert!(exported.is_ok() || archive.is_empty(), "nothing is written");
-        exported.map(drop)
-    }),
-    ("transaction get", Needs::Read, |store| {
-        store.transaction(|tx| tx.get("k").map(drop))
-    }),
-    ("put", Needs::Write, |store| store.put("k", "new").map(drop)),
-    ("put large", Needs::Write, |store| {
-        store.put("k", vec![0; 10_000]).map(drop)
-    }),
-    ("save", Needs::Write, |store| {
-        store.save("d", &json!(1)).map(drop)
-    }),
-    ("writer", Needs::Write, |store| {
-        store.writer("k", WriteOptions::new()).map(drop)
-    }),
-    ("upload", Needs::Write, |store| {
-        store
-            .upload("k", &mut &b"new"[..], UploadOptions::new())
-            .map(drop)
-    }),
-    ("delete", Needs::Write, |store| store.delete("k").map(drop)),
-    ("rename from", Needs::Write, |store| {
-        store.rename("k", "l", PutMode::Create).map(drop)
-    }),
-    ("rename to", Needs::Write, |store| {
-        store.rename("free", "k", PutMode::Overwrite).map(drop)
-    }),
-    ("copy to", Needs::Write, |store| {
-        store.copy("free", "k", PutMode::Overwrite).map(drop)
-    }),
-    ("delete_folder", Needs::Write, |store| {
-        store.delete_folder("folder").map(drop)
-    }),
-    ("transaction put", Needs::Write, |store| {
-        store.transaction(|tx| tx.put("k", "new").map(drop))
-    }),
-    ("merge", Needs::ReadAndWrite, |store| {
-        store.merge("d", &json!({"a": 1})).map(drop)
-    }),
-    ("patch", Needs::ReadAndWrite, |store| {
-        let patch = serde_json::from_value(json!([{"op": "add", "path": "/a", "value": 1}]));
-        store.patch("d", &patch.unwrap()).map(drop)
-    }),
-    ("append", Needs::ReadAndWrite, |store| {
-        store.writer("k", WriteOptions::append()).map(drop)
-    }),
-    ("lock", Needs::Relock, |store| {
-        store.lock("k", Lock::new().view("n"))
-    }),
-    ("unlock", Needs::Relock, |store| store.unlock("k").map(drop)),
-];
-
-/// The entries a password of the table stands before.
-const LOCKED: [&str; 3] = ["k", "d", "folder/k"];
-
-/// Entries with such a lock, in a folder of their own.
-fn fixture(store: &Store, view: bool, edit: bool) -> Store {
-    static FOLDERS: AtomicUsize = AtomicUsize::new(0);
-    let folder = FOLDERS.fetch_add(1, Ordering::Relaxed);
-    let store = store.scoped(&folder.to_string()).unwrap();
-    for key in ["k", "free", "folder/k"] {
-        store.put(key, "content").unwrap();
-    }
-    store.save("d", &json!({})).unwrap();
-    let mut lock = Lock::new();
-    lock.view = view.then(|| "view".to_owned());
-    lock.edit = edit.then(|| "edit".to_owned());
-    if view || edit {
-        for key in LOCKED {
-            store.lock(key, lock.clone()).unwrap();
-        }
-    }
-    store
-}
-
-/// What the table says: which password is asked for, if any.
-fn asked(view: bool, edit: bool, needs: Needs) -> Option<Access> {
-    match needs {
-        Needs::Read => view.then_some(Access::View),
-        Needs::Write => edit.then_some(Access::Edit),
-        Needs::ReadAndWrite | Needs::Relock if edit => Some(Access::Edit),
-        Needs::ReadAndWrite | Needs::Relock => view.then_some(Access::View),
-    }
-}
-
-#[test]
-fn every_operation_asks_for_what_the_table_says() {
-    for case in stores() {
-        for (view, edit) in [(false, false), (true, false), (false, true), (true, true)] {
-            for offered in [None, Some("wrong"), Some("view"), Some("edit")] {
-                for operation in OPERATIONS {
-                    check_operation(&case, (view, edit), offered, operation);
-                }
-            }
-        }
-    }
-}
-
-fn check_operation(
-    case: &Case,
-    (view, edit): (bool, bool),
-    offered: Option<&str>,
-    (name, needs, operation): &Operation,
-) {
-    let store = fixture(&case.store, view, edit);
-    let caller = offered.map_or(store.clone(), |it| store.unlocked_with(it));
-    let found = operation(&caller);
-    let case = format!(
-        "{name}, {}, view {view}, edit {edit}, offered {offered:?}",
-        case.name
-    );
-    let opens = match asked(view, edit, *needs) {
-        None => true,
-        Some(Access::View) => offered == Some("view") || edit && offered == Some("edit"),
-        Some(_) => offered == Some("edit"),
-    };
-    match found {
-        Ok(()) => assert!(opens, "{case}"),
-        Err(Error::Locked { key, needs: access }) => {
-            assert!(!opens && offered.is_none(), "{case}");
-            assert!(LOCKED.contains(&key.as_str()), "{case}: {key}");
-            assert_eq!(Some(access), asked(view, edit, *needs), "{case}");
-        }
-        Err(Error::WrongPassword { key, needs: access }) => {
-            assert!(!opens && offered.is_some(), "{case}");
-            assert!(LOCKED.contains(&key.as_str()), "{case}: {key}");
-            assert_eq!(Some(access), asked(view, edit, *needs), "{case}");
-        }
-        Err(other) => panic!("{case}: {other}"),
-    }
 }
 
 #[test]
@@ -278,6 +105,43 @@ fn a_view_verifies_once_and_may_offer_several() {
         assert!(matches!(wrong.get("a"), Err(Error::WrongPassword { .. })));
     }
     assert!(begun.elapsed() < first * 20);
+}
+
+/// More of them than are verified in one go.
+#[test]
+fn a_folder_of_many_locks_is_deleted_whole_or_not_at_all() {
+    const ENTRIES: u64 = 1_100;
+    for case in stores() {
+        let store = case.store.clone();
+        for number in 0..ENTRIES {
+            let key = format!("folder/{number:04}");
+            store.put(&key, "1").unwrap();
+            store.lock(&key, Lock::new().edit("e")).unwrap();
+        }
+        let owner = store.unlocked_with("e");
+        for odd in ["folder/0000", "folder/1050", "folder/1099"] {
+            owner.lock(odd, Lock::new().edit("odd")).unwrap();
+            let before = store.history().newest();
+            for refused in [
+                store.unlocked_with("e").delete_folder("folder"),
+                store.unlocked_with("e").rename_folder("folder", "other"),
+            ] {
+                match refused {
+                    Err(Error::WrongPassword { key, .. }) => assert_eq!(key, odd),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(store.history().newest(), before);
+            store
+                .unlocked_with("odd")
+                .lock(odd, Lock::new().edit("e"))
+                .unwrap();
+        }
+        let fresh = store.unlocked_with("e");
+        assert_eq!(fresh.rename_folder("folder", "other").unwrap(), ENTRIES);
+        let fresh = store.unlocked_with("e");
+        assert_eq!(fresh.delete_folder("other").unwrap(), ENTRIES);
+    }
 }
 
 #[test]
