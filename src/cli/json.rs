@@ -51,7 +51,7 @@ pub(crate) fn change(change: &Change) -> Value {
         "from": from,
         "kind": change.entry.as_str(),
         "size": change.size,
-        "digest": change.digest.to_string(),
+        "digest": change.digest.map(|digest| digest.to_string()),
         "participant": change.participant,
         "time": time(change.time),
     })

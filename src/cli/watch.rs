@@ -186,7 +186,11 @@ fn line(change: &Change) -> String {
         text.push_str(&format!("{} → ", show::name(from)));
     }
     text.push_str(&show::name(&change.key));
-    text.push_str(&format!("  {}, {}", change.entry, show::bytes(change.size)));
+    text.push_str(&format!("  {}", change.entry));
+    // What lies behind a view password tells no size.
+    if let Some(size) = change.size {
+        text.push_str(&format!(", {}", show::bytes(size)));
+    }
     if let Some(participant) = &change.participant {
         text.push_str(&format!(", by {}", show::name(participant)));
     }
@@ -204,7 +208,10 @@ fn variables(change: &Change) -> BTreeMap<&'static str, String> {
         ("KOMATIK_KEY", change.key.clone()),
         ("KOMATIK_FROM", from),
         ("KOMATIK_KIND", change.entry.to_string()),
-        ("KOMATIK_SIZE", change.size.to_string()),
+        (
+            "KOMATIK_SIZE",
+            change.size.map(|size| size.to_string()).unwrap_or_default(),
+        ),
         ("KOMATIK_REVISION", change.revision.to_string()),
         (
             "KOMATIK_PARTICIPANT",
