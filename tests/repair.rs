@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use komatik::{Error, Grant, History, Lock, PasswordCost, Repaired, Step, Store};
 
@@ -58,18 +59,29 @@ fn filled(directory: &Path, history: History) -> BTreeMap<String, Vec<u8>> {
     contents
 }
 
-/// Every file below a directory but the lock, with its bytes.
-fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+/// Every file below a directory, with its bytes and when it was changed.
+fn files(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else if path.file_name().unwrap() != "LOCK" {
-            found.insert(path.clone(), fs::read(&path).unwrap());
+        } else {
+            let changed = fs::metadata(&path).unwrap().modified().unwrap();
+            found.insert(path.clone(), (fs::read(&path).unwrap(), changed));
         }
     }
     found
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+    let mut names: Vec<_> = entries
+        .map(|entry| name(entry).into_string().unwrap())
+        .collect();
+    names.sort();
+    names
 }
 
 /// Damages a filled store, repairs it, and checks that what the repair does not name is there.
@@ -84,7 +96,7 @@ fn repaired(history: History, damage: impl FnOnce(&Path)) -> (Repaired, Store, t
     let before = files(&damaged);
     let repaired = Store::repair(&damaged, &into, go_on).unwrap();
     assert!(files(&damaged) == before, "the damaged store has changed");
-    assert!(!directory.path().join("into.repair").exists());
+    assert_eq!(names(directory.path()), ["into", "store"]);
     let store = Store::open(&into).unwrap();
     let report = store.verify(go_on).unwrap();
     assert!(report.is_sound(), "{report:?}");
@@ -198,6 +210,98 @@ fn what_cannot_be_begun_is_an_error() {
         ControlFlow::Break(())
     });
     assert!(matches!(found, Err(Error::Cancelled)), "{found:?}");
+    assert_eq!(names(directory.path()), ["into", "store"]);
+}
+
+/// Whatever lies beside, and under whatever names: only `into` is written to.
+#[test]
+fn nothing_that_is_there_is_taken_for_room_to_work_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let contents = filled(&at("data.repair"), History::default());
+    fs::create_dir(at("other.repair")).unwrap();
+    fs::write(at("other.repair/letter"), "dear").unwrap();
+    let before = files(directory.path());
+    for into in ["data", "other"] {
+        let repaired = Store::repair(at("data.repair"), at(into), go_on).unwrap();
+        assert_eq!((repaired.entries, &repaired.lost[..]), (ENTRIES, &[][..]));
+        let store = Store::open(at(into)).unwrap();
+        for (key, content) in &contents {
+            assert_eq!(&store.get(key).unwrap().unwrap()[..], &content[..], "{key}");
+        }
+        drop(store);
+        fs::remove_dir_all(at(into)).unwrap();
+    }
+    assert!(files(directory.path()) == before);
+    Store::open(at("data.repair")).unwrap();
+}
+
+#[test]
+fn a_store_is_not_repaired_into_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    filled(&at("store"), History::default());
+    std::os::unix::fs::symlink(at("store"), at("link")).unwrap();
+    let before = files(&at("store"));
+    for (damaged, into) in [
+        ("store", "store"),
+        ("store", "link"),
+        ("link", "store/below"),
+        ("store", "link/below/and/below"),
+        ("store", "new/../store/below"),
+        ("store", "."),
+        ("link", "../"),
+    ] {
+        let found = Store::repair(at(damaged), at(into), go_on);
+        let is_refused = matches!(&found, Err(Error::InvalidArgument { what: "into", .. }));
+        assert!(is_refused, "{damaged} into {into}: {found:?}");
+    }
+    assert!(files(&at("store")) == before);
+    assert_eq!(names(directory.path()), ["link", "store"]);
+    // One is named like the other, and that is all.
+    Store::repair(at("link"), at("store2"), go_on).unwrap();
+    assert_eq!(names(directory.path()), ["link", "store", "store2"]);
+}
+
+/// A repair that is stopped leaves no half of a store, and nothing of the copies it made.
+#[test]
+fn what_was_begun_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    filled(&at("store"), History::default());
+    fs::create_dir(at("empty")).unwrap();
+    for into in ["new/below", "empty"] {
+        let mut steps = 0;
+        let found = Store::repair(at("store"), at(into), |_| {
+            steps += 1;
+            assert!(steps < 2 || at(into).join("trees").exists());
+            match steps {
+                3 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        assert!(matches!(found, Err(Error::Cancelled)), "{found:?}");
+    }
+    assert_eq!(names(directory.path()), ["empty", "store"]);
+    assert_eq!(names(&at("empty")), [""; 0]);
+}
+
+/// A directory in place of a file answers reads with an error, as a bad sector does.
+#[test]
+fn what_the_disk_does_not_give_back_is_named_and_the_rest_is_saved() {
+    let (repaired, _store, _directory) = repaired(History::default(), |store| {
+        for directory in ["journal", "packs"] {
+            let path = below(store, directory).remove(0);
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+        }
+    });
+    let named = |what| repaired.lost.iter().filter(move |lost| lost.what == what);
+    let journal: Vec<_> = named("file").map(|lost| &lost.location[..]).collect();
+    assert_eq!(journal, ["journal/00000000000000000001.journal at 0"]);
+    assert!(repaired.entries > 100, "{}", repaired.entries);
+    let lost = u64::try_from(named("entry").count()).unwrap();
+    assert_eq!(repaired.entries + lost, ENTRIES);
 }
 
 /// With neither trees nor an old journal most of the store is gone; what the journal still tells of is saved.

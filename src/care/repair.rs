@@ -1,7 +1,9 @@
 //! Saving what can be saved of a damaged store.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -29,9 +31,10 @@ pub struct Repaired {
 
 impl Store {
     /// Saves what can be saved of the store in `damaged`, which need not open, into `into`, which must be missing or empty
-    /// and then opens as a store. `damaged` itself is not changed.
+    /// and then opens as a store. `damaged` itself is not written to, and may lie on a disk that cannot be written.
     ///
-    /// The trees are read from a copy, beside `into`; commits that only the journal still holds are saved as well; chunks
+    /// The trees and the journal are read from copies, in a directory of a new name beside `into` that goes in the end,
+    /// as `into` does where the call fails. Where the disk gives no bytes back, the rest is still read. Commits that only the journal still holds are saved as well; chunks
     /// are found in the packs also where nothing points to them any more. An entry is saved only when all of its content
     /// is as its digest says; any other is listed. Where damage took a newer version of a row without a trace, the
     /// older one is what is saved; the list says then that rows are missing or older. Entries keep their revisions,
@@ -40,8 +43,8 @@ impl Store {
     /// Cost: all rows are held in memory, and everything is read twice.
     ///
     /// # Errors
-    /// [`Error::InUse`]; [`Error::Unsupported`] for a later format; [`Error::Damaged`] where nothing tells whose store
-    /// this was; [`Error::Cancelled`]; [`Error::NoSpace`], [`Error::Io`].
+    /// [`Error::InvalidArgument`] where one of the directories is or holds the other; [`Error::InUse`];
+    /// [`Error::Unsupported`] for a later format; [`Error::Damaged`] where nothing tells whose store this was; [`Error::Cancelled`]; [`Error::NoSpace`], [`Error::Io`].
     pub fn repair(
         damaged: impl AsRef<Path>,
         into: impl AsRef<Path>,
@@ -50,8 +53,8 @@ impl Store {
         let (damaged, into) = (damaged.as_ref(), into.as_ref());
         let progress = &mut Progress::new(&mut progress);
         progress.step("rows", 0, None)?;
-        let scratch = Scratch::beside(into)?;
-        let salvage = Salvage::read(damaged, &scratch.0)?;
+        let into = &apart(damaged, into)?;
+        let salvage = Salvage::read(damaged, into)?;
         let mut copy = Restore::begin(into, salvage.revision())?;
         let mut repaired = Repaired {
             entries: 0,
@@ -81,26 +84,60 @@ impl Store {
     }
 }
 
-/// A directory that goes when it is dropped.
-struct Scratch(std::path::PathBuf);
+/// Where `into` really lies, and that it and the damaged store do not hold each other.
+fn apart(damaged: &Path, into: &Path) -> Result<PathBuf> {
+    let failed = |path: &Path, error| Error::io(format!("opening {}", path.display()), error);
+    let damaged = resolve(damaged).map_err(|error| failed(damaged, error))?;
+    let into = resolve(into).map_err(|error| failed(into, error))?;
+    let holds = |outer: &Path, inner: &Path| inner.ancestors().any(|path| is_same(path, outer));
+    if holds(&damaged, &into) || holds(&into, &damaged) {
+        return Err(Error::InvalidArgument {
+            what: "into",
+            reason: format!(
+                "{} and the damaged store {} must lie apart, neither within the other",
+                into.display(),
+                damaged.display()
+            ),
+        });
+    }
+    Ok(into)
+}
 
-impl Scratch {
-    fn beside(into: &Path) -> Result<Scratch> {
-        let mut name = into.file_name().unwrap_or_default().to_owned();
-        name.push(".repair");
-        let path = into.with_file_name(name);
-        std::fs::create_dir_all(&path)
-            .map_err(|error| Error::io(format!("creating {}", path.display()), error))?;
-        Ok(Scratch(path))
+/// The path without links and detours, also where its end is not there yet.
+fn resolve(path: &Path) -> std::io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    let mut missing = Vec::new();
+    let mut components = path.components();
+    loop {
+        match std::fs::canonicalize(components.as_path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let Some(last) = components.next_back() else {
+                    return Err(error);
+                };
+                missing.push(last);
+            }
+            found => {
+                let mut found = found?;
+                for component in missing.into_iter().rev() {
+                    match component {
+                        Component::ParentDir => drop(found.pop()),
+                        component => found.push(component),
+                    }
+                }
+                return Ok(found);
+            }
+        }
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, "a directory of a repair stays: {}", self.0.display());
-        }
-    }
+/// Whether two paths are one file, also where it is mounted twice.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path| {
+        std::fs::metadata(path)
+            .map(|file| (file.dev(), file.ino()))
+            .ok()
+    };
+    one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 fn lost(what: &'static str, location: &str, error: &Error) -> Finding {

@@ -13,7 +13,8 @@
     reason = "a C symbol can be defined, called and errno set in no other way; this is the only file that does"
 )]
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -67,21 +68,49 @@ pub(crate) fn sync_directory(path: &Path) -> Result<()> {
         .map_err(|error| Error::io(format!("syncing the directory {}", path.display()), error))
 }
 
-/// Makes a directory and those above it that are missing, durably.
-pub(crate) fn make_directories(path: &Path) -> Result<()> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
+/// Makes durable that a file or directory was made.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
     }
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    make_directories(parent)?;
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(Error::io(format!("creating {}", path.display()), error))
+}
+
+/// Makes a directory and what is missing above it, each durably; answers what was made, topmost first. On an error it
+/// is removed again.
+pub(crate) fn create_directories(path: &Path) -> Result<Vec<PathBuf>> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|directory| !directory.as_os_str().is_empty() && !directory.exists())
+        .collect();
+    let mut made = Vec::new();
+    for directory in missing.into_iter().rev() {
+        let created = match std::fs::create_dir(directory) {
+            Ok(()) => {
+                made.push(directory.to_owned());
+                sync_parent(directory)
+            }
+            // `new/..` is there once `new` is.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+            Err(error) => {
+                let doing = format!("creating the directory {}", directory.display());
+                Err(Error::io(doing, error))
+            }
+        };
+        if let Err(error) = created {
+            remove_empty(&made);
+            return Err(error);
         }
-        _ => sync_directory(parent),
+    }
+    Ok(made)
+}
+
+/// Removes directories made by [`create_directories`], except those that hold something.
+pub(crate) fn remove_empty(made: &[PathBuf]) {
+    for directory in made.iter().rev() {
+        if let Err(error) = std::fs::remove_dir(directory) {
+            tracing::debug!(%error, "a directory stays: {}", directory.display());
+        }
     }
 }
 
@@ -120,5 +149,24 @@ mod tests {
         sync_directory(directory.path()).unwrap();
         let gone = directory.path().join("gone");
         assert!(matches!(sync_directory(&gone), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn directories_are_made_from_the_top_and_only_those_go_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("a")).unwrap();
+        let made = create_directories(&at("a/b/c")).unwrap();
+        assert_eq!(made, [at("a/b"), at("a/b/c")]);
+        assert!(create_directories(&at("a/b/c")).unwrap().is_empty());
+        remove_empty(&made);
+        assert!(at("a").exists() && !at("a/b").exists());
+        std::fs::write(at("a/file"), "").unwrap();
+        assert!(create_directories(&at("a/file/b")).is_err());
+        let made = create_directories(&at("a/new/../other")).unwrap();
+        assert!(at("a/new").is_dir() && at("a/other").is_dir());
+        std::fs::write(at("a/new/file"), "").unwrap();
+        remove_empty(&made);
+        assert!(at("a/new/file").exists() && !at("a/other").exists());
     }
 }

@@ -1,7 +1,7 @@
 //! One store, one process: the lock on a directory, and who holds it.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,8 @@ const MAX_HOLDER_BYTES: u64 = 200;
 #[derive(Debug)]
 pub(crate) struct LockFile {
     file: File,
+    /// Whether our name is in it.
+    is_signed: bool,
 }
 
 impl LockFile {
@@ -37,19 +39,41 @@ impl LockFile {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(Error::InUse {
-                    path: directory.to_owned(),
-                    by: read_holder(file),
-                });
-            }
-            Err(error) => return Err(failed(error.into())),
-        }
-        let lock = LockFile { file };
+        let mut lock = LockFile::lock(directory, file)?;
+        lock.is_signed = true;
         lock.write_holder().map_err(failed)?;
         Ok(lock)
+    }
+
+    /// Locks `directory` without writing anything, nor our name. `None` where no store was ever open there, so that
+    /// there is no file to lock.
+    ///
+    /// # Errors
+    /// As [`LockFile::acquire`].
+    pub(crate) fn acquire_to_read(directory: &Path) -> Result<Option<LockFile>> {
+        let path = directory.join(FILE_NAME);
+        match File::open(&path) {
+            Ok(file) => LockFile::lock(directory, file).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(format!("locking {}", path.display()), error)),
+        }
+    }
+
+    fn lock(directory: &Path, file: File) -> Result<LockFile> {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(LockFile {
+                file,
+                is_signed: false,
+            }),
+            Err(Errno::WOULDBLOCK) => Err(Error::InUse {
+                path: directory.to_owned(),
+                by: read_holder(file),
+            }),
+            Err(error) => Err(Error::io(
+                format!("locking {}", directory.join(FILE_NAME).display()),
+                error.into(),
+            )),
+        }
     }
 
     fn write_holder(&self) -> std::io::Result<()> {
@@ -65,7 +89,9 @@ impl LockFile {
 impl Drop for LockFile {
     fn drop(&mut self) {
         // So that nobody who comes between the next holder's lock and its text is told of us.
-        let _ = self.file.set_len(0);
+        if self.is_signed {
+            let _ = self.file.set_len(0);
+        }
         // Closing would not do while a process that this one is just starting still has a copy of the file.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
@@ -157,6 +183,25 @@ mod tests {
         drop(lock);
         LockFile::acquire(directory.path()).unwrap();
         drop(copy);
+    }
+
+    #[test]
+    fn a_lock_to_read_keeps_others_out_and_writes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let acquire_to_read = || LockFile::acquire_to_read(directory.path());
+        assert!(acquire_to_read().unwrap().is_none());
+        let path = directory.path().join(FILE_NAME);
+        assert!(!path.exists());
+        let lock = LockFile::acquire(directory.path()).unwrap();
+        assert!(matches!(acquire_to_read(), Err(Error::InUse { .. })));
+        drop(lock);
+        std::fs::write(&path, "left by a crash").unwrap();
+        let lock = acquire_to_read().unwrap().unwrap();
+        let refused = LockFile::acquire(directory.path());
+        assert!(matches!(refused, Err(Error::InUse { .. })));
+        drop(lock);
+        assert_eq!(std::fs::read(&path).unwrap(), b"left by a crash");
+        drop(LockFile::acquire(directory.path()).unwrap());
     }
 
     #[test]

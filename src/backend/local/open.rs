@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use parking_lot::{Mutex, RwLock};
 
 use super::commit::Writer;
-use super::durable::{flush_is_durable, make_directories, sync_directory};
+use super::durable::{create_directories, flush_is_durable, sync_directory};
 use super::headroom::Headroom;
 use super::health::Health;
 use super::journal::{Journal, SEGMENT_HEADER_BYTES, Seed, Segment, first_revision};
@@ -162,7 +162,9 @@ fn make_directory(directory: &Path) -> Result<()> {
             format!("opening {}", directory.display()),
             ErrorKind::NotADirectory.into(),
         )),
-        Err(error) if error.kind() == ErrorKind::NotFound => make_directories(directory),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            create_directories(directory).map(drop)
+        }
         Err(error) => Err(failed(error)),
     }
 }

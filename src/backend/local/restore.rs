@@ -1,14 +1,16 @@
 //! Writing a whole store into an empty directory: rows with the revisions they have, and blobs. For backups.
 //!
-//! The superblock is written last: a directory that was not finished does not open as a store.
+//! The superblock is written last: a directory that was not finished does not open as a store. What is not finished is
+//! removed again, unless the process ends before.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
 use super::chunks::rows_of_chunks;
-use super::durable::sync_directory;
+use super::durable::{create_directories, remove_empty};
 use super::pack::{PackOptions, Packs};
 use super::row::{self, Totals};
 use super::trees::Trees;
@@ -22,7 +24,6 @@ const BATCH_BYTES: usize = 1024 * 1024;
 
 /// A store being written. See the [module](self).
 pub(crate) struct Restore {
-    directory: PathBuf,
     store_id: [u8; 16],
     revision: u64,
     options: Options,
@@ -32,6 +33,8 @@ pub(crate) struct Restore {
     owners: HashMap<BlobId, u32>,
     batch: Vec<(Tree, Bytes, Option<Bytes>)>,
     batch_bytes: usize,
+    // Last: what lies in it is dropped before it goes.
+    target: Target,
 }
 
 impl Restore {
@@ -40,19 +43,10 @@ impl Restore {
     /// # Errors
     /// `AlreadyExists` where there is something; the operating system.
     pub(crate) fn begin(directory: &Path, revision: u64) -> Result<Restore> {
-        let failed = |error| Error::io(format!("creating {}", directory.display()), error);
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        if std::fs::read_dir(directory)
-            .map_err(failed)?
-            .next()
-            .is_some()
-        {
-            return Err(failed(std::io::ErrorKind::DirectoryNotEmpty.into()));
-        }
+        let target = Target::make(directory)?;
         let store_id = open::new_store_id()?;
         let options = Options::default();
         Ok(Restore {
-            directory: directory.to_owned(),
             store_id,
             revision,
             trees: SledTrees::open(&directory.join(open::TREES), options.cache_bytes)?,
@@ -62,6 +56,7 @@ impl Restore {
             owners: HashMap::new(),
             batch: Vec::new(),
             batch_bytes: 0,
+            target,
         })
     }
 
@@ -138,16 +133,14 @@ impl Restore {
         self.trees.close()?;
         self.packs.sync(&self.packs.unsynced())?;
         open::begin(
-            &self.directory,
+            &self.target.directory,
             &self.options,
             self.store_id,
             revision,
             self.totals,
         )?;
-        match self.directory.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-            _ => sync_directory(Path::new(".")),
-        }
+        self.target.is_finished = true;
+        Ok(())
     }
 
     fn push(&mut self, tree: Tree, key: Bytes, row: &Row) -> Result<()> {
@@ -164,5 +157,54 @@ impl Restore {
         self.batch_bytes = 0;
         self.trees
             .apply(&mut std::mem::take(&mut self.batch).into_iter())
+    }
+}
+
+/// The directory written to; what was made of it and in it goes when it is dropped unfinished.
+struct Target {
+    directory: PathBuf,
+    made: Vec<PathBuf>,
+    is_finished: bool,
+}
+
+impl Target {
+    /// Makes the directory where it is missing; fails where something is in it.
+    fn make(directory: &Path) -> Result<Target> {
+        let made = create_directories(directory)?;
+        let failed = |error| Error::io(format!("writing into {}", directory.display()), error);
+        let mut entries = std::fs::read_dir(directory).map_err(failed)?;
+        if entries.next().is_some() {
+            return Err(failed(ErrorKind::DirectoryNotEmpty.into()));
+        }
+        Ok(Target {
+            directory: directory.to_owned(),
+            made,
+            is_finished: false,
+        })
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        // The superblock first: what is left of a removal cut short must not open.
+        for name in ["superblock", "superblock.new"] {
+            note_left(std::fs::remove_file(self.directory.join(name)));
+        }
+        for name in [open::JOURNAL, open::TREES, "packs"] {
+            note_left(std::fs::remove_dir_all(self.directory.join(name)));
+        }
+        remove_empty(&self.made);
+    }
+}
+
+fn note_left(removed: std::io::Result<()>) {
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(%error, "part of an unfinished copy stays");
+        }
+        _ => {}
     }
 }

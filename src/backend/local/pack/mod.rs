@@ -431,7 +431,9 @@ fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {
         // A number that is taken is not given to another, whosever it is.
         table.next = table.next.max(number.saturating_add(1));
         let name = PackName { store_id, number };
-        if name.is_foreign(&read_header(&File::open(file.path())?)?) {
+        // Where it cannot be read, who wants a chunk of it is told.
+        let header = File::open(file.path()).and_then(|file| read_header(&file));
+        if header.is_ok_and(|header| name.is_foreign(&header)) {
             tracing::warn!(
                 file = name.file_name(),
                 "a pack of another store is left alone"

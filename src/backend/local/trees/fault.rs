@@ -1,4 +1,4 @@
-//! Trees that fail when a test wants it.
+//! Trees that fail when a test wants it: at a moment, or at a place.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::report::Finding;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Get,
+    Range,
     Apply,
     Flush,
 }
@@ -32,11 +33,15 @@ struct Fault {
     lasting: Lasting,
 }
 
-/// Passes everything on to other trees, but for one operation at one moment. Failing to apply leaves half of the rows
-/// applied, as a real failure may.
+/// A leaf that cannot be read: the rows of a tree from the first key to the second, or to the end.
+type BadLeaf = (Tree, Bytes, Option<Bytes>);
+
+/// Passes everything on to other trees, but for one operation at one moment, and for reads of bad leaves. Failing to
+/// apply leaves half of the rows applied, as a real failure may.
 pub(crate) struct FaultTrees {
     inner: Arc<dyn Trees>,
     fault: Mutex<Option<Fault>>,
+    bad: Mutex<Vec<BadLeaf>>,
 }
 
 impl FaultTrees {
@@ -44,6 +49,28 @@ impl FaultTrees {
         FaultTrees {
             inner,
             fault: Mutex::new(None),
+            bad: Mutex::default(),
+        }
+    }
+
+    /// From now on the rows from `start` to `end` cannot be read.
+    pub(crate) fn damage(&self, tree: Tree, start: impl AsRef<[u8]>, end: Option<&[u8]>) {
+        let end = end.map(Bytes::copy_from_slice);
+        let start = Bytes::copy_from_slice(start.as_ref());
+        self.bad.lock().push((tree, start, end));
+    }
+
+    /// Fails where one of the leaves that hold the places from `first` to `last` is bad.
+    fn cross(&self, tree: Tree, first: &[u8], last: Option<&[u8]>) -> Result<()> {
+        let bad = self.bad.lock();
+        let is_crossed = |(of, start, end): &&BadLeaf| {
+            *of == tree
+                && last.is_none_or(|last| &start[..] <= last)
+                && end.as_ref().is_none_or(|end| first < &end[..])
+        };
+        match bad.iter().find(is_crossed) {
+            Some((_, start, _)) => Err(Error::damaged("leaf", start.escape_ascii().to_string())),
+            None => Ok(()),
         }
     }
 
@@ -58,6 +85,7 @@ impl FaultTrees {
 
     pub(crate) fn heal(&self) {
         *self.fault.lock() = None;
+        self.bad.lock().clear();
     }
 
     fn strike(&self, operation: Operation) -> Result<()> {
@@ -82,6 +110,7 @@ impl FaultTrees {
 impl Trees for FaultTrees {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>> {
         self.strike(Operation::Get)?;
+        self.cross(tree, key, Some(key))?;
         self.inner.get(tree, key)
     }
 
@@ -92,7 +121,18 @@ impl Trees for FaultTrees {
         end: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>> {
-        self.inner.range(tree, start, end, limit)
+        if end.is_some_and(|end| end <= start) {
+            return Ok(Vec::new());
+        }
+        self.strike(Operation::Range)?;
+        let rows = self.inner.range(tree, start, end, limit)?;
+        let last = match rows.last() {
+            Some((last, _)) if rows.len() == limit => Some(&last[..]),
+            // It went on looking, to the end or the leaf that holds it.
+            _ => end,
+        };
+        self.cross(tree, start, last)?;
+        Ok(rows)
     }
 
     fn apply(&self, rows: &mut dyn Iterator<Item = TreeWrite>) -> Result<()> {

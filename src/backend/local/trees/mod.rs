@@ -10,6 +10,7 @@ use crate::report::Finding;
 
 #[cfg(test)]
 pub(crate) mod fault;
+pub(crate) mod gap;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod sled;
@@ -30,7 +31,8 @@ pub(crate) trait Trees: Send + Sync {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>>;
 
     /// At most `limit` rows from `start` (inclusive) to `end` (exclusive, `None` for the last), ascending.
-    /// Not a snapshot: what is applied meanwhile may be seen or not.
+    /// Not a snapshot: what is applied meanwhile may be seen or not. Damage among the rows is an error, damage before or
+    /// behind them is none: `gap` stands on it.
     fn range(
         &self,
         tree: Tree,

@@ -19,7 +19,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{TreeWrite, Trees, check_row, closed};
 use crate::backend::Tree;
-use crate::backend::local::durable::sync_directory;
+use crate::backend::local::durable::{sync_directory, sync_parent};
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
@@ -309,10 +309,7 @@ fn sync_files(directory: &Path) -> Result<()> {
             .map_err(|error| Error::io(format!("syncing {}", path.display()), error))?;
     }
     sync_directory(directory)?;
-    match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
-    }
+    sync_parent(directory)
 }
 
 fn open_patiently(config: &Config, directory: &Path) -> Result<Db> {

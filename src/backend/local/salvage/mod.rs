@@ -1,0 +1,225 @@
+//! Reading what can be read of a store that is damaged, whatever does not open of it.
+//!
+//! The trees are copied and the copy is opened (`trees`); the rows of the journal, where it can be read, stand over those
+//! of the trees (`journal`); chunks are read where their rows say, else where the packs themselves say. The store itself
+//! is not written to. What the disk does not give back is as damaged as what it gives back wrong, and what lies behind
+//! it is still read (`scratch`).
+
+mod journal;
+mod scratch;
+mod trees;
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::journal::Segment;
+use super::keys::{self, ChunkRow};
+use super::lock_file::LockFile;
+use super::open::JOURNAL;
+use super::pack::{ChunkLocation, PackOptions, Packs};
+use super::row::Totals;
+use super::superblock::Superblock;
+use crate::backend::{BlobId, Row, Tree};
+use crate::error::{Error, Result};
+use crate::report::Finding;
+use scratch::Scratch;
+
+const SUPERBLOCK: &str = "superblock";
+const PACKS: &str = "packs";
+
+/// Rows as some commit left them; no value where it deleted them.
+type Rows = BTreeMap<(Tree, Bytes), (u64, Option<Bytes>)>;
+
+/// What could be read. See the [module](self).
+pub(crate) struct Salvage {
+    rows: Rows,
+    packs: Packs,
+    frames: OnceCell<HashMap<(BlobId, u64), Vec<ChunkLocation>>>,
+    revision: u64,
+    findings: Vec<Finding>,
+    _scratch: Scratch,
+    _lock: Option<LockFile>,
+}
+
+impl Salvage {
+    /// Reads the store in `directory`, with copies of its trees and of parts of its journal beside `beside`.
+    pub(crate) fn read(directory: &Path, beside: &Path) -> Result<Salvage> {
+        if !directory.is_dir() {
+            return Err(Error::io(
+                format!("opening {}", directory.display()),
+                ErrorKind::NotFound.into(),
+            ));
+        }
+        let lock = LockFile::acquire_to_read(directory)?;
+        let scratch = Scratch::beside(beside)?;
+        let mut findings = Vec::new();
+        let (store_id, checkpoint) = identify(directory, &scratch, &mut findings)?;
+        let mut rows = Rows::new();
+        trees::read(directory, &scratch, &mut rows, &mut findings)?;
+        let last = journal::read(directory, &scratch, &store_id, &mut rows, &mut findings)?;
+        let newest_row = rows.values().map(|(revision, _)| *revision).max();
+        let revision = newest_row.unwrap_or(0).max(checkpoint);
+        if let Some((last, totals)) = last
+            && last == revision
+            && digest_of(&rows) != totals.digest
+        {
+            findings.push(Finding::new(
+                "trees",
+                "all rows together",
+                "rows are missing or older than what was acknowledged",
+            ));
+        }
+        Ok(Salvage {
+            rows,
+            packs: open_packs(directory, &scratch, store_id, &mut findings)?,
+            frames: OnceCell::new(),
+            revision,
+            findings,
+            _scratch: scratch,
+            _lock: lock,
+        })
+    }
+
+    /// The highest revision met.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What is wrong with the files as such.
+    pub(crate) fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The rows of a tree, in order.
+    pub(crate) fn rows(&self, tree: Tree) -> impl Iterator<Item = (&Bytes, Row)> {
+        self.rows
+            .range((tree, Bytes::new())..)
+            .take_while(move |((other, _), _)| *other == tree)
+            .filter_map(|((_, key), (revision, value))| {
+                let row = Row {
+                    revision: *revision,
+                    value: value.clone()?,
+                };
+                Some((key, row))
+            })
+    }
+
+    /// A chunk: where its row says, else where a pack has it.
+    pub(crate) fn chunk(&self, blob: BlobId, index: u64) -> Result<Bytes> {
+        let name = (Tree::Chunks, keys::chunk(blob, index));
+        let row = self.rows.get(&name).and_then(|(_, value)| value.as_ref());
+        let noted = match row.and_then(ChunkRow::decode) {
+            Some(ChunkRow::Here(bytes)) => return Ok(bytes),
+            Some(ChunkRow::Packed(location)) => Some(location),
+            None => None,
+        };
+        let frames = self.frames.get_or_init(|| find_frames(&self.packs));
+        let found = frames.get(&(blob, index)).into_iter().flatten().copied();
+        noted
+            .into_iter()
+            .chain(found)
+            .find_map(|location| self.packs.read(blob, index, &location).ok().flatten())
+            .ok_or_else(|| Error::damaged("chunk", format!("chunk {index} of blob {blob}")))
+    }
+}
+
+fn digest_of(rows: &Rows) -> u128 {
+    let mut totals = Totals::default();
+    for ((tree, key), (revision, value)) in rows {
+        if let Some(value) = value {
+            let row = Row {
+                revision: *revision,
+                value: value.clone(),
+            };
+            totals.add(*tree, key, &row);
+        }
+    }
+    totals.digest
+}
+
+/// Whose store it is, and its checkpoint: from the superblock, else from the journal.
+fn identify(
+    directory: &Path,
+    scratch: &Scratch,
+    findings: &mut Vec<Finding>,
+) -> Result<([u8; 16], u64)> {
+    scratch.copy_file(directory, Path::new(SUPERBLOCK), findings)?;
+    match Superblock::load(scratch.path()) {
+        Ok(Some(superblock)) => {
+            return Ok((superblock.store_id(), superblock.content().checkpoint));
+        }
+        Ok(None) => findings.push(Finding::new("superblock", SUPERBLOCK, "it is missing")),
+        Err(Error::Damaged { what, .. }) => {
+            findings.push(Finding::new(
+                what,
+                SUPERBLOCK,
+                "it is not as it was written",
+            ));
+        }
+        Err(Error::Unsupported { found }) => {
+            // It names the copy, which is about to go.
+            let [copy, store] = [scratch.path(), directory].map(|path| path.display().to_string());
+            let found = found.replace(&copy, &store);
+            return Err(Error::Unsupported { found });
+        }
+        Err(error) => return Err(error),
+    }
+    let segments = journal::segments_in(directory, findings);
+    let mut ids = segments
+        .into_keys()
+        .filter_map(|first| Segment::store_id(&directory.join(JOURNAL), first));
+    let id = ids.next_back().ok_or_else(|| {
+        Error::damaged(
+            "superblock",
+            format!(
+                "{}: nothing tells whose store this was",
+                directory.display()
+            ),
+        )
+    })?;
+    Ok((id, 0))
+}
+
+/// The packs of the store; where they cannot be listed, none.
+fn open_packs(
+    directory: &Path,
+    scratch: &Scratch,
+    store_id: [u8; 16],
+    findings: &mut Vec<Finding>,
+) -> Result<Packs> {
+    let open = |directory| Packs::open(directory, store_id, PackOptions::default());
+    let problem = match std::fs::read_dir(directory.join(PACKS)) {
+        // Opening would make them.
+        Err(error) if error.kind() == ErrorKind::NotFound => "they are missing".to_owned(),
+        Err(error) => unreadable(&error),
+        Ok(_) => match open(directory) {
+            Err(Error::Io { source, .. }) => unreadable(&source),
+            opened => return opened,
+        },
+    };
+    findings.push(Finding::new("packs", PACKS, problem));
+    open(scratch.path())
+}
+
+/// What is wrong with what the operating system does not give back.
+fn unreadable(error: &dyn std::fmt::Display) -> String {
+    format!("it could not be read: {error}")
+}
+
+/// Every frame of every pack, newest packs first.
+fn find_frames(packs: &Packs) -> HashMap<(BlobId, u64), Vec<ChunkLocation>> {
+    let mut frames: HashMap<_, Vec<ChunkLocation>> = HashMap::new();
+    for (number, _) in packs.live().into_iter().rev() {
+        let Ok(walk) = packs.walk(number) else {
+            continue;
+        };
+        for (blob, index, location) in walk.flatten() {
+            frames.entry((blob, index)).or_default().push(location);
+        }
+    }
+    frames
+}

@@ -1,0 +1,221 @@
+//! A directory for copies, and copying files that the disk does not give back whole.
+//!
+//! A place that cannot be read is zero in the copy and named as a finding; everything else of the file is where it was.
+//! So the checksums in the copy tell what is lost, and the rest of it can be read.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::unreadable;
+use crate::backend::local::durable::{create_directories, remove_empty};
+use crate::error::{Error, Result};
+use crate::report::Finding;
+
+/// Read at once, as long as that succeeds.
+const BLOCK_BYTES: usize = 1024 * 1024;
+/// What a disk gives back or not.
+const SECTOR_BYTES: usize = 4096;
+
+/// A new directory that goes when it is dropped.
+pub(super) struct Scratch {
+    directory: PathBuf,
+    /// What was made above it.
+    made: Vec<PathBuf>,
+}
+
+impl Scratch {
+    /// Makes it beside `path`, under a name that nothing else has.
+    pub(super) fn beside(path: &Path) -> Result<Scratch> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::io("drawing a name", io::Error::other(error)))?;
+        let mut name = path.file_name().unwrap_or(OsStr::new("store")).to_owned();
+        name.push(format!(".repair-{:016x}", u64::from_be_bytes(random)));
+        let directory = path.with_file_name(name);
+        let above = directory.parent().unwrap_or(Path::new(""));
+        let made = create_directories(above)?;
+        match fs::create_dir(&directory) {
+            Ok(()) => Ok(Scratch { directory, made }),
+            Err(error) => {
+                remove_empty(&made);
+                let doing = format!("creating {}", directory.display());
+                Err(Error::io(doing, error))
+            }
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Copies a directory of the store and all that is in it; answers whether it is there.
+    pub(super) fn copy_directory(
+        &self,
+        store: &Path,
+        name: &Path,
+        findings: &mut Vec<Finding>,
+    ) -> Result<bool> {
+        let entries = match fs::read_dir(store.join(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            other => other,
+        };
+        let copy = self.directory.join(name);
+        fs::create_dir_all(&copy)
+            .map_err(|error| Error::io(format!("creating {}", copy.display()), error))?;
+        let found = entries.and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let found = found.unwrap_or_else(|error| {
+            let location = name.display().to_string();
+            findings.push(Finding::new("directory", location, unreadable(&error)));
+            Vec::new()
+        });
+        for entry in found {
+            let name = name.join(entry.file_name());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.copy_directory(store, &name, findings)?;
+            } else {
+                self.copy_file(store, &name, findings)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Copies a file of the store, as far as it can be read; nothing where it is missing.
+    pub(super) fn copy_file(
+        &self,
+        store: &Path,
+        name: &Path,
+        findings: &mut Vec<Finding>,
+    ) -> Result<()> {
+        let mut tell = |location: String, error: &io::Error| {
+            findings.push(Finding::new("file", location, unreadable(error)));
+        };
+        let opened = File::open(store.join(name)).and_then(|file| {
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        });
+        let (file, length) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                tell(name.display().to_string(), &error);
+                return Ok(());
+            }
+        };
+        let path = self.directory.join(name);
+        let failed = |error| Error::io(format!("copying to {}", path.display()), error);
+        let copy = File::create(&path).map_err(failed)?;
+        let read = |bytes: &mut [u8], offset| file.read_exact_at(bytes, offset);
+        copy_readable(length, &read, &copy, &mut |offset, error| {
+            tell(format!("{} at {offset}", name.display()), error);
+        })
+        .map_err(failed)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            tracing::warn!(%error, "a directory of a repair stays: {}", self.directory.display());
+        }
+        remove_empty(&self.made);
+    }
+}
+
+/// Copies `length` bytes; each run of sectors that cannot be read is left zero, and told once, where it begins.
+fn copy_readable(
+    length: u64,
+    read: &dyn Fn(&mut [u8], u64) -> io::Result<()>,
+    copy: &File,
+    unread: &mut dyn FnMut(u64, &io::Error),
+) -> io::Result<()> {
+    copy.set_len(length)?;
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut fails = false;
+    let mut offset = 0;
+    while offset < length {
+        let left = usize::try_from(length - offset).unwrap_or(usize::MAX);
+        let block = &mut block[..left.min(BLOCK_BYTES)];
+        if read(block, offset).is_ok() {
+            copy.write_all_at(block, offset)?;
+            fails = false;
+        } else {
+            let mut at = offset;
+            for sector in block.chunks_mut(SECTOR_BYTES) {
+                match read(sector, at) {
+                    Ok(()) => {
+                        copy.write_all_at(sector, at)?;
+                        fails = false;
+                    }
+                    Err(error) => {
+                        if !std::mem::replace(&mut fails, true) {
+                            unread(at, &error);
+                        }
+                    }
+                }
+                at += sector.len() as u64;
+            }
+        }
+        offset += block.len() as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_zero_and_told_and_the_rest_is_where_it_was() {
+        let at = |offset: u64| usize::try_from(offset).unwrap();
+        let length = 2 * BLOCK_BYTES + SECTOR_BYTES + 100;
+        let bytes: Vec<u8> = (1..=251).cycle().take(length).collect();
+        // Two at the border of two blocks, one alone, and the short one at the end.
+        let bad = [
+            BLOCK_BYTES - SECTOR_BYTES,
+            BLOCK_BYTES,
+            BLOCK_BYTES + 3 * SECTOR_BYTES,
+            length - 100,
+        ];
+        let read = |into: &mut [u8], offset: u64| {
+            let range = at(offset)..at(offset) + into.len();
+            let is_bad = |bad: &usize| *bad < range.end && range.start < bad + SECTOR_BYTES;
+            if bad.iter().any(is_bad) {
+                return Err(io::Error::other("a bad sector"));
+            }
+            into.copy_from_slice(&bytes[range]);
+            Ok(())
+        };
+        let copy = tempfile::tempfile().unwrap();
+        let mut told = Vec::new();
+        let mut tell = |offset, _: &io::Error| told.push(at(offset));
+        copy_readable(length as u64, &read, &copy, &mut tell).unwrap();
+        assert_eq!(told, [bad[0], bad[2], bad[3]]);
+        let mut expected = bytes.clone();
+        for bad in bad {
+            expected[bad..length.min(bad + SECTOR_BYTES)].fill(0);
+        }
+        let mut found = vec![1; length];
+        copy.read_exact_at(&mut found, 0).unwrap();
+        assert!(found == expected);
+        assert_eq!(copy.metadata().unwrap().len(), length as u64);
+    }
+
+    #[test]
+    fn what_was_there_before_stays_and_what_was_made_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let beside = directory.path().join("new/into");
+        let one = Scratch::beside(&beside).unwrap();
+        let other = Scratch::beside(&beside).unwrap();
+        assert_ne!(one.path(), other.path());
+        fs::write(one.path().join("file"), "").unwrap();
+        drop(one);
+        assert!(other.path().exists());
+        drop(other);
+        assert!(directory.path().join("new").exists(), "it was in use");
+        drop(Scratch::beside(&directory.path().join("other/below/into")).unwrap());
+        assert!(!directory.path().join("other").exists());
+    }
+}

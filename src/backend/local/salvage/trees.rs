@@ -1,0 +1,120 @@
+//! The rows of the trees, read from a copy of them.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::scratch::Scratch;
+use super::{Rows, unreadable};
+use crate::backend::Tree;
+use crate::backend::local::open::TREES;
+use crate::backend::local::trees::sled::SledTrees;
+use crate::backend::local::trees::{Trees, gap};
+use crate::backend::local::{keys, row};
+use crate::error::{Error, Result};
+use crate::report::Finding;
+
+/// Memory for sled while it reads the copy.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Rows read at once.
+const ROWS_A_STEP: usize = 1024;
+
+/// Reads every row that can be read.
+pub(super) fn read(
+    directory: &Path,
+    scratch: &Scratch,
+    rows: &mut Rows,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    if !scratch.copy_directory(directory, Path::new(TREES), findings)? {
+        findings.push(Finding::new("trees", TREES, "they are missing"));
+        return Ok(());
+    }
+    let trees = match open(&scratch.path().join(TREES)) {
+        Ok(trees) => trees,
+        // For the copy, not of the store.
+        Err(error @ Error::NoSpace { .. }) => return Err(error),
+        Err(error) => {
+            findings.push(Finding::new("trees", TREES, error.to_string()));
+            return Ok(());
+        }
+    };
+    for tree in Tree::ALL {
+        read_tree(&trees, tree, rows, findings)?;
+    }
+    Ok(())
+}
+
+fn open(copy: &Path) -> Result<SledTrees> {
+    match SledTrees::open(copy, CACHE_BYTES) {
+        Err(Error::Damaged { .. }) => {}
+        other => return other,
+    }
+    // Without its snapshots sled reads its log from the beginning.
+    let failed = |error| Error::io(format!("reading {}", copy.display()), error);
+    for entry in fs::read_dir(copy).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    SledTrees::open(copy, CACHE_BYTES)
+}
+
+/// Reads up to each place that cannot be read, row by row in the end, and on behind it.
+fn read_tree(
+    trees: &dyn Trees,
+    tree: Tree,
+    rows: &mut Rows,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    let mut start = Vec::new();
+    let mut limit = ROWS_A_STEP;
+    loop {
+        match trees.range(tree, &start, None, limit) {
+            Ok(found) => {
+                let Some((last, _)) = found.last() else {
+                    return Ok(());
+                };
+                start = [&last[..], &[0]].concat();
+                limit = ROWS_A_STEP.min(limit * 2);
+                for (key, bytes) in found {
+                    take(tree, key, &bytes, rows, findings);
+                }
+            }
+            Err(error @ Error::NoSpace { .. }) => return Err(error),
+            Err(_) if limit > 1 => limit /= 2,
+            Err(error) => {
+                let behind = gap::behind(trees, tree, &start, None);
+                let from = format!("{tree:?} from \"{}\"", start.escape_ascii());
+                let place = match &behind {
+                    Some(behind) => format!("{from} to \"{}\"", behind.escape_ascii()),
+                    None => format!("{from} on"),
+                };
+                findings.push(Finding::new("rows", place, unreadable(&error)));
+                match behind {
+                    Some(behind) => start = behind,
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+fn take(tree: Tree, key: Bytes, bytes: &Bytes, rows: &mut Rows, findings: &mut Vec<Finding>) {
+    if keys::is_of_the_trees(tree, &key) {
+        return;
+    }
+    match row::open(tree, &key, bytes) {
+        Ok(row) => drop(rows.insert((tree, key), (row.revision, Some(row.value)))),
+        Err(error) => findings.push(Finding::new(
+            "row",
+            format!("{tree:?} \"{}\"", key.escape_ascii()),
+            error.to_string(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
