@@ -283,6 +283,7 @@ impl Backend for Local {
 
     fn compact(&self, progress: &mut Progress<'_>) -> Result<()> {
         self.core.health.check_writable()?;
+        self.core.space.check_not_giving()?;
         self.core.checkpoint()?;
         let given = self.core.give_back(Some(progress));
         // What became free meanwhile was left to this call.
@@ -295,6 +296,7 @@ impl Backend for Local {
 
     fn close(&self) -> Result<()> {
         self.core.health.check_open()?;
+        self.core.space.check_not_giving()?;
         self.end()
     }
 }

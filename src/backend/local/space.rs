@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use super::Core;
 use super::keys::{self, ChunkRow};
@@ -29,7 +29,7 @@ const BYTES_A_STEP: usize = 4 * 1024 * 1024;
 pub(super) struct Space {
     state: Mutex<State>,
     /// Held by whoever gives space back: two of them would count the same chunks twice.
-    giving: Mutex<()>,
+    giving: ReentrantMutex<()>,
     #[cfg(test)]
     panics: std::sync::atomic::AtomicBool,
 }
@@ -65,8 +65,18 @@ impl Space {
     }
 
     /// Waits until nobody gives space back, and keeps others from it.
-    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn alone(&self) -> ReentrantMutexGuard<'_, ()> {
         self.giving.lock()
+    }
+
+    /// Fails where this very thread gives space back and is only telling of its progress: it would wait for itself.
+    pub(super) fn check_not_giving(&self) -> Result<()> {
+        if self.giving.is_owned_by_current_thread() {
+            return Err(Error::Misuse {
+                reason: "the progress function of `compact` calls `compact` or `close`; answer `Break` and call it then",
+            });
+        }
+        Ok(())
     }
 
     /// Takes the blobs that can be given back now: doomed by a commit up to `settled`, which no scan of before
@@ -169,6 +179,8 @@ impl Core {
                 let _alone = self.space.alone();
                 self.give_back_blobs(&mut |done, total| progress.step("blobs", done, Some(total)))?;
                 self.give_back_packs(Effort::Thorough, &mut |pack| {
+                    // Who closes the store does not wait for all of it.
+                    self.health.check_open()?;
                     progress.step("packs", pack, None).map(|()| true)
                 })
             }

@@ -195,3 +195,29 @@ fn one_at_a_time_gives_back() {
     });
     assert_eq!(local.stats().unwrap().chunk_bytes, 0);
 }
+
+#[test]
+fn who_is_told_of_the_progress_of_compact_cannot_wait_for_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    let mut told = 0;
+    for number in 0..10 {
+        put_blob(&local, number, 2, Durability::Immediate).unwrap();
+    }
+    let alone = local.core.space.alone();
+    (0..10).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    let mut calls = |_| {
+        told += 1;
+        assert!(matches!(compact(&local), Err(Error::Misuse { .. })));
+        assert!(matches!(local.close(), Err(Error::Misuse { .. })));
+        std::ops::ControlFlow::Continue(())
+    };
+    // As `compact` does, and nobody else meanwhile.
+    let given = local.core.give_back(Some(&mut Progress::new(&mut calls)));
+    given.unwrap();
+    drop(alone);
+    assert!(told >= 10, "{told}");
+    compact(&local).unwrap();
+    local.close().unwrap();
+}
