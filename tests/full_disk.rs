@@ -1,4 +1,5 @@
-//! A disk that fills up: a typed error, nothing acknowledged is lost, and the store goes on once there is room.
+//! A disk that fills up, or cannot be written: a typed error, nothing acknowledged is lost, and the store goes on once
+//! there is room.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -29,6 +30,15 @@ impl SmallDisk {
         mounted
             .is_ok_and(|output| output.status.success())
             .then_some(SmallDisk { directory })
+    }
+
+    /// Lets it be written to, or not.
+    fn remount(&self, access: &str) {
+        let status = Command::new("mount")
+            .args(["-o", &format!("remount,{access}")])
+            .arg(self.directory.path())
+            .status();
+        assert!(status.unwrap().success());
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -175,4 +185,77 @@ fn without_opening_the_store_again() {
         acknowledged.insert(key, 10_000);
     }
     assert_holds(&store, &acknowledged);
+}
+
+/// Opening needs room as well.
+#[test]
+fn a_full_disk_refuses_to_open_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(32) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let (path, other) = (disk.path("store"), disk.path("other"));
+    let store = open(&path).unwrap();
+    let mut acknowledged = BTreeMap::new();
+    for number in 0..300 {
+        let (key, size) = (format!("key{number}"), 3_000 + number * 7);
+        store.put(&key, vec![7; size]).unwrap();
+        acknowledged.insert(key, size);
+    }
+    fill_with(&other);
+    drop(store);
+    for path in [&path, &disk.path("new"), &path] {
+        let refused = open(path);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    }
+    std::fs::remove_file(&other).unwrap();
+    for _ in 0..2 {
+        let store = open(&path).unwrap();
+        assert_holds(&store, &acknowledged);
+        store.put("after", vec![1; 100_000]).unwrap();
+        drop(store);
+    }
+    assert_holds(&open(&path).unwrap(), &acknowledged);
+    open(&disk.path("new"))
+        .unwrap()
+        .put("key", "value")
+        .unwrap();
+}
+
+/// A file system that nobody can write to: the store does not open, and says why; nothing of it changes, and what it
+/// holds can be had by repair.
+#[test]
+fn a_directory_that_cannot_be_written_is_refused_and_can_be_saved() {
+    let Some(disk) = SmallDisk::mount(64) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let path = disk.path("store");
+    let store = open(&path).unwrap();
+    let mut acknowledged = BTreeMap::new();
+    for (number, size) in [100, 5_000, 200_000].into_iter().enumerate() {
+        let key = format!("key{number}");
+        store.put(&key, vec![7; size]).unwrap();
+        acknowledged.insert(key, size);
+    }
+    drop(store);
+    disk.remount("ro");
+    for path in [&path, &disk.path("new"), &disk.path("new/below")] {
+        match open(path) {
+            Err(Error::Io { source, .. }) => {
+                assert_eq!(source.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    let saved = elsewhere.path().join("saved");
+    let repaired = Store::repair(&path, &saved, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!((repaired.entries, &repaired.lost[..]), (3, &[][..]));
+    assert_holds(&open(&saved).unwrap(), &acknowledged);
+    disk.remount("rw");
+    assert!(!disk.path("new").exists());
+    let store = open(&path).unwrap();
+    assert_holds(&store, &acknowledged);
+    store.put("after", "").unwrap();
 }
