@@ -9,5 +9,32 @@ mod repair;
 mod stats;
 mod verify;
 
+use crate::backend::{Tree, View};
+use crate::error::Error;
+use crate::store::Store;
+
 pub use repair::Repaired;
 pub use stats::Stats;
+
+impl Store {
+    /// Whether the row an open scan told of an entry has been replaced since. Then its chunks may be gone, where the
+    /// moment of the scan could not be kept, and that is no damage.
+    fn is_replaced(&self, row_key: &[u8], revision: u64) -> bool {
+        let now = self
+            .shared
+            .backend
+            .get(View::Settled, Tree::Entries, row_key);
+        now.is_ok_and(|now| now.is_none_or(|now| now.revision != revision))
+    }
+}
+
+/// The moment that was to be copied could not be kept.
+fn overtaken() -> Error {
+    Error::io(
+        "copying the store, which was overwritten faster; call it again",
+        std::io::ErrorKind::ResourceBusy.into(),
+    )
+}
+
+#[cfg(test)]
+mod tests;

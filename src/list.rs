@@ -102,7 +102,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InvalidKey`] for the folder, [`Error::InvalidArgument`] for the glob; the operating system. The
-    /// listing itself answers [`Error::Damaged`] in place of a damaged item, and goes on behind it.
+    /// listing itself answers [`Error::Damaged`] in place of a damaged item, or of some that cannot be told from each
+    /// other, and goes on behind. It ends with any other error; list again, `after` the last item.
     pub fn list_with(&self, folder: &str, options: ListOptions) -> Result<Listing> {
         let folder = self.folder(folder)?;
         let filter = Filter::new(options.contains, options.glob.as_deref())?;
@@ -176,8 +177,11 @@ impl Iterator for Listing {
             return None;
         }
         let next = self.step().transpose();
-        if let Some(Ok(_)) = &next {
-            self.left -= 1;
+        match &next {
+            Some(Ok(_)) => self.left -= 1,
+            Some(Err(Error::Damaged { .. })) => {}
+            // It may last: who passes over errors is not to be told the same one for ever.
+            Some(Err(_)) | None => self.left = 0,
         }
         next
     }

@@ -76,10 +76,13 @@ pub struct Report {
     pub bytes: u64,
     /// What is not as it was written; empty for a sound store.
     pub findings: Vec<Finding>,
+    /// What could not be checked, being overwritten faster than it was read. No damage: verify again, with fewer writes
+    /// at the same time.
+    pub unchecked: Vec<Finding>,
 }
 
 impl Report {
-    /// Whether everything was as it was written.
+    /// Whether everything that could be checked was as it was written.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()

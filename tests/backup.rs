@@ -189,23 +189,55 @@ fn a_copy_goes_only_where_nothing_is() {
     assert_eq!(open(&path).load::<u32>("key").unwrap(), Some(1));
 }
 
+/// Wherever it is stopped, in the middle of a blob as well: what it made is gone, what was there is not, and it can be
+/// called again.
 #[test]
-fn a_copy_that_was_not_finished_is_no_store() {
+fn a_copy_that_was_stopped_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("store"));
     for number in 0..600 {
         store.save(&format!("key{number}"), &number).unwrap();
     }
-    store.put("blob", vec![3; 100_000]).unwrap();
-    let path = directory.path().join("copy");
-    let stopped = store.backup(&path, |_| ControlFlow::Break(()));
-    assert!(matches!(stopped, Err(Error::Cancelled)));
-    assert!(matches!(Store::open(&path), Err(Error::Damaged { .. })));
-    assert_eq!(store.load::<u32>("key599").unwrap(), Some(599));
+    store.put("blob", vec![3; 10_000_000]).unwrap();
+    let empty = directory.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let count = |path: &Path| std::fs::read_dir(path).unwrap().count();
+    let mut stopped_in_blob = 0;
+    for path in [&empty, &directory.path().join("new/below/it")] {
+        let mut last = 0;
+        loop {
+            let mut steps = 0;
+            let copied = store.backup(path, |step| {
+                steps += 1;
+                if steps <= last {
+                    return ControlFlow::Continue(());
+                }
+                stopped_in_blob += usize::from(step.phase == "content");
+                ControlFlow::Break(())
+            });
+            if copied.is_ok() {
+                break;
+            }
+            assert!(matches!(copied, Err(Error::Cancelled)), "{copied:?}");
+            assert!(path != &empty || count(&empty) == 0);
+            assert!(!directory.path().join("new").exists());
+            last += 1;
+        }
+        assert!(last >= 10, "{last}");
+        let copy = open(path);
+        assert_eq!(copy.load::<u32>("key599").unwrap(), Some(599));
+        assert_sound(&copy);
+    }
+    assert!(stopped_in_blob >= 2 * 9, "{stopped_in_blob}");
+}
 
+#[test]
+fn a_copy_that_was_not_finished_is_no_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory.path().join("store"));
+    store.save("key", &1).unwrap();
     // Ended between its last two steps.
     let path = directory.path().join("whole");
-    store.delete("blob").unwrap();
     store.backup(&path, go_on).unwrap();
     std::fs::remove_file(path.join("superblock")).unwrap();
     for pack in std::fs::read_dir(path.join("packs")).unwrap() {

@@ -33,7 +33,7 @@ use bytes::Bytes;
 pub use crate::blob_id::BlobId;
 use crate::error::Result;
 use crate::options::Durability;
-use crate::report::{Finding, Progress};
+use crate::report::{Progress, Report};
 
 mod check;
 #[cfg(feature = "conformance")]
@@ -222,7 +222,8 @@ pub trait Scan: Send {
     /// The next row, `None` behind the last one.
     ///
     /// # Errors
-    /// A damaged row, or the operating system. The scan then stands behind the row that failed.
+    /// `Damaged` for a row, or for some that cannot be told from each other: the scan then stands behind them, at its end
+    /// where nothing behind them can be reached. Any other error: the next call tries the same again.
     fn next(&mut self) -> Result<Option<(Bytes, Row)>>;
 
     /// Whether every row told so far is of the one moment; false once the bound was reached.
@@ -316,12 +317,12 @@ pub trait Backend: Send + Sync {
     /// The operating system.
     fn stats(&self) -> Result<BackendStats>;
 
-    /// Reads everything the backend keeps and tells what is not as it was written. Writers may go on meanwhile.
-    /// Tells at least one step of progress.
+    /// Reads everything the backend keeps and tells what is not as it was written; entries and their bytes are for the
+    /// store above to count. Writers may go on meanwhile. Tells at least one step of progress.
     ///
     /// # Errors
     /// `Cancelled`, or the operating system; damage is a finding, not an error.
-    fn verify(&self, progress: &mut Progress<'_>) -> Result<Vec<Finding>>;
+    fn verify(&self, progress: &mut Progress<'_>) -> Result<Report>;
 
     /// Gives back all the space that can be given back, now. Readers and writers may go on meanwhile.
     ///

@@ -3,6 +3,9 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use bytes::Bytes;
+
+use super::overtaken;
 use crate::backend::local::Restore;
 use crate::backend::{Scan, Tree};
 use crate::error::{Error, Result};
@@ -12,21 +15,25 @@ use crate::store::Store;
 
 /// Progress is told every so many rows.
 const ROWS_A_STEP: u64 = 256;
+/// And every so many bytes of blobs.
+const BYTES_A_STEP: u64 = 1024 * 1024;
 
 impl Store {
     /// Copies the whole store, as it is at one moment, into `directory`, which must be missing or empty. The copy opens
     /// as a store: entries with their revisions, locks and attributes, tokens and settings; not the history, which
     /// begins anew behind the revision of the copy.
     ///
-    /// Readers and writers go on meanwhile. The copy is durable when the call returns; one that was not finished does
-    /// not open. Cost: everything is read, checked and written once. A store that overwrites more than 64 MiB of rows
-    /// while it is copied may make the call fail; nothing is lost, call it again.
+    /// Readers and writers go on meanwhile. The copy is durable when the call returns. One that was not finished is
+    /// removed; where the process ended before, it does not open, and is yours to remove. Cost: everything is read,
+    /// checked and written once. A store that overwrites more than 64 MiB of rows while it is copied may make the call
+    /// fail; nothing is lost, call it again.
     ///
     /// No password is needed: locks guard this face of the store, not its bytes.
     ///
     /// # Errors
     /// [`Error::Misuse`] on a scoped view; [`Error::Cancelled`]; [`Error::Damaged`] for what cannot be copied;
-    /// [`Error::NoSpace`], [`Error::Io`].
+    /// [`Error::Io`] of the kind [`ResourceBusy`](std::io::ErrorKind::ResourceBusy) where the moment could not be kept,
+    /// of the kind [`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty), and others; [`Error::NoSpace`].
     pub fn backup(
         &self,
         directory: impl AsRef<Path>,
@@ -37,7 +44,6 @@ impl Store {
                 reason: "a backup is of the whole store; call it on a view without a scope",
             });
         }
-        let progress = &mut Progress::new(&mut progress);
         let (scans, revision) = self.look_alone(|| {
             let backend = &self.shared.backend;
             let scans = [Tree::Entries, Tree::Tokens, Tree::Meta]
@@ -46,60 +52,90 @@ impl Store {
                 .collect::<Result<Vec<_>>>()?;
             Ok((scans, backend.history().newest))
         })?;
+        let stats = self.shared.backend.stats()?;
+        let mut backup = Backup {
+            store: self,
+            progress: Progress::new(&mut progress),
+            rows: (0, stats.entries),
+            bytes: (0, stats.chunk_bytes),
+        };
+        backup.tell_rows()?;
         let mut copy = Restore::begin(directory.as_ref(), revision)?;
-        let total = self.shared.backend.stats()?.entries;
-        let mut done = 0;
         for (tree, mut scan) in scans {
-            self.copy_tree(&mut copy, tree, &mut *scan, &mut |_| {
-                done += 1;
-                if done % ROWS_A_STEP == 0 {
-                    progress.step("rows", done, Some(total.max(done)))?;
-                }
-                Ok(())
-            })?;
-            if !scan.is_of_one_moment() {
-                return Err(Error::io(
-                    "copying the store, which was overwritten faster; call it again",
-                    std::io::ErrorKind::ResourceBusy.into(),
-                ));
-            }
+            backup.tree(&mut copy, tree, &mut *scan)?;
         }
-        progress.step("rows", done, Some(done))?;
+        backup.tell_rows()?;
         copy.finish()
     }
+}
 
-    fn copy_tree(
-        &self,
-        copy: &mut Restore,
-        tree: Tree,
-        scan: &mut dyn Scan,
-        told: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        while let Some((key, row)) = scan.next()? {
-            if tree == Tree::Entries {
-                let name = String::from_utf8_lossy(&key);
-                let record = EntryRecord::decode(&name, &row.value)?;
-                if let Body::Parts(parts) = &record.body {
-                    for part in parts {
-                        self.copy_part(copy, part)?;
-                    }
-                }
-            }
-            told(&key)?;
-            copy.row(tree, key, &row)?;
-        }
-        Ok(())
+struct Backup<'a> {
+    store: &'a Store,
+    progress: Progress<'a>,
+    /// How many are copied, and how many there were at the start.
+    rows: (u64, u64),
+    bytes: (u64, u64),
+}
+
+impl Backup<'_> {
+    fn tell_rows(&mut self) -> Result<()> {
+        let (done, total) = self.rows;
+        self.progress.step("rows", done, Some(total.max(done)))
     }
 
-    fn copy_part(&self, copy: &mut Restore, part: &Part) -> Result<()> {
+    fn tree(&mut self, copy: &mut Restore, tree: Tree, scan: &mut dyn Scan) -> Result<()> {
+        loop {
+            let next = scan.next()?;
+            if !scan.is_of_one_moment() {
+                return Err(overtaken());
+            }
+            let Some((key, row)) = next else {
+                return Ok(());
+            };
+            if tree == Tree::Entries {
+                match self.content(copy, &key, &row.value) {
+                    Err(Error::Damaged { .. }) if self.store.is_replaced(&key, row.revision) => {
+                        return Err(overtaken());
+                    }
+                    content => content?,
+                }
+            }
+            copy.row(tree, key, &row)?;
+            self.rows.0 += 1;
+            if self.rows.0.is_multiple_of(ROWS_A_STEP) {
+                self.tell_rows()?;
+            }
+        }
+    }
+
+    fn content(&mut self, copy: &mut Restore, key: &[u8], value: &Bytes) -> Result<()> {
+        let name = String::from_utf8_lossy(key);
+        let record = EntryRecord::decode(&name, value)?;
+        let Body::Parts(parts) = &record.body else {
+            return Ok(());
+        };
+        parts.iter().try_for_each(|part| self.part(copy, part))
+    }
+
+    fn part(&mut self, copy: &mut Restore, part: &Part) -> Result<()> {
         if copy.share(part.blob) {
             return Ok(());
         }
-        let chunk_bytes = u64::from(part.chunk_bytes);
-        let chunks = (0..part.size.div_ceil(chunk_bytes))
-            .map(|index| self.shared.backend.get_chunk(part.blob, index));
-        let chunk_bytes = usize::try_from(chunk_bytes)
+        let chunk_bytes = usize::try_from(part.chunk_bytes)
             .map_err(|_| Error::damaged("entry", format!("blob {}", part.blob)))?;
+        let count = part.size.div_ceil(u64::from(part.chunk_bytes));
+        let chunks = (0..count).map(|index| self.chunk(part, index));
         copy.chunks(part.blob, chunk_bytes, chunks)
+    }
+
+    fn chunk(&mut self, part: &Part, index: u64) -> Result<Bytes> {
+        let chunk = self.store.shared.backend.get_chunk(part.blob, index)?;
+        let (before, total) = self.bytes;
+        let done = before + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.bytes.0 = done;
+        if before / BYTES_A_STEP != done / BYTES_A_STEP {
+            self.progress.step("content", done, Some(total.max(done)))?;
+        }
+        Ok(chunk)
     }
 }

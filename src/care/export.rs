@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use bytes::{Buf, Bytes};
 
 use super::archive::{About, End, FORMAT, Manifest, Member, Pack};
+use super::overtaken;
 use crate::backend::{Scan, Tree};
 use crate::blob::Source;
 use crate::error::{Error, Result};
@@ -28,7 +29,8 @@ impl Store {
     /// is the history: for all of a store, take a backup. [`Store::import`] reads it back.
     ///
     /// The archive shows one moment, that of the call, also while others write; it takes constant memory, but for one
-    /// document at a time. Space that is freed meanwhile is given back afterwards.
+    /// document at a time. Space that is freed meanwhile is given back afterwards. A store that overwrites more than
+    /// 64 MiB of rows while it is read may make the call fail; nothing is lost, call it again.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -46,7 +48,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Locked`] and [`Error::WrongPassword`] with the key of an entry that this view cannot read, before
-    /// anything is written; [`Error::Cancelled`]; [`Error::Damaged`]; what `writer` answers. What was written until
+    /// anything is written; [`Error::Cancelled`]; [`Error::Damaged`]; [`Error::Io`] of the kind
+    /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) where the moment could not be kept; what `writer` answers. What was written until
     /// then is cut short, and [`Store::import`] says so at its end.
     pub fn export(
         &self,
@@ -80,7 +83,7 @@ impl Store {
     /// Asks for every lock in the scope; answers how many entries there are.
     fn check_readable(&self, scan: &mut dyn Scan) -> Result<u64> {
         let mut entries = 0;
-        while let Some((key, record)) = next_entry(scan)? {
+        while let Some((key, record, _)) = next_entry(scan)? {
             self.ask_to_read(&key, &record)?;
             entries += u64::from(record.kind != Kind::Folder);
         }
@@ -97,16 +100,20 @@ impl Store {
     }
 }
 
-/// The next row and its key.
-fn next_entry(scan: &mut dyn Scan) -> Result<Option<(String, EntryRecord)>> {
-    let Some((key, row)) = scan.next()? else {
+/// The next row, its key and its revision, as long as they are of the moment of the scan.
+fn next_entry(scan: &mut dyn Scan) -> Result<Option<(String, EntryRecord, u64)>> {
+    let next = scan.next()?;
+    if !scan.is_of_one_moment() {
+        return Err(overtaken());
+    }
+    let Some((key, row)) = next else {
         return Ok(None);
     };
     let key = std::str::from_utf8(&key)
         .map_err(|_| Error::damaged("key", String::from_utf8_lossy(&key)))?
         .to_owned();
     let record = EntryRecord::decode(&key, &row.value)?;
-    Ok(Some((key, record)))
+    Ok(Some((key, record, row.revision)))
 }
 
 struct Export<'a, W: Write> {
@@ -121,27 +128,36 @@ impl<W: Write> Export<'_, W> {
     fn run(&mut self, mut scan: Box<dyn Scan>) -> Result<()> {
         let manifest = Manifest { format: FORMAT };
         self.pack.add_json(&Member::Manifest, 0, &manifest)?;
-        while let Some((key, record)) = next_entry(&mut *scan)? {
-            let name = self.store.relative(&key);
-            // Asked before, but for what was written between the two scans.
-            self.store.ask_to_read(&key, &record)?;
-            match record.kind {
-                // The row of the scope itself.
-                _ if name.is_empty() => continue,
-                Kind::Folder => {
-                    let folder = name.strip_suffix('/').unwrap_or(name);
-                    let member = Member::Folder(folder);
-                    self.pack.add(&member, record.updated, 0, io::empty())?;
-                    continue;
+        while let Some((key, record, revision)) = next_entry(&mut *scan)? {
+            match self.member(&key, &record) {
+                Err(Error::Damaged { .. }) if self.store.is_replaced(key.as_bytes(), revision) => {
+                    return Err(overtaken());
                 }
-                Kind::Document => self.document(name, &key, &record)?,
-                Kind::Blob => self.blob(name, &key, &record)?,
+                member => member?,
             }
-            self.done += 1;
-            self.step()?;
         }
         let end = End { entries: self.done };
         self.pack.add_json(&Member::End, 0, &end)
+    }
+
+    fn member(&mut self, key: &str, record: &EntryRecord) -> Result<()> {
+        let store = self.store;
+        let name = store.relative(key);
+        // Asked before, but for what was written between the two scans.
+        store.ask_to_read(key, record)?;
+        match record.kind {
+            // The row of the scope itself.
+            _ if name.is_empty() => return Ok(()),
+            Kind::Folder => {
+                let folder = name.strip_suffix('/').unwrap_or(name);
+                let member = Member::Folder(folder);
+                return self.pack.add(&member, record.updated, 0, io::empty());
+            }
+            Kind::Document => self.document(name, key, record)?,
+            Kind::Blob => self.blob(name, key, record)?,
+        }
+        self.done += 1;
+        self.step()
     }
 
     fn step(&mut self) -> Result<()> {
@@ -189,7 +205,7 @@ impl<W: Write> Export<'_, W> {
     }
 }
 
-/// The body of a row of an open scan, which keeps the chunks: nothing need be held.
+/// The body of a row of an open scan, which keeps the chunks as long as it can: nothing need be held.
 fn open(store: &Store, key: &str, record: &EntryRecord) -> Result<Source> {
     Source::open(&store.shared, &record.body, |_| true)?
         .ok_or_else(|| Error::damaged("content", key))

@@ -20,7 +20,8 @@ impl Store {
     ///
     /// It asks for no password, since it tells of no content. It reads as many bytes as the store has, in constant
     /// memory. Readers and writers may go on meanwhile: what they write in that time is not looked at, and the space of
-    /// what they replace is given back afterwards.
+    /// what they replace is given back afterwards. Where they overwrite more than 64 MiB of rows, what they replace may
+    /// be passed over; that no row is missing can then not be told, and [`Report::unchecked`] says so.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -36,14 +37,11 @@ impl Store {
     /// [`Error::Cancelled`] where `progress` answers `Break`; the operating system. Damage is a finding, not an error.
     pub fn verify(&self, mut progress: impl FnMut(Step) -> ControlFlow<()>) -> Result<Report> {
         let mut progress = Progress::new(&mut progress);
-        let findings = self.shared.backend.verify(&mut progress)?;
+        let report = self.shared.backend.verify(&mut progress)?;
         let mut verification = Verification {
             store: self,
             progress,
-            report: Report {
-                findings,
-                ..Report::default()
-            },
+            report,
         };
         verification.entries()?;
         verification.tokens()?;
@@ -69,7 +67,10 @@ impl Verification<'_> {
                 Ok(row_key) => self.entry(row_key, &row),
                 Err(_) => Err(Error::damaged("key", String::from_utf8_lossy(&key))),
             };
-            self.note(entry)?;
+            match entry {
+                Err(Error::Damaged { .. }) if self.store.is_replaced(&key, row.revision) => {}
+                entry => self.note(entry)?,
+            }
             done += 1;
             self.progress.step("entries", done, Some(total))?;
         }
@@ -81,9 +82,11 @@ impl Verification<'_> {
         loop {
             match scan.next() {
                 Ok(row) => return Ok(row),
-                // The scan stands behind the damaged row.
+                // The scan stands behind what is damaged.
                 Err(error) => self.note(Err(error))?,
             }
+            let found = u64::try_from(self.report.findings.len()).unwrap_or(u64::MAX);
+            self.progress.step("findings", found, None)?;
         }
     }
 
@@ -112,13 +115,15 @@ impl Verification<'_> {
         if !is_legal || is_folder != key.is_some() {
             return Err(Error::damaged("key", row_key));
         }
-        self.report.entries += u64::from(!is_folder);
         let shared = &self.store.shared;
-        // The open scan keeps the chunks even of what is replaced meanwhile, so nothing need be held.
-        match Source::open(shared, &record.body, |_| true)? {
+        // The open scan keeps the chunks of what is replaced meanwhile as long as it can, so nothing need be held.
+        let content = match Source::open(shared, &record.body, |_| true)? {
             Some(source) => self.content(row_key, &record, &source),
             None => Err(Error::damaged("content", row_key)),
-        }
+        };
+        let is_gone = content.is_err() && self.store.is_replaced(row_key.as_bytes(), row.revision);
+        self.report.entries += u64::from(!is_folder && !is_gone);
+        content
     }
 
     fn content(&mut self, row_key: &str, record: &EntryRecord, source: &Source) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What a page costs: how often the backend is asked for a row.
+//! What a page costs: how often the backend is asked for a row. And what becomes of one when it answers errors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,23 +12,29 @@ use crate::backend::{
 use crate::format::Body;
 use crate::metadata::{Attributes, Digest};
 use crate::options::History;
-use crate::report::{Finding, Progress};
+use crate::report::{Progress, Report};
 
 /// Counts the rows read and the descents made by scans.
 struct Counting {
     memory: Memory,
     steps: Arc<AtomicU64>,
+    /// What a scan answers at a step, if not a row.
+    fault: fn(u64) -> Option<Error>,
 }
 
 struct CountingScan {
     scan: Box<dyn Scan>,
     steps: Arc<AtomicU64>,
+    fault: fn(u64) -> Option<Error>,
 }
 
 impl Scan for CountingScan {
     fn next(&mut self) -> Result<Option<(Bytes, Row)>> {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-        self.scan.next()
+        let step = self.steps.fetch_add(1, Ordering::Relaxed);
+        match (self.fault)(step) {
+            Some(error) => Err(error),
+            None => self.scan.next(),
+        }
     }
 
     fn is_of_one_moment(&self) -> bool {
@@ -44,8 +50,11 @@ impl Scan for CountingScan {
 impl Backend for Counting {
     fn scan(&self, tree: Tree, start: &[u8], end: Option<&[u8]>) -> Result<Box<dyn Scan>> {
         let scan = self.memory.scan(tree, start, end)?;
-        let steps = self.steps.clone();
-        Ok(Box::new(CountingScan { scan, steps }))
+        Ok(Box::new(CountingScan {
+            scan,
+            steps: self.steps.clone(),
+            fault: self.fault,
+        }))
     }
 
     fn get(&self, view: View, tree: Tree, key: &[u8]) -> Result<Option<Row>> {
@@ -81,7 +90,7 @@ impl Backend for Counting {
     fn stats(&self) -> Result<BackendStats> {
         self.memory.stats()
     }
-    fn verify(&self, progress: &mut Progress<'_>) -> Result<Vec<Finding>> {
+    fn verify(&self, progress: &mut Progress<'_>) -> Result<Report> {
         self.memory.verify(progress)
     }
     fn compact(&self, progress: &mut Progress<'_>) -> Result<()> {
@@ -110,6 +119,10 @@ fn entry() -> Bytes {
 
 /// A store with 4 folders of so many entries each, and 20 entries beside them.
 fn store(below: usize) -> (Store, Arc<AtomicU64>) {
+    faulty_store(below, |_| None)
+}
+
+fn faulty_store(below: usize, fault: fn(u64) -> Option<Error>) -> (Store, Arc<AtomicU64>) {
     let folders = (0..4).flat_map(|folder| {
         (0..below).map(move |number| format!("top/folder-{folder:02}/entry-{number:05}"))
     });
@@ -129,6 +142,7 @@ fn store(below: usize) -> (Store, Arc<AtomicU64>) {
     let backend = Arc::new(Counting {
         memory,
         steps: steps.clone(),
+        fault,
     });
     (Store::on_backend(backend).unwrap(), steps)
 }
@@ -170,6 +184,27 @@ fn a_recursive_glob_reads_only_what_begins_like_it() {
     assert_eq!(cost, 101);
     let (found, cost) = page(&store, ListOptions::new().recursive().limit(3));
     assert_eq!((found.len(), cost), (3, 3));
+}
+
+/// Who passes over the errors of a listing comes to its end.
+#[test]
+fn a_listing_goes_on_behind_damage_and_ends_with_any_other_error() {
+    let names = |fault| {
+        let (store, _) = faulty_store(10, fault);
+        let listing = store
+            .list_with("top", ListOptions::new().recursive())
+            .unwrap();
+        let (found, errors): (Vec<_>, Vec<_>) = listing.take(1000).partition(Result::is_ok);
+        (found.len(), errors.len())
+    };
+    assert_eq!(names(|_| None), (60, 0));
+    let damaged = |step| (step == 5 || step == 9).then(|| Error::damaged("row", "somewhere"));
+    assert_eq!(names(damaged), (60, 2));
+    let refused = |step| {
+        let cause = || std::io::Error::from_raw_os_error(5);
+        (step >= 5).then(|| Error::io("reading", cause()))
+    };
+    assert_eq!(names(refused), (5, 1));
 }
 
 #[test]

@@ -20,7 +20,8 @@ fn stop(_: Step) -> ControlFlow<()> {
 }
 
 fn verify(backend: &dyn Backend) -> Result<Vec<Finding>> {
-    backend.verify(&mut Progress::new(&mut go_on))
+    let report = backend.verify(&mut Progress::new(&mut go_on))?;
+    Ok(report.findings)
 }
 
 fn compact(backend: &dyn Backend) -> Result<()> {

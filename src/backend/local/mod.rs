@@ -61,7 +61,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::options::{Durability, History};
-use crate::report::{Finding, Progress};
+use crate::report::{Progress, Report};
 use chunks::Uploads;
 use commit::Writer;
 use headroom::Headroom;
@@ -276,7 +276,7 @@ impl Backend for Local {
         })
     }
 
-    fn verify(&self, progress: &mut Progress<'_>) -> Result<Vec<Finding>> {
+    fn verify(&self, progress: &mut Progress<'_>) -> Result<Report> {
         self.core.health.check_open()?;
         verify::verify(&self.core, progress)
     }

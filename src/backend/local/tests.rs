@@ -8,7 +8,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::backend::Write;
 use crate::error::Error;
+use crate::report::Finding;
 
+mod damage;
 mod faults;
 mod load;
 mod power;
@@ -131,7 +133,9 @@ fn compact(local: &Local) -> Result<()> {
 
 fn findings(local: &Local) -> Vec<Finding> {
     let mut go_on = |_| std::ops::ControlFlow::Continue(());
-    local.verify(&mut Progress::new(&mut go_on)).unwrap()
+    let report = local.verify(&mut Progress::new(&mut go_on)).unwrap();
+    assert_eq!(report.unchecked, []);
+    report.findings
 }
 
 fn assert_sound(local: &Local) {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::overlay::{Known, Pin, Version};
+use super::trees::gap;
 use super::{Core, row};
 use crate::backend::{Row, Scan, Tree, View};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Rows a scan fetches at first and after a seek; each further fetch doubles, up to the larger one.
 const FIRST_BATCH_ROWS: usize = 4;
@@ -154,7 +155,43 @@ impl LocalScan {
         }
     }
 
-    fn fetch(&mut self, start: &[u8]) -> Result<()> {
+    /// Fetches the rows from `start` on. Up to what cannot be read in fewer and fewer at once; behind it the next call
+    /// goes on. What only the system refused is tried again by it.
+    fn fetch(&mut self, start: Vec<u8>) -> Result<()> {
+        loop {
+            match self.fetch_batch(&start) {
+                Ok(()) => return Ok(()),
+                Err(Error::Damaged { .. }) if self.batch > 1 => self.batch /= 2,
+                Err(error @ Error::Damaged { .. }) => {
+                    self.pass(&start);
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.next = Some(start);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Passes the place from which the trees cannot be read; what the overlay has there is sound.
+    fn pass(&mut self, start: &[u8]) {
+        let end = self.end.as_deref();
+        self.next = gap::behind(self.core.trees.as_ref(), self.tree, start, end);
+        let end = [self.next.as_deref(), end].into_iter().flatten().min();
+        let bounds = (
+            Bound::Included(start),
+            end.map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        let overlay = self.core.overlay.read();
+        let over = overlay.range(self.tree, bounds, self.pin.revision(), usize::MAX);
+        self.is_of_one_moment &= !overlay.has_expired(self.pin);
+        let rows = over.into_iter();
+        self.fetched
+            .extend(rows.filter_map(|(key, version)| Some((key, Ok(row_of(version)?)))));
+    }
+
+    fn fetch_batch(&mut self, start: &[u8]) -> Result<()> {
         self.core.health.check_open()?;
         let mut overlay = self.core.overlay.write();
         if overlay.has_expired(self.pin) {
@@ -183,13 +220,7 @@ impl Scan for LocalScan {
             }
             match self.next.take() {
                 None => return Ok(None),
-                Some(start) => {
-                    if let Err(error) = self.fetch(&start) {
-                        // The same place is tried again by the next call.
-                        self.next = Some(start);
-                        return Err(error);
-                    }
-                }
+                Some(start) => self.fetch(start)?,
             }
         }
     }

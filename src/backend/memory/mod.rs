@@ -28,7 +28,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::options::History;
-use crate::report::{Finding, Progress};
+use crate::report::{Finding, Progress, Report};
 
 /// The rows of one tree.
 type Rows = BTreeMap<Bytes, Row>;
@@ -204,19 +204,20 @@ impl Backend for Memory {
         })
     }
 
-    fn verify(&self, progress: &mut Progress<'_>) -> Result<Vec<Finding>> {
+    fn verify(&self, progress: &mut Progress<'_>) -> Result<Report> {
         let chunks: Vec<(BlobId, u64, Chunk)> = self.lock()?.blobs.all();
         let total = u64::try_from(chunks.len()).ok();
-        let mut findings = Vec::new();
+        let mut report = Report::default();
         progress.step("chunks", 0, total)?;
         for (done, (blob, index, chunk)) in (1..).zip(&chunks) {
             if !chunk.is_sound(*blob, *index) {
                 let location = blobs::location(*blob, *index);
-                findings.push(Finding::new("chunk", location, "the checksum differs"));
+                let finding = Finding::new("chunk", location, "the checksum differs");
+                report.findings.push(finding);
             }
             progress.step("chunks", done, total)?;
         }
-        Ok(findings)
+        Ok(report)
     }
 
     fn compact(&self, _progress: &mut Progress<'_>) -> Result<()> {

@@ -115,7 +115,8 @@ fn a_flipped_bit_is_damage() {
     assert!(matches!(found, Err(Error::Damaged { .. })), "{found:?}");
     assert_eq!(memory.get_chunk(blob, 0).unwrap(), "first ");
     let mut go_on = |_| ControlFlow::Continue(());
-    let findings = memory.verify(&mut Progress::new(&mut go_on)).unwrap();
+    let report = memory.verify(&mut Progress::new(&mut go_on)).unwrap();
+    let findings = report.findings;
     assert_eq!(findings.len(), 1);
     assert!(findings[0].location.starts_with("chunk 1 of"));
 }

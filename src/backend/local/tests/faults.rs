@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::backend::local::trees::fault::{FaultTrees, Lasting, Operation};
 
-fn open_faulty(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
+pub(super) fn open_faulty(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
     let opened = Mutex::new(None);
     let open_trees = |directory: &Path, options: &Options, clean: bool| {
         let trees = open::open_trees(directory, options, clean)?;
