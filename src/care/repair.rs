@@ -34,17 +34,18 @@ impl Store {
     /// and then opens as a store. `damaged` itself is not written to, and may lie on a disk that cannot be written.
     ///
     /// The trees and the journal are read from copies, in a directory of a new name beside `into` that goes in the end,
-    /// as `into` does where the call fails. Where the disk gives no bytes back, the rest is still read. Commits that only the journal still holds are saved as well; chunks
-    /// are found in the packs also where nothing points to them any more. An entry is saved only when all of its content
-    /// is as its digest says; any other is listed. Where damage took a newer version of a row without a trace, the
-    /// older one is what is saved; the list says then that rows are missing or older. Entries keep their revisions,
-    /// locks and attributes; the history begins anew.
+    /// as `into` does where the call fails. Where the disk gives no bytes back, the rest is still read. Commits that only
+    /// the journal still holds are saved as well; chunks are found in the packs also where nothing points to them any
+    /// more. An entry is saved only when all of its content is as its digest says; any other is listed. Where damage
+    /// took a newer version of a row without a trace, the older one is what is saved; the list says then that rows are
+    /// missing or older. Entries keep their revisions, locks and attributes; the history begins anew.
     ///
     /// Cost: all rows are held in memory, and everything is read twice.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where one of the directories is or holds the other; [`Error::InUse`];
-    /// [`Error::Unsupported`] for a later format; [`Error::Damaged`] where nothing tells whose store this was; [`Error::Cancelled`]; [`Error::NoSpace`], [`Error::Io`].
+    /// [`Error::Unsupported`] for a later format; [`Error::Damaged`] where nothing tells whose store this was;
+    /// [`Error::Cancelled`]; [`Error::NoSpace`], [`Error::Io`].
     pub fn repair(
         damaged: impl AsRef<Path>,
         into: impl AsRef<Path>,
