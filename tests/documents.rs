@@ -327,12 +327,34 @@ fn kinds_do_not_mix() {
 
 #[test]
 fn of_merges_at_the_same_time_none_is_lost() {
-    const MERGES: usize = 10_000;
-    const SLOTS: usize = 100;
-    let store = komatik::Store::in_memory().unwrap();
+    for case in stores().into_iter().take(2) {
+        merge_at_the_same_time(&case.store);
+        // And after it was opened once more.
+        let Some(path) = case.path() else { continue };
+        case.store.close().unwrap();
+        let again = komatik::Store::open(path).unwrap();
+        let newest = again.metadata("shared").unwrap().unwrap().revision;
+        assert_eq!(newest, 2 * MERGES as u64);
+        check_merged(&again);
+    }
+}
+
+const MERGES: usize = 10_000;
+const SLOTS: usize = 100;
+
+/// What both have merged last is there.
+fn check_merged(store: &komatik::Store) {
+    let last: Vec<usize> = (MERGES - SLOTS..MERGES).collect();
+    for name in ["/ann", "/bob"] {
+        let members: Value = store.load_at("shared", name).unwrap().unwrap();
+        let members = members.as_object().unwrap().values();
+        assert!(members.eq(last.iter()), "{name}");
+    }
+}
+
+fn merge_at_the_same_time(store: &komatik::Store) {
     std::thread::scope(|threads| {
         for name in ["ann", "bob"] {
-            let store = &store;
             threads.spawn(move || {
                 for count in 0..MERGES {
                     let slot = (count % SLOTS).to_string();
@@ -359,6 +381,7 @@ fn of_merges_at_the_same_time_none_is_lost() {
     });
     let newest = store.metadata("shared").unwrap().unwrap().revision;
     assert_eq!(newest, 20_000, "one commit for each merge");
+    check_merged(store);
 }
 
 #[test]

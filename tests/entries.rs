@@ -3,8 +3,12 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use common::stores;
-use komatik::{Attributes, Error, PutMode, PutOptions, Store};
+use komatik::{Attributes, Error, ListOptions, PutMode, PutOptions, Store};
 
 const ANY: PutMode = PutMode::Overwrite;
 
@@ -272,19 +276,67 @@ fn folders_are_moved_whole() {
     }
 }
 
+/// How many entries there are below which folders of the root.
+fn counted(store: &Store) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    let options = ListOptions::new().recursive();
+    for item in store.list_with("", options).unwrap() {
+        let name = item.unwrap().name;
+        let (folder, _) = name.split_once('/').unwrap();
+        *counts.entry(folder.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+/// What a reader sees meanwhile is all of them, or none.
 #[test]
 fn a_hundred_thousand_entries_are_one_commit() {
-    let store = Store::in_memory().unwrap();
-    store
-        .transaction(|many| (0..100_000).try_for_each(|n| many.save(&format!("big/{n:06}"), &n)))
-        .unwrap();
-    let newest = store.metadata("big/000000").unwrap().unwrap().revision;
-    assert_eq!(store.rename_folder("big", "huge").unwrap(), 100_000);
-    let moved = store.metadata("huge/099999").unwrap().unwrap();
-    assert_eq!(moved.revision, newest + 1);
-    assert_eq!(store.delete_folder("huge").unwrap(), 100_000);
-    assert!(!store.exists("huge").unwrap() && !store.exists("big").unwrap());
-    assert_eq!(store.put("next", "").unwrap().revision, newest + 3);
+    const ENTRIES: usize = 100_000;
+    for case in stores().into_iter().take(2) {
+        let store = &case.store;
+        store
+            .transaction(|many| {
+                (0..ENTRIES).try_for_each(|n| many.save(&format!("big/{n:06}"), &n))
+            })
+            .unwrap();
+        let newest = store.metadata("big/000000").unwrap().unwrap().revision;
+        let whole = |folder: &str| BTreeMap::from([(folder.to_owned(), ENTRIES)]);
+        let (big, huge) = (whole("big"), whole("huge"));
+        let is_over = AtomicBool::new(false);
+        thread::scope(|threads| {
+            let reader = threads.spawn(|| {
+                let mut seen = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    let counts = counted(store);
+                    if seen.last() != Some(&counts) {
+                        seen.push(counts);
+                    }
+                }
+                seen
+            });
+            let renamed = store.rename_folder("big", "huge");
+            let moved = store.metadata("huge/099999");
+            let deleted = store.delete_folder("huge");
+            is_over.store(true, Ordering::Relaxed);
+            let seen = reader.join().unwrap();
+            assert_eq!((renamed.unwrap(), deleted.unwrap()), (100_000, 100_000));
+            assert_eq!(moved.unwrap().unwrap().revision, newest + 1);
+            let states = [&big, &huge, &BTreeMap::new()];
+            let mut at = 0;
+            for counts in &seen {
+                // Each a whole state, and none before one that was seen already.
+                let found = states[at..].iter().position(|state| *state == counts);
+                at += found.unwrap_or_else(|| panic!("{}: {seen:?}", case.name));
+            }
+        });
+        assert!(!store.exists("huge").unwrap() && !store.exists("big").unwrap());
+        assert_eq!(store.put("next/1", "").unwrap().revision, newest + 3);
+        let Some(path) = case.path() else { continue };
+        store.close().unwrap();
+        let again = Store::open(path).unwrap();
+        assert_eq!(counted(&again), BTreeMap::from([("next".to_owned(), 1)]));
+        assert_eq!(again.history().newest(), newest + 3);
+    }
 }
 
 #[test]

@@ -8,10 +8,15 @@
 mod common;
 
 use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{Case, stores_with};
-use komatik::{Error, Grant, ListOptions, Lock, PasswordCost, Store, Token};
+use komatik::{Error, Grant, Key, ListOptions, Lock, PasswordCost, Store, Token, TokenInfo};
+use percent_encoding::percent_decode_str;
+use proptest::prelude::*;
 
 /// A store of each kind, with a few entries.
 fn stores() -> Vec<Case> {
@@ -233,5 +238,156 @@ fn addresses_escape_every_legal_key() {
             format!("http://h/a?token={token}")
         );
         assert!(store.download_url("http://h", "../a").is_err());
+    }
+}
+
+/// Every file below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn is_in_a_file(directory: &Path, text: &str) -> bool {
+    files(directory).iter().any(|file| {
+        let bytes = std::fs::read(file).unwrap();
+        bytes
+            .windows(text.len())
+            .any(|window| window == text.as_bytes())
+    })
+}
+
+#[test]
+fn what_becomes_of_tokens_survives_a_restart() {
+    for case in stores() {
+        let Some(path) = case.path() else { continue };
+        let store = case.store.clone();
+        store.lock("a", Lock::new().view("v")).unwrap();
+        let viewer = store.unlocked_with("v");
+        let hours = |hours: u64| Grant::new().expires_in(Duration::from_secs(3600 * hours));
+        let soon = SystemTime::now() + Duration::from_millis(300);
+        let kept = store.grant("dir/b", Grant::new()).unwrap();
+        let long = viewer.grant("a", hours(1)).unwrap();
+        let short = store.grant("dir/b", Grant::new().expires(soon)).unwrap();
+        let folder = store.grant("dir", hours(2).folder()).unwrap();
+        let revoked = store.grant("dir/sub/c", Grant::new()).unwrap();
+        assert!(
+            [&kept, &short]
+                .iter()
+                .all(|token| reads(&store, token, "dir/b"))
+        );
+        assert!(store.revoke_token(&revoked).unwrap());
+        let mut told = store.tokens().unwrap();
+        store.close().unwrap();
+        drop((store, viewer));
+
+        std::thread::sleep(Duration::from_millis(300));
+        let store = Store::open(&path).unwrap();
+        assert!(reads(&store, &kept, "dir/b"));
+        assert!(
+            reads(&store, &long, "a"),
+            "past the lock it was granted under"
+        );
+        assert!(!reads(&store, &long, "dir/b"));
+        assert!(lists(&store, &folder, "dir", ListOptions::new()));
+        assert!(!reads(&store, &short, "dir/b"), "expired meanwhile");
+        assert!(!reads(&store, &revoked, "dir/sub/c"));
+        told.retain(|info| info.key != "dir/b" || info.expires.is_none());
+        let by_key = |info: &TokenInfo| (info.key.clone(), info.created);
+        told.sort_by_key(by_key);
+        let mut now = store.tokens().unwrap();
+        now.sort_by_key(by_key);
+        assert_eq!(now, told);
+        assert_eq!(store.revoke("dir/b").unwrap(), 1);
+        store.close().unwrap();
+        drop(store);
+
+        let store = Store::open(&path).unwrap();
+        assert!(!reads(&store, &kept, "dir/b"));
+        assert!(reads(&store, &long, "a"));
+        assert_eq!(store.revoke_all().unwrap(), 2);
+        store.close().unwrap();
+        drop(store);
+        let store = Store::open(&path).unwrap();
+        assert!(!reads(&store, &long, "a") && store.tokens().unwrap().is_empty());
+    }
+}
+
+/// Whoever reads the directory must not find what opens it from outside. The control shows that the search finds things.
+#[test]
+fn a_token_is_in_no_file_of_the_store() {
+    for case in stores() {
+        let Some(path) = case.path() else { continue };
+        let store = case.store.clone();
+        let tokens: Vec<Token> = ["a", "dir/b", "to be revoked"]
+            .iter()
+            .map(|key| store.grant(key, Grant::new()).unwrap())
+            .collect();
+        store.revoke_token(&tokens[2]).unwrap();
+        store
+            .put("control", tokens[0].as_str().replace('-', "_"))
+            .unwrap();
+        store.flush().unwrap();
+        let found = |text: &str| is_in_a_file(&path, text);
+        let control = tokens[0].as_str().replace('-', "_");
+        for is_closed in [false, true] {
+            assert!(found("to be revoked"), "the key of a token");
+            assert!(found(&control));
+            for (number, token) in tokens.iter().enumerate() {
+                let is_control = token.as_str() == control;
+                assert!(is_control || !found(token.as_str()), "{number} {is_closed}");
+                let bytes = URL_SAFE_NO_PAD.decode(token.as_str()).unwrap();
+                let is_there = files(&path).iter().any(|file| {
+                    let file = std::fs::read(file).unwrap();
+                    file.windows(bytes.len()).any(|window| window == bytes)
+                });
+                assert!(!is_there, "{number} {is_closed}");
+            }
+            if !is_closed {
+                store.close().unwrap();
+            }
+        }
+    }
+}
+
+/// Any legal key: what breaks a rule is left out.
+fn any_key() -> impl Strategy<Value = String> {
+    let segment = prop_oneof!["[a-z0-9.~_-]{1,8}", "[ -~]{1,12}", "\\PC{1,20}"];
+    let key = prop::collection::vec(segment, 1..5).prop_map(|segments| segments.join("/"));
+    key.prop_filter("a legal key", |key| {
+        Key::parse(key).is_ok_and(|parsed| parsed.as_str() == key)
+    })
+}
+
+proptest! {
+    /// An address has only what may stand in the path of a URL, has as many segments as the key, and decodes to it.
+    #[test]
+    fn an_address_decodes_to_its_key(key in any_key(), scope in any_key()) {
+        let store = Store::in_memory().unwrap();
+        let token = Token::from("a/b?c&d=e");
+        let base = "https://example.org/files";
+        for (view, whole) in [
+            (store.clone(), key.clone()),
+            (store.scoped(&scope).unwrap(), format!("{scope}/{key}")),
+        ] {
+            let url = view.download_url(base, &key).unwrap();
+            let path = url.strip_prefix(base).unwrap().strip_prefix('/').unwrap();
+            let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte);
+            prop_assert!(path.bytes().all(is_unreserved), "{path}");
+            prop_assert_eq!(path.split('/').count(), whole.split('/').count());
+            let decoded = percent_decode_str(path).decode_utf8().unwrap();
+            prop_assert_eq!(&decoded, &whole);
+            let parsed = Key::parse(&decoded).unwrap();
+            prop_assert_eq!(parsed.as_str(), whole);
+            let with_token = view.download_url_with(base, &key, &token).unwrap();
+            prop_assert_eq!(with_token, format!("{url}?token=a/b%3Fc%26d%3De"));
+        }
     }
 }

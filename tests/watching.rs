@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use common::{stores, stores_with};
 use komatik::{
-    Change, ChangeKind, Digest, Error, Events, History, Lock, PasswordCost, PutMode, Since, Store,
-    Subscription, Watcher,
+    Change, ChangeKind, Digest, Durability, Error, Events, History, Lock, PasswordCost, PutMode,
+    Since, Store, Subscription, Watcher,
 };
 
 type Log = Arc<Mutex<Vec<Change>>>;
@@ -432,6 +432,56 @@ fn a_watcher_that_fell_behind_is_told_so_and_again() {
     assert!(iterated.next().is_none());
     let mut fresh = store.watch("", Since::Start).unwrap();
     assert_eq!(drain(&mut fresh).len(), 10);
+}
+
+/// On disk whole segments of the journal go, once a checkpoint has passed them.
+#[test]
+fn a_watcher_on_disk_that_fell_behind_is_told_so_also_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let builder = Store::builder(directory.path().join("store"));
+        builder
+            .history(History::of_bytes(1))
+            .overlay_bytes(16 * 1024)
+            .durability(Durability::Eventual)
+            .open()
+            .unwrap()
+    };
+    let check = |store: &Store, watcher: &mut Watcher| {
+        for _ in 0..2 {
+            match watcher.try_recv() {
+                Err(Error::Compacted { oldest }) => assert_eq!(oldest, store.history().oldest()),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let store = open();
+    let first = store.put("first", "x").unwrap().revision;
+    let mut slow = store.watch("", Since::Start).unwrap();
+    let mut quick = store.watch("", Since::Now).unwrap();
+    let (mut written, mut told) = (0, 0);
+    let begun = Instant::now();
+    while store.history().oldest() <= first + 1 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing goes");
+        store.put(&format!("{written}"), vec![1; 2000]).unwrap();
+        written += 1;
+        told += drain(&mut quick).len();
+    }
+    told += drain(&mut quick).len();
+    assert_eq!(told, written, "who keeps up misses nothing");
+    check(&store, &mut slow);
+    let position = quick.position();
+    store.close().unwrap();
+    drop((slow, quick, store));
+
+    let store = open();
+    assert!(store.history().oldest() > first + 1);
+    check(&store, &mut store.watch("", Since::After(first)).unwrap());
+    let mut resumed = store.watch("", Since::After(position)).unwrap();
+    store.put("last", "x").unwrap();
+    assert_eq!(drain(&mut resumed), ["put last"]);
+    let mut whole = store.watch("", Since::Start).unwrap();
+    assert_eq!(drain(&mut whole).last().unwrap(), "put last");
 }
 
 #[test]

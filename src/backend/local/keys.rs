@@ -170,6 +170,8 @@ pub(super) fn decode_checkpoint(value: &Bytes) -> Option<(u64, Totals)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::local::{Local, Options};
+    use crate::backend::{Backend, Commit, View};
 
     /// The bytes on disk: a change here is a change of the format.
     #[test]
@@ -209,10 +211,38 @@ mod tests {
             row_bytes: 4,
             chunk_bytes: 5,
         };
-        assert_eq!(
-            decode_checkpoint(&encode_checkpoint(6, &totals)),
-            Some((6, totals))
-        );
+        let checkpoint = encode_checkpoint(6, &totals);
+        let number = |number: u64| format!("{number:016x}");
+        let numbers: String = [6, 0, 1, 2, 3, 4, 5].map(number).concat();
+        assert_eq!(hex(&checkpoint), numbers);
+        assert_eq!(decode_checkpoint(&checkpoint), Some((6, totals)));
+        assert_eq!(CHECKPOINT, [0]);
+    }
+
+    /// The value of a shared blob: a number, and no row where it has one owner.
+    #[test]
+    fn golden_bytes_of_owners() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let local = Local::open(&path, Options::default()).unwrap();
+        let blob = BlobId([7; 16]);
+        local.put_chunks(blob, 0, &[1; 100], 64).unwrap();
+        for (adopts, expected) in [
+            (1, None),
+            (1, Some([0, 0, 0, 2])),
+            (0x0102, Some([0, 0, 1, 4])),
+        ] {
+            let commit = Commit {
+                adopts: vec![blob; adopts],
+                ..Commit::default()
+            };
+            local.commit(commit, &mut |_| {}).unwrap();
+            let row = local
+                .get(View::Latest, Tree::Pending, &owners(blob))
+                .unwrap();
+            let expected = expected.map(|value: [u8; 4]| Bytes::copy_from_slice(&value));
+            assert_eq!(row.map(|row| row.value), expected);
+        }
     }
 
     #[test]
