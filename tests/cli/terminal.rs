@@ -26,7 +26,8 @@ fn at_terminal(env: &Env, arguments: &str, typed: &str, no_color: bool) -> Said 
     for line in typed.lines() {
         // A prompt throws away what was typed before it.
         std::thread::sleep(std::time::Duration::from_millis(500));
-        writeln!(input, "{line}").unwrap();
+        // It may have ended without asking.
+        let _ = writeln!(input, "{line}");
     }
     let said = Said::of(child.wait_with_output().unwrap());
     drop(input);
