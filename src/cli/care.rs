@@ -1,5 +1,6 @@
 //! The care of a store: how large it is, whether it is sound, and giving space back.
 
+use komatik::Finding;
 use serde_json::json;
 
 use super::exit::Exit;
@@ -78,16 +79,19 @@ impl Verify {
         drop(bar);
         let findings = report.findings.len();
         if session.manner.json {
-            let findings: Vec<_> = report.findings.iter().map(json::finding).collect();
+            let told =
+                |findings: &[Finding]| findings.iter().map(json::finding).collect::<Vec<_>>();
             let object = json!({
                 "sound": report.is_sound(),
                 "entries": report.entries,
                 "bytes": report.bytes,
-                "findings": findings,
+                "findings": told(&report.findings),
+                "unchecked": told(&report.unchecked),
             });
             output::line(&object.to_string())?;
         } else {
             tell(&report.findings)?;
+            tell(&report.unchecked)?;
         }
         if !report.is_sound() {
             let number = show::number_of(findings, "thing is", "things are");
@@ -106,7 +110,7 @@ impl Verify {
 }
 
 /// A line for each finding.
-pub(crate) fn tell(findings: &[komatik::Finding]) -> Outcome<()> {
+pub(crate) fn tell(findings: &[Finding]) -> Outcome<()> {
     let mut lines = Lines::new();
     for finding in findings {
         let what = painted(finding.what, RED);
