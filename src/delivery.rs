@@ -13,13 +13,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::{Condvar, Mutex};
-
 pub use callbacks::{Events, Subscription};
 pub(crate) use sight::Sight;
 
 use crate::format::ChangeRecord;
+use crate::sync::channel::{Receiver, Sender, bounded};
+use crate::sync::{Condvar, Mutex, thread_local};
 use callbacks::Callback;
 
 /// Callbacks and watchers of a store.
@@ -186,7 +185,7 @@ struct Round;
 
 impl Round {
     fn begin() -> Round {
-        ROUND.set(Some(Vec::new()));
+        ROUND.with(|round| round.replace(Some(Vec::new())));
         Round
     }
 
@@ -195,18 +194,19 @@ impl Round {
     /// It does not matter of which store the callback is: two threads, each in a callback of one store and writing to
     /// the other, would otherwise wait for each other.
     fn hand_over(turnstile: &Arc<Turnstile>, revision: u64) -> bool {
-        ROUND.with_borrow_mut(|round| {
-            if let Some(round) = round {
+        ROUND.with(|round| match &mut *round.borrow_mut() {
+            Some(round) => {
                 round.push((turnstile.clone(), revision));
+                true
             }
-            round.is_some()
+            None => false,
         })
     }
 
     /// Waits until all that was handed over in this round has been told, running what is due.
     fn finish(self) {
         loop {
-            let handed_over = ROUND.with_borrow_mut(|round| round.as_mut().map(std::mem::take));
+            let handed_over = ROUND.with(|round| round.borrow_mut().as_mut().map(std::mem::take));
             match handed_over {
                 Some(list) if !list.is_empty() => list
                     .iter()
@@ -219,6 +219,6 @@ impl Round {
 
 impl Drop for Round {
     fn drop(&mut self) {
-        ROUND.set(None);
+        ROUND.with(|round| round.replace(None));
     }
 }

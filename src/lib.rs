@@ -23,7 +23,11 @@ mod merge;
 mod metadata;
 mod options;
 mod report;
+#[cfg(test)]
+#[cfg(shuttle)]
+mod schedules;
 mod store;
+mod sync;
 mod token;
 mod transaction;
 mod upload;

@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{Body, Part};
 use crate::metadata::Digest;
 use crate::store::Shared;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// About how many bytes an upload collects before it stores them: few calls, and few bytes kept in memory.
 const BUFFER_BYTES: usize = 1024 * 1024;

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::RecvTimeoutError;
+use std::time::Duration;
 
 use crate::backend::{HistoryRange, Position, StoredChange};
 use crate::delivery::{Sight, Waker};
@@ -13,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::format::ChangeRecord;
 use crate::metadata::Change;
 use crate::store::Store;
+use crate::sync::Instant;
+use crate::sync::channel::RecvTimeoutError;
 
 /// Changes read from the history at a time.
 const BATCH: usize = 256;

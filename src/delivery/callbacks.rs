@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::BitOr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::sight::Sight;
@@ -11,6 +10,7 @@ use super::{Delivery, Turnstile};
 use crate::format::ChangeRecord;
 use crate::metadata::{Change, ChangeKind};
 use crate::store::Store;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Kinds of changes, for [`Store::on`]. They combine by `|`.
 ///

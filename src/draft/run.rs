@@ -1,9 +1,6 @@
 //! Running the closures of drafts: side by side, or alone.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Again, Asked, Draft, Passed, Run};
 use crate::backend::Outcome;
@@ -11,6 +8,8 @@ use crate::error::{Error, Result};
 use crate::format::ChangeRecord;
 use crate::lock::Trying;
 use crate::store::{Shared, Store};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, thread_local};
 use crate::upload::Upload;
 
 /// Rounds a closure runs side by side with other writers before it runs alone.
@@ -34,7 +33,8 @@ struct InsideGuard;
 
 impl InsideGuard {
     fn enter(shared: &Shared) -> Result<InsideGuard> {
-        INSIDE.with_borrow_mut(|inside| {
+        INSIDE.with(|inside| {
+            let mut inside = inside.borrow_mut();
             if inside.iter().any(|other| std::ptr::eq(*other, shared)) {
                 return Err(Error::Misuse {
                     reason: "a write to the store from inside a transaction on it; use the transaction's own methods",
@@ -48,7 +48,7 @@ impl InsideGuard {
 
 impl Drop for InsideGuard {
     fn drop(&mut self) {
-        INSIDE.with_borrow_mut(Vec::pop);
+        INSIDE.with(|inside| inside.borrow_mut().pop());
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use argon2::password_hash::{Error as HashError, PasswordHash, SaltString};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::format::LockRecord;
 use crate::options::PasswordCost;
+use crate::sync::Mutex;
 
 /// The longest password in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;

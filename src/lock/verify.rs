@@ -146,7 +146,7 @@ impl Store {
                 retry_in,
             })?;
             if !wait.is_zero() {
-                std::thread::sleep(wait);
+                crate::sync::thread::sleep(wait);
             }
             if passwords::is_right(key, phc, password)? {
                 let stronger = self.stronger_hash(phc, password);

@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
 
 use super::Core;
 use super::journal::RowWrite;
@@ -15,6 +14,7 @@ use super::keys::{self, ChunkRow};
 use super::pack::{ChunkLocation, Packs};
 use crate::backend::{BlobId, Tree, View};
 use crate::error::{Error, Result};
+use crate::sync::{Mutex, RwLock};
 
 /// Chunks up to this size lie in the trees.
 const MAX_TREE_CHUNK_BYTES: usize = 4096;

@@ -6,9 +6,9 @@
 //! checkpoint waits for room, and after it the writers are told.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// Kept besides what the checkpoint needs: for deletions, sled's segments and the superblock.
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;

@@ -1,9 +1,8 @@
 //! Whether the store may still be written to, or used at all.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use crate::error::{Error, Result};
+use crate::sync::OnceLock;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Sticky: once poisoned or closed, for ever.
 #[derive(Debug, Default)]

@@ -46,14 +46,13 @@ mod view;
 mod worker;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::{
     Backend, BackendStats, BlobId, Commit, HistoryRange, Hold, Outcome, Position, Row, Scan,
@@ -62,6 +61,7 @@ use super::{
 use crate::error::Result;
 use crate::options::{Durability, History};
 use crate::report::{Progress, Report};
+use crate::sync::{Condvar, Mutex, RwLock};
 use chunks::Uploads;
 use commit::Writer;
 use headroom::Headroom;

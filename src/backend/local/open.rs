@@ -10,8 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use parking_lot::{Mutex, RwLock};
-
 use super::commit::Writer;
 use super::durable::{create_directories, flush_is_durable, sync_directory};
 use super::headroom::Headroom;
@@ -30,6 +28,7 @@ use super::{Core, Options, aside, audit, replay};
 use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::format::to_micros;
+use crate::sync::{Mutex, RwLock};
 
 /// The directory of the journal in that of the store.
 pub(super) const JOURNAL: &str = "journal";
@@ -78,7 +77,7 @@ pub(super) fn open_with(
     }
     let lock = LockFile::acquire(directory)?;
     if Superblock::load(directory)?.is_none() {
-        create(directory, is_new, &options)?;
+        create(directory, is_new, &options, open_trees)?;
     }
     aside::put_back(directory)?;
     let core = match open_parts(directory, &options, open_trees) {
@@ -204,7 +203,12 @@ fn no_store(directory: &Path) -> Error {
 
 /// Makes what a store consists of, the superblock last. A creation that a crash cut short begins again; where there is
 /// more than a beginning, the superblock is missing and that is damage.
-fn create(directory: &Path, is_new: bool, options: &Options) -> Result<Superblock> {
+fn create(
+    directory: &Path,
+    is_new: bool,
+    options: &Options,
+    open_trees: &OpenTrees<'_>,
+) -> Result<Superblock> {
     if !is_new && !is_mere_beginning(directory)? {
         return Err(Error::damaged(
             "superblock",
@@ -221,7 +225,13 @@ fn create(directory: &Path, is_new: bool, options: &Options) -> Result<Superbloc
     remove(TREES)?;
     remove(JOURNAL)?;
     let store_id = new_store_id()?;
-    begin(directory, options, store_id, 0, Totals::default())
+    begin(
+        directory,
+        options,
+        store_id,
+        (0, Totals::default()),
+        open_trees,
+    )
 }
 
 /// The name of a new store.
@@ -237,15 +247,15 @@ pub(super) fn begin(
     directory: &Path,
     options: &Options,
     store_id: [u8; 16],
-    revision: u64,
-    totals: Totals,
+    (revision, totals): (u64, Totals),
+    open_trees: &OpenTrees<'_>,
 ) -> Result<Superblock> {
     let journal = directory.join(JOURNAL);
     fs::create_dir(&journal)
         .map_err(|error| Error::io(format!("creating {}", journal.display()), error))?;
     Segment::create(&journal, &store_id, revision + 1)?;
     if revision == 0 {
-        SledTrees::open(&directory.join(TREES), options.cache_bytes)?.close()?;
+        open_trees(directory, options, true)?.close()?;
     }
     sync_directory(directory)?;
     let content = Content {

@@ -136,8 +136,8 @@ impl Restore {
             &self.target.directory,
             &self.options,
             self.store_id,
-            revision,
-            self.totals,
+            (revision, self.totals),
+            &open::open_trees,
         )?;
         self.target.is_finished = true;
         Ok(())

@@ -5,7 +5,6 @@
 //! the superblock before they are used, many at a time, and the opening after a crash begins behind all that were
 //! reserved. It says so in the journal, by an empty commit that names the one before it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::Core;
@@ -13,6 +12,7 @@ use super::journal::CommitImage;
 use super::superblock::{Content, Superblock};
 use crate::error::Result;
 use crate::format::to_micros;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// So many revisions are reserved at a time. Every checkpoint reserves anew, so that the writers hardly ever do.
 const RESERVED_AT_A_TIME: u64 = 1 << 20;

@@ -4,14 +4,15 @@
 //! disk elect a leader; it syncs once for all of them, and those that come meanwhile share the next sync.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Condvar, Mutex};
 
 use super::health::Health;
 use super::journal::Journal;
 use super::pack::Packs;
 use crate::error::Result;
+#[cfg(test)]
+use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(super) struct Settling {
 #[derive(Debug, Default)]
 pub(super) struct TestHooks {
     pub(super) syncs: AtomicU64,
-    pub(super) fail_next: std::sync::atomic::AtomicBool,
+    pub(super) fail_next: AtomicBool,
     /// Holds off every sync, as one that takes long does.
     pub(super) hold: Mutex<()>,
 }
@@ -144,7 +145,7 @@ impl Settling {
             state.syncing = true;
             let target = state.ordered;
             let packs: Vec<u64> = std::mem::take(&mut state.packs).into_iter().collect();
-            let synced = parking_lot::MutexGuard::unlocked(&mut state, || {
+            let synced = MutexGuard::unlocked(&mut state, || {
                 #[cfg(test)]
                 self.test.sync()?;
                 disk.packs.sync(&packs).and_then(|()| disk.journal.sync())

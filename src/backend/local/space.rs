@@ -9,7 +9,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use super::Core;
 use super::keys::{self, ChunkRow};
@@ -18,6 +17,10 @@ use super::view::LATEST;
 use crate::backend::{BlobId, Hold, Tree, View};
 use crate::error::{Error, Result};
 use crate::report::Progress;
+#[cfg(test)]
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, ThreadId};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Rows deleted or moved in one commit.
 const ROWS_A_STEP: usize = 1000;
@@ -29,9 +32,11 @@ const BYTES_A_STEP: usize = 4 * 1024 * 1024;
 pub(super) struct Space {
     state: Mutex<State>,
     /// Held by whoever gives space back: two of them would count the same chunks twice.
-    giving: ReentrantMutex<()>,
+    giving: Mutex<()>,
+    /// The thread that holds it and may call back.
+    giver: Mutex<Option<ThreadId>>,
     #[cfg(test)]
-    panics: std::sync::atomic::AtomicBool,
+    panics: AtomicBool,
 }
 
 #[derive(Default)]
@@ -60,18 +65,22 @@ impl Space {
     /// The next round of giving back panics.
     #[cfg(test)]
     pub(super) fn panic_for_test(&self) {
-        self.panics
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+        self.panics.store(true, Ordering::Relaxed);
     }
 
     /// Waits until nobody gives space back, and keeps others from it.
-    pub(super) fn alone(&self) -> ReentrantMutexGuard<'_, ()> {
-        self.giving.lock()
+    pub(super) fn alone(&self) -> Alone<'_> {
+        let giving = self.giving.lock();
+        *self.giver.lock() = Some(thread::current().id());
+        Alone {
+            giver: &self.giver,
+            _giving: giving,
+        }
     }
 
     /// Fails where this very thread gives space back and is only telling of its progress: it would wait for itself.
     pub(super) fn check_not_giving(&self) -> Result<()> {
-        if self.giving.is_owned_by_current_thread() {
+        if *self.giver.lock() == Some(thread::current().id()) {
             return Err(Error::Misuse {
                 reason: "the progress function of `compact` calls `compact` or `close`; answer `Break` and call it then",
             });
@@ -114,6 +123,18 @@ impl Space {
             state.going.remove(blob);
         }
         state.doomed.extend(blobs);
+    }
+}
+
+/// While it lives, nobody else gives space back.
+pub(super) struct Alone<'a> {
+    giver: &'a Mutex<Option<ThreadId>>,
+    _giving: MutexGuard<'a, ()>,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        *self.giver.lock() = None;
     }
 }
 
@@ -173,7 +194,7 @@ impl Core {
     /// checkpoints does, at most one pack is emptied, and the bell rung for the next.
     pub(super) fn give_back(&self, progress: Option<&mut Progress<'_>>) -> Result<()> {
         #[cfg(test)]
-        assert!(!self.space.panics.load(std::sync::atomic::Ordering::Relaxed));
+        assert!(!self.space.panics.load(Ordering::Relaxed));
         match progress {
             Some(progress) => {
                 let _alone = self.space.alone();

@@ -15,6 +15,8 @@ mod faults;
 mod load;
 mod power;
 mod scans;
+#[cfg(shuttle)]
+pub(crate) mod schedules;
 mod space;
 
 #[cfg(feature = "conformance")]

@@ -2,15 +2,14 @@
 //! the disk, another one brings those writes there in time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
+use std::time::Duration;
 
 use super::Core;
 use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Instant, Mutex};
 
 /// After the first write the thread waits this long for more, so that one round serves them all.
 const GATHER: Duration = Duration::from_millis(200);
@@ -124,7 +123,7 @@ impl Workers {
         core: Weak<Core>,
         mut round: impl FnMut(&Core) + Send + 'static,
     ) -> Result<()> {
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
                 while let Some(core) = core.upgrade() {

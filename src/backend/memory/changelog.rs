@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -10,6 +9,7 @@ use super::length;
 use crate::backend::{HistoryRange, Position, StoredChange};
 use crate::error::{Error, Result};
 use crate::options::History;
+use crate::sync::Instant;
 
 /// What a change costs beside its bytes, so that even empty ones are limited by [`History::bytes`].
 const CHANGE_OVERHEAD_BYTES: u64 = 16;

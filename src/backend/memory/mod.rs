@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use self::blobs::{Blobs, Chunk};
 use self::changelog::Changelog;
@@ -29,6 +28,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::options::History;
 use crate::report::{Finding, Progress, Report};
+use crate::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 /// The rows of one tree.
 type Rows = BTreeMap<Bytes, Row>;

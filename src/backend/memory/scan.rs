@@ -5,10 +5,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use super::{Row, Rows, Scan, State};
 use crate::error::Result;
+use crate::sync::Mutex;
 
 /// How many scans are open, by the revision they see.
 #[derive(Default)]

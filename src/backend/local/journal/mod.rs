@@ -14,8 +14,6 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
-
 pub(super) use frame::{CommitImage, Header, RowWrite, Seed};
 pub(super) use reader::{Found, FrameReader};
 pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, first_revision};
@@ -24,6 +22,9 @@ use super::durable::sync_directory;
 use crate::backend::{HistoryRange, Position, StoredChange};
 use crate::error::{Error, Result};
 use crate::options::History;
+#[cfg(test)]
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 /// A segment is closed once it is this large.
 const MAX_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
@@ -44,7 +45,7 @@ pub(super) struct Journal {
     unsynced: Mutex<Vec<Arc<Segment>>>,
     /// Segments synced so far.
     #[cfg(test)]
-    synced: std::sync::atomic::AtomicU64,
+    synced: AtomicU64,
 }
 
 impl Journal {
@@ -143,19 +144,25 @@ impl Journal {
         let unsynced = std::mem::take(&mut *self.unsynced.lock());
         for segment in unsynced {
             #[cfg(test)]
-            self.synced
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            segment
-                .file
-                .sync_data()
-                .map_err(|error| Error::io(format!("syncing {}", segment.path.display()), error))?;
+            self.synced.fetch_add(1, Ordering::Relaxed);
+            segment.sync()?;
         }
         Ok(())
     }
 
     #[cfg(test)]
     pub(super) fn synced_for_test(&self) -> u64 {
-        self.synced.load(std::sync::atomic::Ordering::Relaxed)
+        self.synced.load(Ordering::Relaxed)
+    }
+
+    /// The last commit that a power cut would leave, 0 where it would leave none.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn durable(&self) -> Result<u64> {
+        let mut durable = 0;
+        for segment in self.segments() {
+            durable = segment.durable()?.unwrap_or(durable);
+        }
+        Ok(durable)
     }
 
     /// Bytes on disk.

@@ -6,16 +6,16 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BufMut;
-use parking_lot::Mutex;
 
 use super::frame::Seed;
 use super::reader::FrameReader;
 use crate::backend::local::durable::sync_directory;
 use crate::backend::local::superblock::FORMAT_VERSION;
 use crate::error::{Error, Result};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes before the first frame.
 pub(in crate::backend::local) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;
@@ -41,6 +41,9 @@ pub(in crate::backend::local) struct Segment {
     index: Mutex<Vec<(u64, u64)>>,
     /// Whether the index reaches to the end; false for segments of earlier openings until they are first read.
     indexed: Mutex<bool>,
+    /// Bytes that a power cut would leave.
+    #[cfg(all(test, shuttle))]
+    synced: std::sync::atomic::AtomicU64,
 }
 
 impl Segment {
@@ -73,6 +76,8 @@ impl Segment {
             commits: AtomicU64::new(0),
             index: Mutex::default(),
             indexed: Mutex::new(true),
+            #[cfg(all(test, shuttle))]
+            synced: Default::default(),
         })
     }
 
@@ -114,6 +119,8 @@ impl Segment {
             commits: AtomicU64::new(0),
             index: Mutex::default(),
             indexed: Mutex::new(false),
+            #[cfg(all(test, shuttle))]
+            synced: Default::default(),
         }))
     }
 
@@ -177,6 +184,32 @@ impl Segment {
         self.length
             .store(offset + chain.len() as u64, Ordering::Release);
         Ok(())
+    }
+
+    /// Makes what was appended before the call durable.
+    pub(in crate::backend::local) fn sync(&self) -> Result<()> {
+        let failed = |error| Error::io(format!("syncing {}", self.path.display()), error);
+        #[cfg(all(test, shuttle))]
+        let written = self.file.metadata().map_err(failed)?.len();
+        self.file.sync_data().map_err(failed)?;
+        #[cfg(all(test, shuttle))]
+        self.synced.fetch_max(written, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The last commit that a power cut would leave whole, `None` where it would leave none.
+    #[cfg(all(test, shuttle))]
+    pub(in crate::backend::local) fn durable(&self) -> Result<Option<u64>> {
+        let synced = self.synced.load(Ordering::Relaxed);
+        let mut reader = FrameReader::new(&self.file, self.seed, SEGMENT_HEADER_BYTES, synced);
+        let mut durable = None;
+        let failed = |error| Error::io(format!("reading {}", self.path.display()), error);
+        while let Some((_, header)) = reader.next_header().map_err(failed)? {
+            if header.last {
+                durable = Some(header.revision);
+            }
+        }
+        Ok(durable)
     }
 
     /// Notes that the chain of `revision` begins at `offset`.

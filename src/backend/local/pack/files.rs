@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// Open files by the number of their pack. Who reads one keeps it open, also when it leaves the cache or is removed.
 pub(super) struct OpenFiles {

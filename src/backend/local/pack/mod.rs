@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, pread};
 
@@ -20,6 +19,7 @@ use super::durable::sync_directory;
 use crate::backend::BlobId;
 use crate::error::{Error, Result};
 use crate::options::MAX_CHUNK_BYTES;
+use crate::sync::Mutex;
 
 mod files;
 mod frame;

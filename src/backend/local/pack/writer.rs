@@ -4,14 +4,16 @@ use std::fs::File;
 use std::io::{ErrorKind, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use rustix::io::{Errno, pwritev};
 
 use super::frame::PackName;
 use crate::backend::local::durable::sync_directory;
 use crate::error::{Error, Result};
+use crate::sync::Mutex;
+#[cfg(test)]
+use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The most parts that the system takes in one write.
 const MAX_PARTS: usize = 1024;
@@ -42,7 +44,7 @@ struct State {
 #[derive(Default)]
 pub(super) struct TestHooks {
     pub(super) syncs: AtomicU64,
-    pub(super) fail_next_sync: std::sync::atomic::AtomicBool,
+    pub(super) fail_next_sync: AtomicBool,
 }
 
 impl Writer {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use super::{TreeWrite, Trees};
 use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::report::Finding;
+use crate::sync::Mutex;
 
 /// What can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

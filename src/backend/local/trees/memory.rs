@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
 
 use super::{TreeWrite, Trees, check_row, closed};
 use crate::backend::Tree;
 use crate::error::Result;
 use crate::report::Finding;
+use crate::sync::RwLock;
 
 /// Trees that are gone when dropped.
 pub(crate) struct MemoryTrees {

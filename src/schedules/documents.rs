@@ -1,0 +1,81 @@
+//! Merges and transactions on one document.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::options::Durability;
+
+#[test]
+fn no_merge_and_no_addition_in_a_transaction_is_lost() {
+    explore(|| {
+        let (store, _directory) = fresh();
+        thread::scope(|threads| {
+            for member in ["a", "b"] {
+                let store = &store;
+                threads.spawn(move || {
+                    for number in 1..=2 {
+                        store.merge("document", &json!({ member: number })).unwrap();
+                    }
+                });
+            }
+            let store = store.with_durability(Durability::Eventual);
+            for _ in 0..2 {
+                let store = store.clone();
+                threads.spawn(move || {
+                    let added = store.transaction(|tx| {
+                        let count = tx.load::<u64>("count")?.unwrap_or(0);
+                        tx.save("count", &(count + 1))?;
+                        tx.save("copy", &(count + 1))
+                    });
+                    added.unwrap();
+                });
+            }
+        });
+        let document: Value = store.load("document").unwrap().unwrap();
+        assert_eq!(document, json!({"a": 2, "b": 2}));
+        assert_eq!(store.load::<u64>("count").unwrap(), Some(2));
+        assert_eq!(store.load::<u64>("copy").unwrap(), Some(2));
+    });
+}
+
+/// The bytes of a value that lies in packs: read whole or not at all, whoever replaces it.
+#[test]
+fn a_reader_reads_one_value_while_others_replace_it() {
+    const BYTES: usize = 20_000;
+    explore(|| {
+        let (store, _directory) = fresh();
+        store.put("key", vec![0; BYTES]).unwrap();
+        thread::scope(|threads| {
+            let written = store.with_durability(Durability::Eventual);
+            threads.spawn(move || {
+                written.put("key", vec![1; BYTES]).unwrap();
+                assert!(written.delete("key").unwrap());
+                written.put("key", vec![2; BYTES]).unwrap();
+            });
+            threads.spawn(|| {
+                let mut last = 0;
+                while last < 2 {
+                    thread::yield_now();
+                    let Some(found) = store.get("key").unwrap() else {
+                        continue;
+                    };
+                    assert_eq!(found.len(), BYTES);
+                    assert!(found.iter().all(|byte| *byte == found[0]));
+                    assert!(found[0] >= last, "{} after {last}", found[0]);
+                    last = found[0];
+                }
+            });
+            threads.spawn(|| {
+                store
+                    .compact(|_| std::ops::ControlFlow::Continue(()))
+                    .unwrap()
+            });
+        });
+        assert_eq!(store.get("key").unwrap().unwrap(), vec![2; BYTES]);
+        store.flush().unwrap();
+        store
+            .compact(|_| std::ops::ControlFlow::Continue(()))
+            .unwrap();
+        assert_eq!(store.stats().unwrap().chunk_bytes, BYTES as u64);
+    });
+}
