@@ -213,8 +213,8 @@ fn a_listing_does_not_help_to_guess() {
 /// What a mode asks would tell the revision of an entry to whoever has no password for it.
 #[test]
 fn the_lock_is_asked_before_the_mode() {
-    type Call = fn(&Store, PutMode) -> Result<()>;
-    let calls: &[(&str, Call)] = &[
+    type Call = (&'static str, fn(&Store, PutMode) -> Result<()>);
+    let calls: &[Call] = &[
         ("put", |store, mode| {
             let options = PutOptions::new().mode(mode);
             store.put_with("k", "new", options).map(drop)
