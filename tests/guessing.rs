@@ -94,7 +94,7 @@ fn a_view_with_several_passwords_is_not_slowed_by_those_of_other_locks() {
         });
         assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
         let (_, elapsed) = timed(|| assert!(is_wrong(guess(&store, 0).get("k"))));
-        assert!(elapsed < Duration::from_millis(100), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
     }
 }
 
@@ -121,12 +121,12 @@ fn writers_do_not_wait_for_those_who_guess() {
                     longest
                 });
                 let (_, slowed) = timed(|| {
-                    (0..8).for_each(|number| assert!(is_wrong(attempt(&guess(&store, number)))));
+                    (0..9).for_each(|number| assert!(is_wrong(attempt(&guess(&store, number)))));
                 });
                 is_over.store(true, Ordering::Relaxed);
-                assert!(slowed >= Duration::from_millis(1500), "{slowed:?}");
+                assert!(slowed >= Duration::from_millis(3100), "{slowed:?}");
                 let longest = writer.join().unwrap();
-                assert!(longest < Duration::from_millis(500), "{longest:?}");
+                assert!(longest < Duration::from_secs(1), "{longest:?}");
             });
             assert!(store.unlocked_with("e").delete("folder/k").unwrap());
         }
@@ -151,10 +151,10 @@ fn a_transaction_is_refused_where_a_try_would_have_to_wait() {
             }
             assert!(is_slowed(owner.transaction(|tx| tx.put("k", "new"))));
         });
-        assert!(elapsed < Duration::from_millis(400), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
         // What was refused was not counted: the next in line waits 100 ms, and then the transaction knows.
         let (_, elapsed) = timed(|| owner.unlock("k").unwrap());
-        assert!(elapsed < Duration::from_millis(500), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
         owner.lock("k", Lock::new().edit("e")).unwrap();
         owner.put("k", "known").unwrap();
         (20..24).for_each(|number| assert!(is_wrong(guess(&store, number).put("k", "new"))));
@@ -181,9 +181,9 @@ fn listing_a_folder_slows_nobody() {
         let (_, elapsed) = timed(|| (0..20).for_each(|_| assert_eq!(told("own"), ["own"])));
         assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
         let (_, elapsed) = timed(|| store.unlocked_with("e").put("folder/k", "new").unwrap());
-        assert!(elapsed < Duration::from_millis(100), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
         let (_, elapsed) = timed(|| store.unlocked_with("v").get("folder/k").unwrap());
-        assert!(elapsed < Duration::from_millis(100), "{elapsed:?}");
+        assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
     }
 }
 
