@@ -54,7 +54,7 @@ struct State {
     ordered: u64,
     /// Commits that wait for the disk, in order.
     waiting: VecDeque<u64>,
-    /// Packs with chunks of ordered commits that are not synced: the journal must not become durable before them.
+    /// Packs with chunks of ordered commits that are not synced: no commit may count as durable before them.
     packs: BTreeSet<u64>,
     syncing: bool,
 }
