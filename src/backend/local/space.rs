@@ -196,15 +196,7 @@ impl Core {
         #[cfg(test)]
         assert!(!self.space.panics.load(Ordering::Relaxed));
         match progress {
-            Some(progress) => {
-                let _alone = self.space.alone();
-                self.give_back_blobs(&mut |done, total| progress.step("blobs", done, Some(total)))?;
-                self.give_back_packs(Effort::Thorough, &mut |pack| {
-                    // Who closes the store does not wait for all of it.
-                    self.health.check_open()?;
-                    progress.step("packs", pack, None).map(|()| true)
-                })
-            }
+            Some(progress) => self.give_back_all(&self.space.alone(), progress),
             None => {
                 // Whoever is at it does all there is.
                 let Some(_alone) = self.space.giving.try_lock() else {
@@ -221,6 +213,20 @@ impl Core {
                 })
             }
         }
+    }
+
+    /// Gives back everything that can go now.
+    pub(super) fn give_back_all(
+        &self,
+        _alone: &Alone<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        self.give_back_blobs(&mut |done, total| progress.step("blobs", done, Some(total)))?;
+        self.give_back_packs(Effort::Thorough, &mut |pack| {
+            // Who closes the store does not wait for all of it.
+            self.health.check_open()?;
+            progress.step("packs", pack, None).map(|()| true)
+        })
     }
 
     /// Deletes the rows of the blobs that can go now. The caller is alone; an error of `step` leaves the rest for later.

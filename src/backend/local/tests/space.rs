@@ -214,8 +214,8 @@ fn who_is_told_of_the_progress_of_compact_cannot_wait_for_its_end() {
         std::ops::ControlFlow::Continue(())
     };
     // As `compact` does, and nobody else meanwhile.
-    let given = local.core.give_back(Some(&mut Progress::new(&mut calls)));
-    given.unwrap();
+    let progress = &mut Progress::new(&mut calls);
+    local.core.give_back_all(&alone, progress).unwrap();
     drop(alone);
     assert!(told >= 10, "{told}");
     compact(&local).unwrap();
