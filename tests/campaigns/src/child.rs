@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -91,4 +92,68 @@ impl<T: Send + 'static> Worker<T> {
             errors: self.errors.take().unwrap().join().unwrap(),
         }
     }
+}
+
+/// Ends this process where it is busy with one thing for too long.
+pub struct Watchdog {
+    busy: Arc<Mutex<(Instant, String)>>,
+}
+
+impl Watchdog {
+    pub fn start(limit: Duration) -> Watchdog {
+        let busy = Arc::new(Mutex::new((Instant::now(), "beginning".to_owned())));
+        let watched = Arc::clone(&busy);
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_millis(100));
+                let busy = watched.lock().unwrap();
+                if busy.0.elapsed() > limit {
+                    println!("{HANGS} {}", busy.1);
+                    std::process::exit(HUNG);
+                }
+            }
+        });
+        Watchdog { busy }
+    }
+
+    /// From now on this is done.
+    pub fn begin(&self, what: String) {
+        *self.busy.lock().unwrap() = (Instant::now(), what);
+    }
+}
+
+/// What the watchdog says, before what hangs.
+pub const HANGS: &str = "hangs";
+const HUNG: i32 = 86;
+
+/// Panics since the last look.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Remembers panics instead of printing them, but for those of sled, which the store contains.
+pub fn remember_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let place = place.unwrap_or_default();
+        if !place.contains("/sled-0.34.7/") {
+            let text = panic.payload_as_str().unwrap_or_default();
+            let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+            panics.push(format!("panic at {place}: {text}"));
+        }
+    }));
+}
+
+/// Fails where there were panics since the last call.
+pub fn no_panics() -> Result<(), String> {
+    let panics = std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner));
+    match panics.is_empty() {
+        true => Ok(()),
+        false => Err(panics.join("; ")),
+    }
+}
+
+/// Runs a check in a process of its own kind; a panic fails it.
+pub fn guarded<R>(check: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
+    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
+    no_panics()?;
+    checked.unwrap_or_else(|_| Err("a panic of sled came through".to_owned()))
 }

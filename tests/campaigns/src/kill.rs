@@ -122,7 +122,7 @@ fn check(
     for (thread, model) in (0..Settings::of(seed).threads).zip(models) {
         let seen = Seen::read(&store, thread).map_err(|error| format!("{error:?}"))?;
         let done = acknowledged.done[thread as usize];
-        check_step(&seen, model, Script(seed), thread, done, done)?;
+        check_step(&seen, model, Script::new(seed), thread, done, done)?;
     }
     check_shared(&store)?;
     check_sound(&store)?;

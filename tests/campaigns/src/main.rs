@@ -16,6 +16,7 @@ mod disk;
 mod kill;
 mod load;
 mod power;
+mod replay;
 mod tally;
 
 #[path = "../../common/mod.rs"]
@@ -54,6 +55,11 @@ enum Campaign {
     Kill(Run),
     /// C2: the power is cut at any moment.
     Power(power::Arguments),
+    /// C3: what a power cut may leave of every write.
+    Replay(replay::Arguments),
+    /// Records, or looks at states; started by other campaigns.
+    #[command(hide = true)]
+    ReplayPart(replay::Part),
     /// Works on a store until it is ended; started by other campaigns.
     #[command(hide = true)]
     Work {
@@ -73,6 +79,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().campaign {
         Campaign::Kill(run) => kill::run(&run),
         Campaign::Power(arguments) => power::run(&arguments),
+        Campaign::Replay(arguments) => replay::run(&arguments),
+        Campaign::ReplayPart(part) => return replay::part(&part),
         Campaign::Work {
             directory,
             seed,
@@ -84,7 +92,10 @@ fn main() -> ExitCode {
             count,
         } => {
             for number in 0..count {
-                println!("{number} {:?}", load::Script(seed).step(thread, number));
+                println!(
+                    "{number} {:?}",
+                    load::Script::new(seed).step(thread, number)
+                );
             }
             return ExitCode::SUCCESS;
         }

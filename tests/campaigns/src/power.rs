@@ -163,7 +163,7 @@ fn check(
         let place = thread as usize;
         let done = acknowledged.done[place];
         let least = acknowledged.least_after_cut(place, cut);
-        let there = check_step(&seen, model, Script(seed), thread, least, done)?;
+        let there = check_step(&seen, model, Script::new(seed), thread, least, done)?;
         tally.add("undone steps", done.saturating_sub(there));
     }
     check_shared(&store)?;

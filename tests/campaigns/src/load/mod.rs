@@ -1,11 +1,13 @@
 //! What the processes that are killed do: steps that follow from numbers, so that another process knows what must be there.
 
 mod content;
+mod ledger;
 mod script;
 mod seen;
 mod work;
 
 pub use content::Model;
-pub use script::{SHARED, Script};
+pub use ledger::Ledger;
+pub use script::{SHARED, Script, Step};
 pub use seen::{Seen, check_step};
 pub use work::{Acknowledged, Settings, WORK, beside, work};

@@ -19,9 +19,12 @@ pub fn thread_folder(thread: u64) -> String {
     format!("thread{thread}")
 }
 
-/// The steps of a process: a seed.
+/// The steps of a process: they follow from a seed.
 #[derive(Debug, Clone, Copy)]
-pub struct Script(pub u64);
+pub struct Script {
+    seed: u64,
+    largest: usize,
+}
 
 /// What a thread does.
 #[derive(Debug, Clone)]
@@ -55,12 +58,28 @@ fn size(random: &mut Random) -> usize {
 }
 
 impl Script {
+    pub fn new(seed: u64) -> Script {
+        Script {
+            seed,
+            largest: usize::MAX,
+        }
+    }
+
+    /// Without the megabytes, where every byte is to be copied many times.
+    pub fn small(seed: u64) -> Script {
+        Script {
+            seed,
+            largest: 150_000,
+        }
+    }
+
     /// The step of this number, and whether it waits for the disk.
     pub fn step(self, thread: u64, number: u64) -> (Step, Durability) {
-        let mut random = Random::new(self.0 ^ (thread << 40) ^ (number << 8));
+        let mut random = Random::new(self.seed ^ (thread << 40) ^ (number << 8));
         for _ in 0..3 {
             random.next();
         }
+        let size = |random: &mut Random| size(random) % self.largest;
         let piece = |random: &mut Random| (random.next(), size(random));
         let blob = format!("blob{}", random.below(6));
         let other = format!("blob{}", random.below(6));

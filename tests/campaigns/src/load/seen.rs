@@ -45,7 +45,7 @@ impl Seen {
     }
 
     /// What differs from the model, `None` where nothing does.
-    fn difference(&self, model: &Model, digests: &mut Digests) -> Option<String> {
+    pub fn difference(&self, model: &Model, digests: &mut Digests) -> Option<String> {
         if !self.entries.keys().eq(model.keys()) {
             let found: Vec<_> = self.entries.keys().collect();
             let expected: Vec<_> = model.keys().collect();
@@ -73,7 +73,7 @@ impl Seen {
 
 /// The digests of blobs that were already looked at.
 #[derive(Default)]
-struct Digests(HashMap<Vec<Piece>, Digest>);
+pub struct Digests(HashMap<Vec<Piece>, Digest>);
 
 impl Digests {
     fn of(&mut self, pieces: &[Piece]) -> Digest {

@@ -37,6 +37,15 @@ impl Settings {
         }
     }
 
+    /// With the least history, so that the journal gives back little.
+    pub fn with_small_history(self) -> Settings {
+        Settings {
+            overlay_bytes: 64 * 1024,
+            history_bytes: 64 * 1024,
+            ..self
+        }
+    }
+
     pub fn open(&self, directory: &Path) -> komatik::Result<Store> {
         Store::builder(directory)
             .chunk_bytes(self.chunk_bytes)
@@ -52,7 +61,7 @@ impl Settings {
 /// `settled THREAD NUMBER` where a power cut cannot undo it; `failed` where the disk is gone.
 pub fn work(directory: &Path, beside: &Path, seed: u64) -> komatik::Result<()> {
     let settings = Settings::of(seed);
-    let script = Script(seed);
+    let script = Script::new(seed);
     let store = settings.open(directory)?;
     say("open");
     std::thread::scope(|threads| {
@@ -78,19 +87,31 @@ fn step(
     thread: u64,
     number: u64,
 ) -> komatik::Result<()> {
-    let (step, durability) = script.step(thread, number);
-    let whole = store.with_durability(durability);
-    let own = whole
-        .scoped(&thread_folder(thread))?
-        .unlocked_with(PASSWORD);
-    step.perform(&own, &whole.scoped(SHARED)?, &whole, beside)?;
-    let word = if step.settles(durability) {
-        "settled"
-    } else {
-        "done"
+    let word = match script.perform(store, beside, thread, number)? {
+        true => "settled",
+        false => "done",
     };
     say(&format!("{word} {thread} {number}"));
     Ok(())
+}
+
+impl Script {
+    /// Does the step of this number; answers whether a power cut cannot undo it.
+    pub fn perform(
+        self,
+        store: &Store,
+        beside: &Path,
+        thread: u64,
+        number: u64,
+    ) -> komatik::Result<bool> {
+        let (step, durability) = self.step(thread, number);
+        let whole = store.with_durability(durability);
+        let own = whole
+            .scoped(&thread_folder(thread))?
+            .unlocked_with(PASSWORD);
+        step.perform(&own, &whole.scoped(SHARED)?, &whole, beside)?;
+        Ok(step.settles(durability))
+    }
 }
 
 /// One write, so that a line is there whole or not at all.

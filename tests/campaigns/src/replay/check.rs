@@ -1,0 +1,159 @@
+//! A store after a power cut, held against what was acknowledged before.
+
+use std::path::Path;
+
+use komatik::Store;
+
+use super::record::{Note, settings};
+use crate::child::{Watchdog, guarded};
+use crate::common::Random;
+use crate::disk::{Event, Lie};
+use crate::kill::{check_shared, check_sound};
+use crate::load::{Model, Script, Seen, check_step};
+
+use super::crash::{Fate, Image};
+
+/// Written once a state is found to be right.
+const AFTER: &str = "after";
+
+/// What was acknowledged up to a moment.
+#[derive(Debug, Default, Clone)]
+struct Acknowledged {
+    /// By thread: how many steps no power cut can undo, and how many are done.
+    steps: Vec<(u64, u64)>,
+    seen: u64,
+}
+
+impl Acknowledged {
+    fn of(events: &[Event], threads: u64) -> Acknowledged {
+        let mut acknowledged = Acknowledged {
+            steps: vec![(0, 0); threads as usize],
+            seen: 0,
+        };
+        for event in events {
+            let Event::Note(word) = event else { continue };
+            match Note::of(*word) {
+                Note::Done { thread, is_settled } => {
+                    let (least, done) = &mut acknowledged.steps[thread as usize];
+                    *done += 1;
+                    if is_settled {
+                        *least = *done;
+                    }
+                }
+                Note::Seen(revision) => acknowledged.seen = acknowledged.seen.max(revision),
+                Note::Closed => {
+                    for (least, done) in &mut acknowledged.steps {
+                        *least = *done;
+                    }
+                }
+            }
+        }
+        acknowledged
+    }
+}
+
+/// Which states of a recording are looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct States {
+    pub first: u64,
+    pub count: u64,
+    /// How many there are of the recording, spread evenly over its moments.
+    pub of: u64,
+}
+
+/// Looks at states, and says of each what is wrong with it, `None` for nothing.
+pub fn check_states(
+    events: &[Event],
+    scratch: &Path,
+    seed: u64,
+    lie: Option<Lie>,
+    states: States,
+    watchdog: &Watchdog,
+    mut say: impl FnMut(u64, Option<String>),
+) -> std::io::Result<()> {
+    for state in states.first..states.first + states.count {
+        let moment = state * (events.len() as u64 + 1) / states.of;
+        let events = &events[..moment as usize];
+        let mut random = Random::new(seed ^ state << 20);
+        random.next();
+        let fate = Fate::of(state, &mut random);
+        let what = format!("{state} (seed {seed}, moment {moment}, {fate:?})");
+        watchdog.begin(what.clone());
+        let directory = tempfile::tempdir_in(scratch)?;
+        Image::after(events, fate, &mut random).write(directory.path())?;
+        let store = directory.path().join("store");
+        let checked = guarded(|| check(&store, events, seed, lie));
+        if checked.is_err() && std::env::var_os("KEEP_STATES").is_some() {
+            // As it was, and not as the check left it.
+            let kept = directory.keep();
+            std::fs::remove_dir_all(&kept)?;
+            std::fs::create_dir(&kept)?;
+            let mut random = Random::new(seed ^ state << 20);
+            random.next();
+            let fate = Fate::of(state, &mut random);
+            Image::after(events, fate, &mut random).write(&kept)?;
+            eprintln!("{what}: kept in {}", kept.display());
+        }
+        say(state, checked.err().map(|error| format!("{what}: {error}")));
+    }
+    Ok(())
+}
+
+fn check(path: &Path, events: &[Event], seed: u64, lie: Option<Lie>) -> Result<(), String> {
+    let (settings, threads) = settings(seed, lie);
+    let acknowledged = Acknowledged::of(events, threads);
+    let open = |when: &str| {
+        let opened = settings.open(path);
+        opened.map_err(|error| format!("it does not open {when}: {}", told(&error)))
+    };
+    let store = open("at first")?;
+    let mut models = Vec::new();
+    for (thread, (least, done)) in (0..threads).zip(&acknowledged.steps) {
+        let mut model = Model::new();
+        let seen = read(&store, thread)?;
+        check_step(
+            &seen,
+            &mut model,
+            Script::small(seed),
+            thread,
+            *least,
+            *done,
+        )?;
+        models.push(model);
+    }
+    check_shared(&store)?;
+    check_sound(&store)?;
+    let written = store.put(AFTER, vec![1; 5000]);
+    let revision = written
+        .map_err(|error| format!("a write: {}", told(&error)))?
+        .revision;
+    if revision <= acknowledged.seen {
+        let seen = acknowledged.seen;
+        return Err(format!(
+            "revision {revision} was given twice, {seen} was seen"
+        ));
+    }
+    store
+        .close()
+        .map_err(|error| format!("closing: {}", told(&error)))?;
+    let store = open("again")?;
+    for (thread, model) in (0..threads).zip(&models) {
+        let seen = read(&store, thread)?;
+        if let Some(difference) = seen.difference(model, &mut Default::default()) {
+            return Err(format!("thread {thread} after opening again: {difference}"));
+        }
+    }
+    check_sound(&store)?;
+    match store.get(AFTER).map_err(|error| told(&error))? {
+        Some(bytes) if bytes[..] == [1; 5000] => Ok(()),
+        _ => Err("the write is gone".to_owned()),
+    }
+}
+
+fn read(store: &Store, thread: u64) -> Result<Seen, String> {
+    Seen::read(store, thread).map_err(|error| format!("reading: {}", told(&error)))
+}
+
+fn told(error: &komatik::Error) -> String {
+    format!("{error:?}")
+}
