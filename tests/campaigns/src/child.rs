@@ -1,7 +1,7 @@
 //! This program again, as a process that may be killed, hang or panic without taking the campaign along.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -92,6 +92,18 @@ impl<T: Send + 'static> Worker<T> {
             errors: self.errors.take().unwrap().join().unwrap(),
         }
     }
+}
+
+/// Starts this program with these arguments, waits for its end, and answers the lines it said.
+pub fn said<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+    limit: Duration,
+) -> Ended<Vec<String>> {
+    let read = |output| {
+        let lines = BufReader::new(output).lines();
+        lines.map_while(Result::ok).collect()
+    };
+    Worker::start(arguments, read).wait(limit)
 }
 
 /// Ends this process where it is busy with one thing for too long.

@@ -13,6 +13,8 @@
 
 mod child;
 mod disk;
+mod fault;
+mod full;
 mod kill;
 mod load;
 mod power;
@@ -60,6 +62,16 @@ enum Campaign {
     /// Records, or looks at states; started by other campaigns.
     #[command(hide = true)]
     ReplayPart(replay::Part),
+    /// C4: the Nth call of every kind fails.
+    Fault(Run),
+    /// The faults of one kind in one work; started by other campaigns.
+    #[command(hide = true)]
+    FaultSeries(fault::Series),
+    /// C5: the disk is full.
+    Full(Run),
+    /// Fills a disk; started by other campaigns.
+    #[command(hide = true)]
+    FullFill(full::Fill),
     /// Works on a store until it is ended; started by other campaigns.
     #[command(hide = true)]
     Work {
@@ -81,6 +93,10 @@ fn main() -> ExitCode {
         Campaign::Power(arguments) => power::run(&arguments),
         Campaign::Replay(arguments) => replay::run(&arguments),
         Campaign::ReplayPart(part) => return replay::part(&part),
+        Campaign::Fault(run) => fault::run(&run),
+        Campaign::FaultSeries(series) => return fault::series(&series),
+        Campaign::Full(run) => full::run(&run),
+        Campaign::FullFill(fill) => return full::fill(&fill),
         Campaign::Work {
             directory,
             seed,

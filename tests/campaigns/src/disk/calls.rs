@@ -159,16 +159,15 @@ fn written(
         return refuse(errno) as ssize_t;
     }
     drop(guard);
-    let offset = offset.unwrap_or_else(|| {
-        let at = unsafe { libc::syscall(libc::SYS_lseek, fd, 0, libc::SEEK_CUR) };
-        u64::try_from(at).expect("a place in a file")
-    });
+    let offset = offset.unwrap_or_else(|| place(fd));
     let count = real();
     if let Ok(count) = usize::try_from(count)
         && let Some(state) = &mut *state()
-        && state.log.is_some()
     {
-        state.push(Event::Write(id, offset, bytes(count)));
+        state.cache(id, offset, count);
+        if state.log.is_some() {
+            state.push(Event::Write(id, offset, bytes(count)));
+        }
     }
     count
 }
@@ -238,14 +237,36 @@ pub unsafe extern "C" fn pwritev(
     unsafe { pwritev64(fd, parts, count, offset) }
 }
 
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn read(fd: c_int, bytes: *mut c_void, count: size_t) -> ssize_t {
-    if let Some((mut guard, Handle::File(_, name))) = of_file(fd)
-        && let Some(errno) = inside(&mut guard).strike(Call::Read, &name)
+/// A read: refused where that is its turn, and the system does not have the bytes in memory.
+fn given(fd: c_int, offset: Option<u64>, count: size_t, real: impl FnOnce() -> ssize_t) -> ssize_t {
+    let Some((mut guard, Handle::File(id, name))) = of_file(fd) else {
+        return real();
+    };
+    let offset = offset.unwrap_or_else(|| place(fd));
+    let state = inside(&mut guard);
+    if !state.is_cached(id, offset, count)
+        && let Some(errno) = state.strike(Call::Read, &name)
     {
         return refuse(errno) as ssize_t;
     }
-    unsafe { libc::syscall(libc::SYS_read, fd, bytes, count) as ssize_t }
+    let answer = real();
+    if let Ok(count) = usize::try_from(answer) {
+        state.cache(id, offset, count);
+    }
+    answer
+}
+
+/// Where the next bytes of a file are read or written.
+fn place(fd: c_int) -> u64 {
+    let at = unsafe { libc::syscall(libc::SYS_lseek, fd, 0, libc::SEEK_CUR) };
+    u64::try_from(at).expect("a place in a file")
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn read(fd: c_int, bytes: *mut c_void, count: size_t) -> ssize_t {
+    given(fd, None, count, || unsafe {
+        libc::syscall(libc::SYS_read, fd, bytes, count) as ssize_t
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -255,12 +276,9 @@ pub unsafe extern "C" fn pread64(
     count: size_t,
     offset: off_t,
 ) -> ssize_t {
-    if let Some((mut guard, Handle::File(_, name))) = of_file(fd)
-        && let Some(errno) = inside(&mut guard).strike(Call::Read, &name)
-    {
-        return refuse(errno) as ssize_t;
-    }
-    unsafe { libc::syscall(libc::SYS_pread64, fd, bytes, count, offset) as ssize_t }
+    given(fd, Some(offset as u64), count, || unsafe {
+        libc::syscall(libc::SYS_pread64, fd, bytes, count, offset) as ssize_t
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -8,7 +8,7 @@
 
 mod calls;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::c_int;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,6 +91,8 @@ struct State {
     frozen: bool,
     calls: BTreeMap<Call, u64>,
     struck: Option<PathBuf>,
+    /// Pages read or written since [`fail`]: the system has them in memory, and no disk can fail to give them.
+    cached: HashSet<(FileId, u64)>,
 }
 
 static ACTIVE: AtomicBool = AtomicBool::new(false);
@@ -138,12 +140,13 @@ pub fn note(word: u64) {
     }
 }
 
-/// Makes calls fail, counted from now.
+/// Makes calls fail, counted from now. What is read again after that comes from memory and does not count.
 pub fn fail(fault: Fault) {
     with(|state| {
         state.fault = Some(fault);
         state.calls.clear();
         state.struck = None;
+        state.cached.clear();
     });
 }
 
@@ -207,6 +210,17 @@ impl State {
         }
     }
 
+    fn cache(&mut self, id: FileId, offset: u64, count: usize) {
+        if self.fault.is_some() {
+            let pages = pages(offset, count);
+            self.cached.extend(pages.map(|page| (id, page)));
+        }
+    }
+
+    fn is_cached(&self, id: FileId, offset: u64, count: usize) -> bool {
+        pages(offset, count).all(|page| self.cached.contains(&(id, page)))
+    }
+
     /// Counts a call; answers with what it is to fail.
     fn strike(&mut self, call: Call, name: &Path) -> Option<c_int> {
         if self.frozen && call != Call::Read && call != Call::Open {
@@ -234,6 +248,11 @@ impl State {
         self.struck = Some(name.to_owned());
         Some(fault.errno)
     }
+}
+
+fn pages(offset: u64, count: usize) -> std::ops::Range<u64> {
+    const PAGE: u64 = 4096;
+    offset / PAGE..(offset + count as u64).div_ceil(PAGE)
 }
 
 /// What a name is called once `from`, which it begins with, is `to`.

@@ -8,6 +8,6 @@ mod work;
 
 pub use content::Model;
 pub use ledger::Ledger;
-pub use script::{SHARED, Script, Step};
+pub use script::{PASSWORD, SHARED, Script, Step, thread_folder};
 pub use seen::{Seen, check_step};
 pub use work::{Acknowledged, Settings, WORK, beside, work};

@@ -9,7 +9,6 @@ mod check;
 mod crash;
 mod record;
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::Run;
-use crate::child::{HANGS, Watchdog, Worker, no_panics, remember_panics};
+use crate::child::{HANGS, Watchdog, Worker, no_panics, remember_panics, said};
 use crate::disk::{Event, Lie};
 use crate::tally::{Outcome, Tally};
 use check::{States, check_states};
@@ -169,11 +168,7 @@ fn batch(states: std::ops::Range<u64>, part: impl Fn(std::ops::Range<u64>) -> Pa
     while first < states.end {
         let arguments = part(first..states.end).arguments();
         let command = arguments.join(" ");
-        let worker = Worker::start(arguments, |output| {
-            let lines = BufReader::new(output).lines().map_while(Result::ok);
-            lines.collect::<Vec<_>>()
-        });
-        let ended = worker.wait(LIMIT * STATES_A_PROCESS as u32);
+        let ended = said(arguments, LIMIT * STATES_A_PROCESS as u32);
         let mut seen = 0;
         for line in &ended.said {
             if line != "right" {
