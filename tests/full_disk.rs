@@ -259,3 +259,26 @@ fn a_directory_that_cannot_be_written_is_refused_and_can_be_saved() {
     assert_holds(&store, &acknowledged);
     store.put("after", "").unwrap();
 }
+
+/// Chunks that lie in trees are written twice: first to the journal, then by the checkpoint, without which nothing that is
+/// deleted gives its room back.
+#[test]
+fn with_chunks_in_trees_room_is_left_for_the_checkpoint() {
+    let Some(disk) = SmallDisk::mount(12) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let builder = Store::builder(disk.path("store")).chunk_bytes(2048);
+    let store = builder
+        .history(History::of_bytes(64 * 1024))
+        .open()
+        .unwrap();
+    let acknowledged = fill(&store, &[1_000_000]);
+    store.compact(|_| ControlFlow::Continue(())).unwrap();
+    assert_holds(&store, &acknowledged);
+    for key in acknowledged.keys() {
+        store.delete(key).unwrap();
+    }
+    store.compact(|_| ControlFlow::Continue(())).unwrap();
+    store.put("after", vec![1; 3_000]).unwrap();
+}

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 
 use super::Core;
+use super::headroom::WRITTEN_PER_ROW_BYTE;
 use super::journal::RowWrite;
 use super::keys::{self, ChunkRow};
 use super::pack::{ChunkLocation, Packs};
@@ -129,7 +130,12 @@ impl Core {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.take_room(bytes.len() as u64)?;
+        // What goes to the trees is written to the journal, and again by the next checkpoint, which must find its room.
+        let writes = match chunk_bytes <= MAX_TREE_CHUNK_BYTES {
+            true => WRITTEN_PER_ROW_BYTE,
+            false => 1,
+        };
+        self.take_room((bytes.len() as u64).saturating_mul(writes))?;
         let (rows, packs) =
             rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes).map_err(|error| {
                 match error {
