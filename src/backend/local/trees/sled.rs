@@ -3,12 +3,13 @@
 //! * It is flushed by us and by no timer: a timer's failure would only be logged. It reuses its space without one.
 //! * Plain inserts, removes, reads and flushes only. Its batches and transactions lock every database of the
 //!   process, its `flush_async` and subscribers can wait for themselves.
+//! * An error of a read it takes for the end of its log, which it then wipes: the log is read once before.
 //! * On damaged files it panics in many places, so that every call is made where a panic is caught. After an error or a
 //!   panic it may wait for ever in a write or when it is dropped: then it is written to no more, and dropped by a
 //!   thread that is not waited for.
 //! * Panics are told without their text, which can hold rows.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -67,6 +68,7 @@ impl SledTrees {
         remove_unfinished_snapshots(directory)?;
         // Before sled sees them, too: a damaged one makes it wipe the log from there on.
         refuse_large_leaves(directory)?;
+        read_through(directory)?;
         let config = Config::new()
             .path(directory)
             .cache_capacity(cache_bytes.max(MIN_CACHE_BYTES))
@@ -300,6 +302,25 @@ fn refuse_large_leaves(directory: &Path) -> Result<()> {
     }
 }
 
+/// Where sled cannot read its log it takes that for the end, and wipes the rest. So all of it is read before: what does
+/// not come from the disk fails here, with nothing touched, and the rest comes from memory then.
+fn read_through(directory: &Path) -> Result<()> {
+    const STEP_BYTES: usize = 1024 * 1024;
+    let path = directory.join("db");
+    let read = || -> std::io::Result<()> {
+        let mut file = std::fs::File::open(&path)?;
+        let mut step = vec![0; STEP_BYTES];
+        while file.read(&mut step)? > 0 {}
+        Ok(())
+    };
+    match read() {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io(format!("reading {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// sled syncs neither its `conf` nor a directory.
 fn sync_files(directory: &Path) -> Result<()> {
     for name in ["conf", "db"] {
@@ -403,7 +424,11 @@ fn drop_aside(directory: &Path, sled: impl Send + 'static) -> Result<()> {
     }
     match is_done.recv_timeout(CLOSE_WAIT) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(damaged(directory, "closing", "it panicked")),
+        // As it does where its last write fails: that says nothing of what it holds.
+        Ok(false) => Err(Error::io(
+            format!("closing the trees in {}", directory.display()),
+            std::io::Error::other("sled panicked"),
+        )),
         Err(_) => Err(timed_out(directory)),
     }
 }

@@ -258,3 +258,16 @@ fn faults_strike_when_due() {
     assert!(trees.get(Tree::Meta, b"b").is_err());
     assert!(trees.get(Tree::Meta, b"b").unwrap().is_some());
 }
+
+/// sled would take it for the end of its log.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_read_is_no_damage_and_stays_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    // Its first bytes belong to nobody: reading them is an error of the system.
+    std::os::unix::fs::symlink("/proc/self/mem", directory.path().join("db")).unwrap();
+    match SledTrees::open(directory.path(), CACHE).map(drop) {
+        Err(Error::Io { doing, .. }) => assert!(doing.starts_with("reading "), "{doing}"),
+        other => panic!("{other:?}"),
+    }
+}
