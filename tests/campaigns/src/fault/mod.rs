@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 
 use crate::Run;
 use crate::child::{HANGS, Watchdog, guarded, remember_panics, said};
-use crate::disk::Call;
+use crate::disk::{self, Call};
 use crate::tally::{Outcome, Tally};
 use case::Case;
 use workloads::Workload;
@@ -85,6 +85,7 @@ impl Series {
 }
 
 pub fn run(run: &Run) -> crate::Result {
+    disk::check()?;
     let mut series = Vec::new();
     for workload in Workload::value_variants() {
         for call in Call::value_variants() {

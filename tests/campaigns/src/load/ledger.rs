@@ -65,9 +65,4 @@ impl Ledger {
             None => Err(format!("none of {} models: {closest}", self.models.len())),
         }
     }
-
-    /// How many models there are.
-    pub fn doubts(&self) -> usize {
-        self.models.len()
-    }
 }

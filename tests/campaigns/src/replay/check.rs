@@ -1,5 +1,6 @@
 //! A store after a power cut, held against what was acknowledged before.
 
+use std::io;
 use std::path::Path;
 
 use komatik::Store;
@@ -70,33 +71,39 @@ pub fn check_states(
     states: States,
     watchdog: &Watchdog,
     mut say: impl FnMut(u64, Option<String>),
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     for state in states.first..states.first + states.count {
-        let moment = state * (events.len() as u64 + 1) / states.of;
-        let events = &events[..moment as usize];
-        let mut random = Random::new(seed ^ state << 20);
-        random.next();
-        let fate = Fate::of(state, &mut random);
+        let moment = moment_of(events, state, states.of);
+        let events = &events[..moment];
+        let (fate, mut random) = fate_of(seed, state);
         let what = format!("{state} (seed {seed}, moment {moment}, {fate:?})");
         watchdog.begin(what.clone());
         let directory = tempfile::tempdir_in(scratch)?;
         Image::after(events, fate, &mut random).write(directory.path())?;
         let store = directory.path().join("store");
         let checked = guarded(|| check(&store, events, seed, lie));
-        if checked.is_err() && std::env::var_os("KEEP_STATES").is_some() {
-            // As it was, and not as the check left it.
-            let kept = directory.keep();
-            std::fs::remove_dir_all(&kept)?;
-            std::fs::create_dir(&kept)?;
-            let mut random = Random::new(seed ^ state << 20);
-            random.next();
-            let fate = Fate::of(state, &mut random);
-            Image::after(events, fate, &mut random).write(&kept)?;
-            eprintln!("{what}: kept in {}", kept.display());
-        }
         say(state, checked.err().map(|error| format!("{what}: {error}")));
     }
     Ok(())
+}
+
+/// What becomes of the writes in a state, and the chances it takes.
+fn fate_of(seed: u64, state: u64) -> (Fate, Random) {
+    let mut random = Random::new(seed ^ state << 20);
+    random.next();
+    let fate = Fate::of(state, &mut random);
+    (fate, random)
+}
+
+/// Makes a state, and does not look at it.
+pub fn make_state(events: &[Event], seed: u64, state: u64, of: u64, root: &Path) -> io::Result<()> {
+    let (fate, mut random) = fate_of(seed, state);
+    let events = &events[..moment_of(events, state, of)];
+    Image::after(events, fate, &mut random).write(root)
+}
+
+fn moment_of(events: &[Event], state: u64, of: u64) -> usize {
+    (state * (events.len() as u64 + 1) / of) as usize
 }
 
 fn check(path: &Path, events: &[Event], seed: u64, lie: Option<Lie>) -> Result<(), String> {

@@ -17,9 +17,9 @@ use clap::{Args, ValueEnum};
 
 use crate::Run;
 use crate::child::{HANGS, Watchdog, Worker, no_panics, remember_panics, said};
-use crate::disk::{Event, Lie};
+use crate::disk::{self, Event, Lie};
 use crate::tally::{Outcome, Tally};
-use check::{States, check_states};
+use check::{States, check_states, make_state};
 
 /// So many states are made of a recording.
 const STATES_A_RECORDING: u64 = 1000;
@@ -52,6 +52,9 @@ pub struct Part {
     /// States: the first, how many, and of how many. Records where they are not given.
     #[arg(long, num_args = 3)]
     states: Vec<u64>,
+    /// Only puts the first of the states into this empty directory, to be looked at by hand.
+    #[arg(long)]
+    make: Option<PathBuf>,
 }
 
 impl Part {
@@ -74,6 +77,7 @@ impl Part {
 }
 
 pub fn run(arguments: &Arguments) -> crate::Result {
+    disk::check()?;
     let run = &arguments.run;
     let name = match arguments.lie {
         None => "replay",
@@ -120,6 +124,7 @@ fn recording(
         lie,
         scratch: directory.to_owned(),
         states,
+        make: None,
     };
     let ended = Worker::start(part(Vec::new()).arguments(), drop).wait(2 * LIMIT);
     let is_recorded = ended.status.is_some_and(|status| status.success());
@@ -219,6 +224,15 @@ fn record(part: &Part) -> Result<(), Box<dyn std::error::Error>> {
 
 fn states(part: &Part, states: States) -> Result<(), Box<dyn std::error::Error>> {
     let events: Vec<Event> = record::load(&part.log)?;
+    if let Some(root) = &part.make {
+        return Ok(make_state(
+            &events,
+            part.seed,
+            states.first,
+            states.of,
+            root,
+        )?);
+    }
     let watchdog = Watchdog::start(LIMIT);
     check_states(
         &events,
