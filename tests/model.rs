@@ -48,6 +48,7 @@ fn on_disk(directory: &std::path::Path, chunk_bytes: usize, durability: Durabili
         durability,
         history: History::unlimited(),
         overlay_bytes: 8 * 1024 * 1024,
+        crash: None,
     }
 }
 
@@ -59,6 +60,7 @@ fn in_memory() {
         durability: Durability::Immediate,
         history: History::unlimited(),
         overlay_bytes: 0,
+        crash: None,
     });
 }
 
@@ -70,6 +72,7 @@ fn in_memory_with_a_short_history() {
         durability: Durability::Immediate,
         history: History::unlimited().revisions(40),
         overlay_bytes: 0,
+        crash: None,
     });
 }
 

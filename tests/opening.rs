@@ -539,3 +539,29 @@ fn settings_at_their_bounds_make_no_store_hang() {
     store.close().unwrap();
     assert_holds(&place.open().unwrap(), 0..5);
 }
+
+/// What is left of the superblock says that the store was closed in good order; the journal shows that it was not.
+#[test]
+fn a_kill_and_the_loss_of_the_newer_slot_cost_nothing() {
+    let place = Place::new();
+    let original = place.path("original");
+    let store = open(&original).unwrap();
+    fill(&store, 0..3);
+    store.close().unwrap();
+    let store = open(&original).unwrap();
+    fill(&store, 3..6);
+    copy(&original, &place.store());
+    let path = place.store().join("superblock");
+    let mut bytes = fs::read(&path).unwrap();
+    let sequences = [&bytes[28..36], &bytes[SLOT_BYTES + 28..SLOT_BYTES + 36]];
+    let newer = usize::from(sequences[1] > sequences[0]);
+    bytes[newer * SLOT_BYTES + 40] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let before = store.save("d0000", &0).unwrap().revision;
+    let store = place.open().unwrap();
+    store.compact(|_| ControlFlow::Continue(())).unwrap();
+    assert_holds(&store, 0..6);
+    assert!(store.save("d0000", &0).unwrap().revision > before);
+    store.close().unwrap();
+    assert_holds(&place.open().unwrap(), 0..6);
+}

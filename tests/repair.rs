@@ -189,6 +189,33 @@ fn a_damaged_journal_leaves_what_the_trees_hold() {
     assert!(!repaired.lost.is_empty());
 }
 
+/// The trees know better than a journal that ends before them.
+#[test]
+fn an_older_journal_brings_back_nothing_that_was_deleted_and_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let (damaged, into) = (
+        directory.path().join("store"),
+        directory.path().join("into"),
+    );
+    filled(&damaged, History::unlimited());
+    let older = files(&damaged.join("journal"));
+    let store = Store::builder(&damaged)
+        .history(History::unlimited())
+        .open()
+        .unwrap();
+    store.delete("documents/3").unwrap();
+    store.close().unwrap();
+    for (path, (bytes, _)) in older {
+        fs::write(path, bytes).unwrap();
+    }
+    assert!(matches!(Store::open(&damaged), Err(Error::Damaged { .. })));
+    let repaired = Store::repair(&damaged, &into, go_on).unwrap();
+    let lost: Vec<_> = repaired.lost.iter().map(|lost| lost.what).collect();
+    assert_eq!(lost, ["journal"], "{:?}", repaired.lost);
+    assert_eq!(repaired.entries, ENTRIES - 1);
+    assert!(!Store::open(&into).unwrap().exists("documents/3").unwrap());
+}
+
 #[test]
 fn what_cannot_be_begun_is_an_error() {
     let directory = tempfile::tempdir().unwrap();

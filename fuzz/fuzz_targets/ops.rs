@@ -26,6 +26,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         } else {
             8 * 1024 * 1024
         },
+        crash: None,
     };
     Machine::open(setting).run(operations(bytes).take(MAX_OPERATIONS));
 });

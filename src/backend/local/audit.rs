@@ -11,7 +11,6 @@ use super::Core;
 use super::keys::{self, ChunkRow};
 use super::replay::replay_into_trees;
 use super::row::{self, Totals};
-use super::superblock::Content;
 use super::view::LATEST;
 use crate::backend::Tree;
 use crate::error::{Error, Result};
@@ -22,12 +21,12 @@ const ROWS_A_STEP: usize = 4096;
 /// Bytes in use by pack.
 type Live = BTreeMap<u64, u64>;
 
-/// Counts the packs; after a crash all rows, which must come to what the last commit says.
+/// Counts the packs; where the store was not closed in good order all rows, which must come to what the last commit says.
 ///
 /// # Errors
 /// `Damaged` where they do not, and the journal cannot give back what is missing.
-pub(super) fn audit(core: &Core, base: u64, content: &Content) -> Result<()> {
-    let live = if content.clean && base == content.checkpoint {
+pub(super) fn audit(core: &Core, base: u64, is_clean: bool) -> Result<()> {
+    let live = if is_clean {
         live_at_the_end(core)?
     } else {
         let expected = core.writer.lock().totals().digest;

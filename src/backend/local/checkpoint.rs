@@ -105,7 +105,7 @@ impl Core {
         Ok(())
     }
 
-    /// The end: a last checkpoint, the rows of the packs, and word in the superblock that all is in order.
+    /// The end: a last checkpoint, the rows of the packs, and word in the superblock that all is in order, where it is.
     pub(super) fn shut_down(&self) -> Result<()> {
         if self.health.is_poisoned() {
             return self.trees.close();
@@ -115,7 +115,7 @@ impl Core {
         done.and(closed)?;
         let mut superblock = self.superblock.lock();
         self.note(&mut superblock, |before| Content {
-            clean: true,
+            clean: self.health.trusts_trees(),
             ..before
         })
     }

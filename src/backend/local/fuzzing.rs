@@ -2,12 +2,15 @@
 //!
 //! A checksum stops nearly everything a fuzzer makes up, so each law mends the checksums of its input first.
 
+pub(super) mod directory;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use rustix::fs::{MemfdFlags, memfd_create};
 
+pub(crate) use self::directory::{Files, tamper};
 pub(crate) use super::journal::fuzzing::journal_frame;
 use super::keys::{self, ChunkRow, DOOMED, UPLOADS};
 pub(crate) use super::pack::fuzzing::pack_frame;

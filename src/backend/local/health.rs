@@ -9,6 +9,8 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct Health {
     cause: OnceLock<String>,
     closed: AtomicBool,
+    /// Whether the trees were found not to hold what they should.
+    distrusted: AtomicBool,
 }
 
 impl Health {
@@ -55,6 +57,16 @@ impl Health {
     /// Whether writes are refused because one failed.
     pub(super) fn is_poisoned(&self) -> bool {
         self.cause.get().is_some()
+    }
+
+    /// Has the next opening count all rows, as after a crash.
+    pub(super) fn distrust_trees(&self) {
+        self.distrusted.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing was found wrong with the trees.
+    pub(super) fn trusts_trees(&self) -> bool {
+        !self.distrusted.load(Ordering::Acquire)
     }
 
     /// Refuses everything from now on; answers whether this call was the first.

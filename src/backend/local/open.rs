@@ -132,8 +132,11 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
     };
     core.revisions.used(base);
     replay::replay(&core, replay_from, base, &content)?;
-    audit::audit(&core, base, &content)?;
-    if !content.clean {
+    // A superblock that lost the word of the last opening says so as well: the commits since then contradict it.
+    let is_clean =
+        content.clean && base == content.checkpoint && core.writer.lock().revision() == base;
+    audit::audit(&core, base, is_clean)?;
+    if !is_clean {
         core.leave_revisions_out(content.reserved)?;
     }
     core.note_opening()?;
@@ -305,9 +308,21 @@ pub(super) fn open_trees(
     Ok(Arc::new(SledTrees::open(&path, options.cache_bytes)?))
 }
 
+/// What the trees say of their checkpoint: its revision, and the totals there. `None` for new ones.
+pub(super) fn checkpoint_of(trees: &dyn Trees) -> Result<Option<(u64, Totals)>> {
+    let Some(bytes) = trees.get(Tree::Pending, keys::CHECKPOINT)? else {
+        return Ok(None);
+    };
+    let row = row::open(Tree::Pending, keys::CHECKPOINT, &bytes)?;
+    keys::decode_checkpoint(&row.value)
+        .filter(|(revision, _)| *revision <= MAX_REVISION)
+        .map(Some)
+        .ok_or_else(|| Error::damaged("checkpoint", "the trees"))
+}
+
 /// The revision up to which the trees can be relied on, and the totals there.
 fn base_of(trees: &dyn Trees, content: &Content) -> Result<(u64, Totals)> {
-    let Some(bytes) = trees.get(Tree::Pending, keys::CHECKPOINT)? else {
+    let Some((revision, totals)) = checkpoint_of(trees)? else {
         if content.checkpoint > 0 {
             tracing::warn!(
                 checkpoint = content.checkpoint,
@@ -316,10 +331,6 @@ fn base_of(trees: &dyn Trees, content: &Content) -> Result<(u64, Totals)> {
         }
         return Ok((0, Totals::default()));
     };
-    let row = row::open(Tree::Pending, keys::CHECKPOINT, &bytes)?;
-    let (revision, totals) = keys::decode_checkpoint(&row.value)
-        .filter(|(revision, _)| *revision <= MAX_REVISION)
-        .ok_or_else(|| Error::damaged("checkpoint", "the trees"))?;
     if revision < content.checkpoint {
         tracing::warn!(
             checkpoint = content.checkpoint,

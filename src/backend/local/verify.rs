@@ -17,6 +17,9 @@ const ROWS_A_STEP: u64 = 1024;
 const CHUNKS_A_STEP: u64 = 64;
 /// How often all rows are read in search of a moment at which they are seen together.
 const ATTEMPTS: u32 = 5;
+/// What to do where rows are not as they should be.
+const OPEN_AGAIN: &str = "close the store and open it again, which writes back what the journal still holds; where that \
+                          is not enough it refuses to open, and `Store::repair` saves the rest";
 
 /// See [`Backend::verify`](crate::backend::Backend::verify).
 pub(super) fn verify(core: &Arc<Core>, progress: &mut Progress<'_>) -> Result<Report> {
@@ -74,9 +77,11 @@ fn read_rows(
                         found.add(tree, &key, &row);
                     }
                 }
-                Err(error @ Error::Damaged { .. }) => {
+                Err(Error::Damaged { what, location }) => {
                     is_whole = false;
-                    findings.push(finding("row", &error));
+                    core.health.distrust_trees();
+                    let problem = format!("it is not as it was written; {OPEN_AGAIN}");
+                    findings.push(Finding::new(what, location, problem));
                 }
                 Err(error) => return Err(error),
             }
@@ -91,10 +96,12 @@ fn read_rows(
         is_of_one_moment &= scan.is_of_one_moment();
     }
     if is_whole && is_of_one_moment && found.digest != totals.digest {
+        core.health.distrust_trees();
+        let problem = "rows are missing, older than what was acknowledged, or were never written";
         findings.push(Finding::new(
             "trees",
             ALL_ROWS,
-            "rows are missing, older than what was acknowledged, or were never written",
+            format!("{problem}; {OPEN_AGAIN}"),
         ));
     }
     Ok(is_of_one_moment)

@@ -12,11 +12,13 @@
 )]
 
 mod child;
+mod damage;
 mod disk;
 mod fault;
 mod full;
 mod kill;
 mod load;
+mod model;
 mod power;
 mod replay;
 mod tally;
@@ -72,6 +74,18 @@ enum Campaign {
     /// Fills a disk; started by other campaigns.
     #[command(hide = true)]
     FullFill(full::Fill),
+    /// C6: files are damaged.
+    Damage(damage::Arguments),
+    /// C7: operations against a model, and crashes.
+    Model(Run),
+    /// Opens a damaged store and judges it; started by other campaigns.
+    #[command(hide = true)]
+    Judge {
+        expected: PathBuf,
+        store: PathBuf,
+        #[command(flatten)]
+        law: damage::Law,
+    },
     /// Works on a store until it is ended; started by other campaigns.
     #[command(hide = true)]
     Work {
@@ -97,6 +111,13 @@ fn main() -> ExitCode {
         Campaign::FaultSeries(series) => return fault::series(&series),
         Campaign::Full(run) => full::run(&run),
         Campaign::FullFill(fill) => return full::fill(&fill),
+        Campaign::Damage(arguments) => damage::run(&arguments),
+        Campaign::Model(run) => model::run(&run),
+        Campaign::Judge {
+            expected,
+            store,
+            law,
+        } => return damage::judge(&expected, &store, law),
         Campaign::Work {
             directory,
             seed,

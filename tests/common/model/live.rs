@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use komatik::{
     BlobReader, Change, Durability, History, Listing, PasswordCost, Since, Store, Watcher,
@@ -26,7 +26,12 @@ pub struct Setting {
     pub durability: Durability,
     pub history: History,
     pub overlay_bytes: usize,
+    /// How the process is killed instead of just dropping the store. `None` where that is not to be had.
+    pub crash: Option<Crash>,
 }
+
+/// Leaves the directory as a kill at this moment does. Calls the function once, which drops the store, at any time.
+pub type Crash = fn(&Path, &mut dyn FnMut());
 
 impl Setting {
     pub fn open(&self) -> Store {

@@ -409,9 +409,9 @@ impl Machine {
     }
 
     fn reopen(&mut self, closes: bool) {
-        if self.setting.directory.is_none() {
+        let Some(directory) = self.setting.directory.clone() else {
             return;
-        }
+        };
         let Some(live) = self.live.take() else {
             return;
         };
@@ -421,8 +421,18 @@ impl Machine {
             assert!(live.store().get("a").is_err(), "closed");
         }
         let position = live.slow.position();
-        drop(live);
+        let crash = self.setting.crash.filter(|_| !closes);
+        let mut live = Some(live);
+        match crash {
+            Some(crash) => crash(&directory, &mut || drop(live.take())),
+            None => drop(live.take()),
+        }
         self.live = Some(Live::open(&self.setting, &self.history, position));
+        if crash.is_some() {
+            // All that was acknowledged, whether it waited for the disk or not.
+            self.drain();
+            self.verify();
+        }
     }
 }
 

@@ -4,10 +4,16 @@ use bytes::Bytes;
 
 use super::frame::{CommitImage, HEADER_BYTES, Header, MAGIC, Seed};
 use super::reader::{Found, FrameReader};
+use super::segment::first_revision;
+use crate::backend::local::fuzzing::directory::Rows;
 use crate::backend::local::fuzzing::{file_of, pieces};
 use crate::backend::local::row::Totals;
 
 const MAX_INPUT_BYTES: usize = 64 * 1024;
+/// Bytes of the header of a segment.
+const SEGMENT_BYTES: usize = 40;
+/// Where the digest lies in the header of a frame.
+const DIGEST_AT: usize = 48;
 const STORE_ID: [u8; 16] = [7; 16];
 
 fn seed() -> Seed {
@@ -132,4 +138,42 @@ fn append(file: &mut Vec<u8>, revision: u64, change: &Bytes) {
         rows: &[],
     };
     image.encode(file);
+}
+
+/// Makes the checksums of the segment of this file name fit, as far as its frames follow each other; with `rows` also the
+/// digest that each commit says is there after it.
+pub(in crate::backend::local) fn seal_segment(
+    bytes: &mut [u8],
+    file_name: &str,
+    store_id: &[u8; 16],
+    mut rows: Option<&mut Rows>,
+) {
+    if first_revision(file_name).is_none() {
+        return;
+    }
+    if let Some(header) = bytes.first_chunk_mut::<SEGMENT_BYTES>() {
+        let crc = crc32fast::hash(&header[..36]);
+        header[36..].copy_from_slice(&crc.to_be_bytes());
+    }
+    let mut offset = SEGMENT_BYTES;
+    while let Some((head, rest)) = bytes
+        .get_mut(offset..)
+        .and_then(|rest| rest.split_first_chunk_mut::<HEADER_BYTES>())
+    {
+        let Some(header) = Header::decode(head) else {
+            return;
+        };
+        let Some(payload) = rest.get(..header.length) else {
+            return;
+        };
+        if let Some(rows) = &mut rows
+            && let Some(writes) = header.rows(&Bytes::copy_from_slice(payload))
+        {
+            let digest = rows.digest_after(header.revision, writes);
+            head[DIGEST_AT..DIGEST_AT + 16].copy_from_slice(&digest.to_be_bytes());
+        }
+        let crc = Seed::of(store_id).hash(&head[8..], payload);
+        head[4..8].copy_from_slice(&crc.to_be_bytes());
+        offset += HEADER_BYTES + header.length;
+    }
 }

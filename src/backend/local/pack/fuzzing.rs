@@ -69,3 +69,38 @@ fn frames_between_junk(bytes: &[u8]) {
     let found: Vec<_> = walk.collect::<Result<_, _>>().expect("readable");
     assert_eq!(found, written);
 }
+
+/// Makes the checksums of the pack of this file name fit, as far as its frames follow each other.
+pub(in crate::backend::local) fn seal_pack(bytes: &mut [u8], file_name: &str, store_id: &[u8; 16]) {
+    let Some(number) = PackName::parse_file_name(file_name) else {
+        return;
+    };
+    let name = PackName {
+        store_id: *store_id,
+        number,
+    };
+    if let Some(header) = bytes.first_chunk_mut::<FILE_HEADER_BYTES>() {
+        let crc = crc32fast::hash(&header[..28]);
+        header[28..].copy_from_slice(&crc.to_be_bytes());
+    }
+    let mut offset = FILE_HEADER_BYTES;
+    while let Some((header, rest)) = bytes
+        .get_mut(offset..)
+        .and_then(|rest| rest.split_first_chunk_mut::<FRAME_HEADER_BYTES>())
+    {
+        let field = |at: usize| {
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let length = usize::try_from(field(28)).unwrap_or(usize::MAX);
+        let Some(chunk) = rest.get(..length) else {
+            return;
+        };
+        let mut frame = crc32fast::Hasher::new();
+        frame.update(&header[4..28]);
+        frame.update(chunk);
+        header[32..36].copy_from_slice(&frame.finalize().to_be_bytes());
+        let crc = name.frame_crc(offset as u64, &header[..36]);
+        header[36..].copy_from_slice(&crc.to_be_bytes());
+        offset += FRAME_HEADER_BYTES + length;
+    }
+}

@@ -15,11 +15,13 @@ use crate::backend::local::row::Totals;
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
-/// Lets the rows of every whole commit that can be read stand; answers the last one and the totals after it.
+/// Lets the rows of every whole commit behind `base` that can be read stand; answers the last one and the totals after it.
+/// Those before would bring back what was deleted since, where the journal ends early.
 pub(super) fn read(
     directory: &Path,
     scratch: &Scratch,
     store_id: &[u8; 16],
+    base: u64,
     rows: &mut Rows,
     findings: &mut Vec<Finding>,
 ) -> Result<Option<(u64, Totals)>> {
@@ -32,7 +34,7 @@ pub(super) fn read(
         let location = name.display().to_string();
         match Segment::open(&copies, store_id, first) {
             Ok(Some(segment)) => {
-                last = read_segment(&segment, &location, rows, findings)?.or(last);
+                last = read_segment(&segment, &location, base, rows, findings)?.or(last);
             }
             Ok(None) => {}
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
@@ -71,6 +73,7 @@ pub(super) fn segments_in(directory: &Path, findings: &mut Vec<Finding>) -> BTre
 fn read_segment(
     segment: &Segment,
     location: &str,
+    base: u64,
     rows: &mut Rows,
     findings: &mut Vec<Finding>,
 ) -> Result<Option<(u64, Totals)>> {
@@ -107,7 +110,10 @@ fn read_segment(
                     chain.push((header, payload));
                 }
                 if header.is_last() && !chain.is_empty() {
-                    apply(std::mem::take(&mut chain), rows);
+                    let whole = std::mem::take(&mut chain);
+                    if header.revision > base {
+                        apply(whole, rows);
+                    }
                     last = Some((header.revision, header.totals));
                 }
             }

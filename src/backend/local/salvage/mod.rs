@@ -59,10 +59,22 @@ impl Salvage {
         let mut findings = Vec::new();
         let (store_id, checkpoint) = identify(directory, &scratch, &mut findings)?;
         let mut rows = Rows::new();
-        trees::read(directory, &scratch, &mut rows, &mut findings)?;
-        let last = journal::read(directory, &scratch, &store_id, &mut rows, &mut findings)?;
+        let base = trees::read(directory, &scratch, &mut rows, &mut findings)?;
+        let last = journal::read(
+            directory,
+            &scratch,
+            &store_id,
+            base,
+            &mut rows,
+            &mut findings,
+        )?;
         let newest_row = rows.values().map(|(revision, _)| *revision).max();
-        let revision = newest_row.unwrap_or(0).max(checkpoint);
+        let revision = newest_row.unwrap_or(0).max(checkpoint).max(base);
+        let end = last.map_or(0, |(last, _)| last);
+        if end < revision {
+            let problem = format!("it ends at revision {end}, and there was revision {revision}");
+            findings.push(Finding::new("journal", JOURNAL, problem));
+        }
         if let Some((last, totals)) = last
             && last == revision
             && digest_of(&rows) != totals.digest

@@ -6,9 +6,9 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::scratch::Scratch;
-use super::{Rows, unreadable};
+use super::{Rows, digest_of, unreadable};
 use crate::backend::Tree;
-use crate::backend::local::open::TREES;
+use crate::backend::local::open::{TREES, checkpoint_of};
 use crate::backend::local::trees::sled::SledTrees;
 use crate::backend::local::trees::{Trees, gap};
 use crate::backend::local::{keys, row};
@@ -20,16 +20,16 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Rows read at once.
 const ROWS_A_STEP: usize = 1024;
 
-/// Reads every row that can be read.
+/// Reads every row that can be read; answers the revision up to which the rows are known to be whole, 0 where they are not.
 pub(super) fn read(
     directory: &Path,
     scratch: &Scratch,
     rows: &mut Rows,
     findings: &mut Vec<Finding>,
-) -> Result<()> {
+) -> Result<u64> {
     if !scratch.copy_directory(directory, Path::new(TREES), findings)? {
         findings.push(Finding::new("trees", TREES, "they are missing"));
-        return Ok(());
+        return Ok(0);
     }
     let trees = match open(&scratch.path().join(TREES)) {
         Ok(trees) => trees,
@@ -37,13 +37,16 @@ pub(super) fn read(
         Err(error @ Error::NoSpace { .. }) => return Err(error),
         Err(error) => {
             findings.push(Finding::new("trees", TREES, error.to_string()));
-            return Ok(());
+            return Ok(0);
         }
     };
     for tree in Tree::ALL {
         read_tree(&trees, tree, rows, findings)?;
     }
-    Ok(())
+    match checkpoint_of(&trees) {
+        Ok(Some((revision, totals))) if digest_of(rows) == totals.digest => Ok(revision),
+        _ => Ok(0),
+    }
 }
 
 fn open(copy: &Path) -> Result<SledTrees> {

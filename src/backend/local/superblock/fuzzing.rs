@@ -35,6 +35,23 @@ pub(crate) fn superblock(bytes: &[u8]) {
     }
 }
 
+/// The store id in a superblock, from its first slot, where it is long enough.
+pub(in crate::backend::local) fn store_id(bytes: &[u8]) -> Option<[u8; 16]> {
+    bytes.get(12..28)?.try_into().ok()
+}
+
+/// Makes the checksums of both slots fit, and their digests where one is known for their checkpoint.
+pub(in crate::backend::local) fn seal(bytes: &mut [u8], digest_at: impl Fn(u64) -> Option<u128>) {
+    for slot in bytes.chunks_exact_mut(SLOT_BYTES) {
+        let checkpoint = slot[36..44].try_into().map_or(0, u64::from_be_bytes);
+        if let Some(digest) = digest_at(checkpoint) {
+            slot[44..60].copy_from_slice(&digest.to_be_bytes());
+        }
+        let crc = crc32fast::hash(&slot[..CRC_OFFSET]);
+        slot[CRC_OFFSET..].copy_from_slice(&crc.to_be_bytes());
+    }
+}
+
 /// A slot that holds these bytes behind its magic, and a checksum that is right.
 fn slot(bytes: &[u8]) -> Slot {
     let mut slot = [0; SLOT_BYTES];

@@ -204,6 +204,32 @@ fn rows_that_sled_lost_silently_come_back_after_a_crash() {
     assert_sound(&local);
 }
 
+/// An orderly end says nothing of the rows, until somebody has looked at them.
+#[test]
+fn rows_that_verify_misses_come_back_when_the_store_is_opened_again() {
+    for damage in [None, Some(Bytes::from_static(b"damaged"))] {
+        let (directory, local) = with_rows(History::unlimited());
+        let key = Bytes::copy_from_slice(&7_u32.to_be_bytes());
+        let write = (Tree::Entries, key, damage);
+        local.core.trees.apply(&mut [write].into_iter()).unwrap();
+        local.close().unwrap();
+        let local = open(&directory);
+        let found = local.get(View::Settled, Tree::Entries, &7_u32.to_be_bytes());
+        assert!(!matches!(found, Ok(Some(_))));
+        let found = findings(&local);
+        assert!(
+            found[0].problem.contains("open it again"),
+            "{:?}",
+            found[0].problem
+        );
+        local.close().unwrap();
+        let local = open(&directory);
+        assert_eq!(read(&local, 7_u32.to_be_bytes()).unwrap(), [7; 1000][..]);
+        assert_sound(&local);
+        local.close().unwrap();
+    }
+}
+
 #[test]
 fn rows_that_the_journal_cannot_give_back_are_told_and_nothing_is_removed() {
     let (directory, local) = with_rows(History::of_bytes(1));

@@ -173,11 +173,16 @@ impl Trees for SledTrees {
                 Some(end) => tree.range(start..end),
                 None => tree.range(start..),
             };
-            rows.take(limit)
+            let rows: Vec<_> = rows
+                .take(limit)
                 .map(|row| {
                     row.map(|(key, value)| (Bytes::from_owner(key), Bytes::from_owner(value)))
                 })
-                .collect()
+                .collect::<::sled::Result<_>>()?;
+            match is_ascending(&rows, start) {
+                true => Ok(rows),
+                false => Err(::sled::Error::ReportableBug("rows out of order".to_owned())),
+            }
         })
     }
 
@@ -362,6 +367,13 @@ fn is_lock_conflict(error: &::sled::Error) -> bool {
     matches!(error, ::sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
+/// Whether rows are in order from `start` on. Leaves that came back from different times need not be, and who goes on from
+/// the last row of them would never come to an end.
+fn is_ascending(rows: &[(Bytes, Bytes)], start: &[u8]) -> bool {
+    rows.first().is_none_or(|(first, _)| first[..] >= *start)
+        && rows.is_sorted_by(|(before, _), (after, _)| before < after)
+}
+
 /// Calls sled, whose panics are damage found.
 fn guarded<R>(
     directory: &Path,
@@ -430,5 +442,23 @@ fn drop_aside(directory: &Path, sled: impl Send + 'static) -> Result<()> {
             std::io::Error::other("sled panicked"),
         )),
         Err(_) => Err(timed_out(directory)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_out_of_order_are_found() {
+        let rows = |keys: &[&'static str]| -> Vec<_> {
+            let row = |key: &&'static str| (Bytes::from_static(key.as_bytes()), Bytes::new());
+            keys.iter().map(row).collect()
+        };
+        assert!(is_ascending(&rows(&[]), b"b"));
+        assert!(is_ascending(&rows(&["b", "ba", "c"]), b"b"));
+        assert!(!is_ascending(&rows(&["b", "c"]), b"ba"));
+        assert!(!is_ascending(&rows(&["b", "d", "c"]), b"b"));
+        assert!(!is_ascending(&rows(&["b", "b"]), b"b"));
     }
 }

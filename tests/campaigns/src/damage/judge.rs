@@ -1,0 +1,354 @@
+//! The process that opens a damaged store, reads everything, and tells whether the law holds: what is returned was once
+//! acknowledged; what is missing or older is reported; what comes after still works.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+
+use komatik::{Error, ListOptions, Since, Store};
+
+use super::expected::{Entries, Expected, shown, token_lines};
+use super::specimen::{Past, open};
+
+const CHUNK_BYTES: usize = 65_536;
+/// What is written into a damaged store, to see whether it still can be.
+const WRITTEN: &str = "written after the damage";
+/// How often the store is opened.
+const ROUNDS: usize = 3;
+
+/// What must hold of this damage.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Law {
+    /// The oldest state that may be found without a word: a crash would leave it as well.
+    #[arg(long)]
+    pub floor: u64,
+    /// Whether the journal has everything, so that all must come back.
+    #[arg(long)]
+    pub heals: bool,
+    /// Whether the journal goes back to the first commit.
+    #[arg(long)]
+    pub whole_past: bool,
+}
+
+impl Law {
+    fn past(self) -> Past {
+        match self.whole_past {
+            true => Past::Whole,
+            false => Past::Short,
+        }
+    }
+}
+
+/// Everything that can be read of a store.
+#[derive(Default)]
+struct Observed {
+    entries: Entries,
+    history: Vec<String>,
+    /// The oldest revision of the history.
+    oldest: u64,
+    tokens: Vec<String>,
+    /// Granted tokens that do not work.
+    refused: Vec<String>,
+    /// What was reported.
+    complaints: Vec<String>,
+}
+
+type Verdict = Result<&'static str, String>;
+
+/// What the process does; the last line it says is the verdict.
+pub fn judge(expected: &Path, store: &Path, law: Law) -> ExitCode {
+    let expected = Expected::load(expected);
+    match verdict(&expected, store, law) {
+        Ok(word) => println!("{word}"),
+        Err(violation) => println!("VIOLATION {violation}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Opens, reads, verifies, writes and closes, again and again: what was found wrong once may be healed the next time, and
+/// what was found sound is not for ever.
+fn verdict(expected: &Expected, path: &Path, law: Law) -> Verdict {
+    let mut states = Vec::new();
+    let mut written = Vec::new();
+    // What shows for the first time in the last round has another one to heal.
+    while states.len() < ROUNDS
+        || (law.heals && matches!(states[..], [.., Some(_), None]) && states.len() < 2 * ROUNDS)
+    {
+        let round = states.len();
+        let was_reported = states.contains(&None) && !law.heals;
+        let key = format!("{WRITTEN}{round}");
+        match one_round(expected, path, law, &mut written, &key, was_reported)? {
+            Round::State(state) => states.push(state),
+            Round::Refused(_) if !states.is_empty() && !was_reported => {
+                return Err("it was sound, and does not open again".to_owned());
+            }
+            Round::Refused(error) => {
+                return repair(expected, path, law).map_err(|what| format!("{error}; {what}"));
+            }
+        }
+    }
+    match states[..] {
+        [.., None] if law.heals => Err("the journal has all, and it does not come back".to_owned()),
+        [Some(revision), .., Some(_)] if revision < expected.last() => Ok("as after a crash"),
+        _ if states.iter().all(Option::is_some) => Ok("harmless"),
+        [.., Some(_)] => Ok("healed after verify"),
+        _ => Ok("reported"),
+    }
+}
+
+enum Round {
+    /// The state it is in, `None` where damage was reported.
+    State(Option<u64>),
+    Refused(Error),
+}
+
+fn one_round(
+    expected: &Expected,
+    path: &Path,
+    law: Law,
+    written: &mut Vec<String>,
+    key: &str,
+    was_reported: bool,
+) -> Result<Round, String> {
+    let store = match open(path, law.past(), CHUNK_BYTES) {
+        Ok(store) => store,
+        Err(error) => {
+            check_refusal(&error)?;
+            return match law.heals {
+                true => Err(format!(
+                    "the journal has all, and it does not open: {error}"
+                )),
+                false => Ok(Round::Refused(error)),
+            };
+        }
+    };
+    let mut observed = observe(expected, &store);
+    for key in written.iter() {
+        if observed.entries.remove(key).is_none() && observed.complaints.is_empty() {
+            return Err("what was written after the damage is gone without a word".to_owned());
+        }
+    }
+    observed.history.retain(|line| !line.contains(WRITTEN));
+    for complaint in observed.complaints.iter().take(20) {
+        eprintln!("{key}: {complaint}");
+    }
+    let state = check(expected, &observed, law.floor, was_reported)?;
+    let tolerated = |doing: &str, error: Error| match state {
+        Some(_) => Err(format!("{doing}: {error:?}")),
+        None => check_refusal(&error),
+    };
+    match store.put(key, key) {
+        Ok(_) => written.push(key.to_owned()),
+        Err(error) => tolerated("writing", error)?,
+    }
+    store.close().or_else(|error| tolerated("closing", error))?;
+    Ok(Round::State(state))
+}
+
+/// An error that says what is wrong.
+fn check_refusal(error: &Error) -> Result<(), String> {
+    match error {
+        Error::Damaged { .. } | Error::Unsupported { .. } => Ok(()),
+        // The caller met one of the others before.
+        Error::Poisoned { .. } => Ok(()),
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => Err(format!("this is no word of damage: {other:?}")),
+    }
+}
+
+fn observe(expected: &Expected, store: &Store) -> Observed {
+    let mut observed = Observed::default();
+    if let Err(error) = read_entries(store, &mut observed) {
+        observed.complaints.push(format!("listing: {error}"));
+    }
+    for folder in expected.entries_at(u64::MAX).keys() {
+        if let Some(name) = folder.strip_suffix('/') {
+            match store.exists(name) {
+                Ok(true) => drop(
+                    observed
+                        .entries
+                        .insert(folder.clone(), (0, "folder".into())),
+                ),
+                Ok(false) => {}
+                Err(error) => observed.complaints.push(format!("{folder}: {error}")),
+            }
+        }
+    }
+    observed.oldest = store.history().oldest();
+    if let Err(error) = read_history(store, &mut observed) {
+        observed.complaints.push(format!("history: {error}"));
+    }
+    match token_lines(store) {
+        Ok(tokens) => observed.tokens = tokens,
+        Err(error) => observed.complaints.push(format!("tokens: {error}")),
+    }
+    for (token, key) in &expected.granted {
+        match store.read_with(&token.as_str().into(), key) {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Error::TokenRefused) => observed.refused.push(key.clone()),
+            Err(error) => observed.complaints.push(format!("token of {key}: {error}")),
+        }
+    }
+    match store.verify(|_| ControlFlow::Continue(())) {
+        Ok(report) => {
+            let findings = report.findings.iter().map(|finding| format!("{finding:?}"));
+            observed.complaints.extend(findings);
+        }
+        Err(error) => observed.complaints.push(format!("verify: {error}")),
+    }
+    observed
+}
+
+fn read_entries(store: &Store, observed: &mut Observed) -> komatik::Result<()> {
+    for item in store.list_with("", ListOptions::new().recursive())? {
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => {
+                observed.complaints.push(format!("listing: {error}"));
+                continue;
+            }
+        };
+        let Some(metadata) = item.metadata else {
+            continue;
+        };
+        match store.get(&item.name) {
+            Ok(Some(bytes)) => {
+                let entry = (metadata.revision, shown(&bytes));
+                observed.entries.insert(item.name, entry);
+            }
+            Ok(None) => observed
+                .complaints
+                .push(format!("{} is listed only", item.name)),
+            Err(error) => observed.complaints.push(format!("{}: {error}", item.name)),
+        }
+    }
+    Ok(())
+}
+
+fn read_history(store: &Store, observed: &mut Observed) -> komatik::Result<()> {
+    let mut watcher = store.watch("", Since::Start)?;
+    while let Some(change) = watcher.try_recv()? {
+        observed.history.push(format!("{change:?}"));
+    }
+    Ok(())
+}
+
+/// Which state it is; `None` where it is none, and that is reported.
+fn check(
+    expected: &Expected,
+    observed: &Observed,
+    floor: u64,
+    was_reported: bool,
+) -> Result<Option<u64>, String> {
+    check_nothing_is_wrong(expected, observed)?;
+    if !observed.complaints.is_empty() {
+        return Ok(None);
+    }
+    let mut nearest = String::new();
+    for revision in expected.revisions_from(floor).into_iter().rev() {
+        match difference(expected, observed, revision) {
+            None => return Ok(Some(revision)),
+            Some(difference) if nearest.is_empty() => nearest = difference,
+            Some(_) => {}
+        }
+    }
+    match was_reported {
+        true => Ok(None),
+        false => Err(format!("not a word of this: {nearest}")),
+    }
+}
+
+fn check_nothing_is_wrong(expected: &Expected, observed: &Observed) -> Result<(), String> {
+    for (key, entry) in &observed.entries {
+        if !key.starts_with(WRITTEN) && !expected.has_held(key, entry) {
+            return Err(format!("{key} never held {entry:?}"));
+        }
+    }
+    let all = expected.lines(0, u64::MAX);
+    let mut rest = all.iter();
+    for line in &observed.history {
+        if !line.contains(WRITTEN) && !rest.any(|other| other == line) {
+            return Err(format!("the history never said {line}"));
+        }
+    }
+    match observed
+        .tokens
+        .iter()
+        .find(|token| !expected.has_granted(token))
+    {
+        Some(token) => Err(format!("{token} was never granted")),
+        None => Ok(()),
+    }
+}
+
+fn difference(expected: &Expected, observed: &Observed, revision: u64) -> Option<String> {
+    let entries = expected.entries_at(revision);
+    if entries != observed.entries {
+        return Some(differing(&entries, &observed.entries));
+    }
+    let history = expected.lines(observed.oldest, revision);
+    if history != observed.history {
+        return Some(format!(
+            "{} changes from {} instead of {}",
+            observed.history.len(),
+            observed.oldest,
+            history.len()
+        ));
+    }
+    if !expected.had_tokens(revision, &observed.tokens) {
+        return Some(format!("the tokens are {:?}", observed.tokens));
+    }
+    let is_last = revision == expected.last();
+    (is_last && !observed.refused.is_empty())
+        .then(|| format!("the tokens of {:?} do not work", observed.refused))
+}
+
+fn differing(expected: &Entries, found: &Entries) -> String {
+    let mut all: BTreeMap<&String, [Option<u64>; 2]> = BTreeMap::new();
+    for (place, entries) in [expected, found].into_iter().enumerate() {
+        for (key, (revision, _)) in entries {
+            all.entry(key).or_default()[place] = Some(*revision);
+        }
+    }
+    all.retain(|key, _| expected.get(*key) != found.get(*key));
+    format!("revisions expected and found: {all:?}")
+}
+
+/// Saves what can be saved of a store that does not open. Nothing that is saved is wrong, and what is lost is listed.
+fn repair(expected: &Expected, damaged: &Path, law: Law) -> Verdict {
+    let into = damaged.with_extension("repaired");
+    let repaired = match Store::repair(damaged, &into, |_| ControlFlow::Continue(())) {
+        Ok(repaired) => repaired,
+        Err(error) => {
+            check_refusal(&error)?;
+            return Ok("refused, nothing saved");
+        }
+    };
+    let store =
+        open(&into, law.past(), CHUNK_BYTES).map_err(|error| format!("repaired: {error:?}"))?;
+    let mut observed = observe(expected, &store);
+    if !observed.complaints.is_empty() {
+        return Err(format!("repaired: {:?}", observed.complaints));
+    }
+    // What was written after the damage, and the history, which begins anew.
+    observed.entries.retain(|key, _| !key.starts_with(WRITTEN));
+    observed.history.clear();
+    observed.oldest = u64::MAX;
+    check_nothing_is_wrong(expected, &observed).map_err(|what| format!("repaired: {what}"))?;
+    store
+        .close()
+        .map_err(|error| format!("repaired: {error:?}"))?;
+    let states = expected.revisions_from(law.floor).into_iter().rev();
+    let is_a_state = states
+        .map(|revision| difference(expected, &observed, revision))
+        .find(Option::is_none);
+    match (is_a_state.is_some(), repaired.lost.is_empty()) {
+        (true, _) => Ok("refused, all saved"),
+        (false, false) => Ok("refused, the rest saved"),
+        (false, true) => Err(format!(
+            "repaired, and not a word of what is lost: {:?}",
+            difference(expected, &observed, expected.last())
+        )),
+    }
+}
