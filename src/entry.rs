@@ -100,7 +100,8 @@ pub(crate) fn stamped((mut metadata, revision): (Metadata, Option<u64>)) -> Meta
 }
 
 impl Store {
-    /// Whether there is an entry or a folder of this name. Never asks for a password. Costs one descent.
+    /// Whether there is an entry or a folder of this name. Never asks for a password. Costs one descent where there is an
+    /// entry, else up to three.
     ///
     /// # Errors
     /// [`Error::InvalidKey`]; the operating system.
@@ -109,7 +110,7 @@ impl Store {
         if self.row(View::Settled, &key)?.is_some() {
             return Ok(true);
         }
-        self.has_rows_below(&format!("{key}/"))
+        self.is_there(&key)
     }
 
     /// What is known of an entry, `None` where there is none. A folder is not an entry. Content is not read.
@@ -260,10 +261,13 @@ impl Store {
         let name = self.relative(key.as_str());
         let found = present.as_ref().map(|present| present.revision);
         // The lock first: what the mode asks tells the revision.
-        if let Some(lock) = present.and_then(|present| present.record.lock) {
-            self.verify_lock(name, &lock, need, Trying::Call)?;
-        }
-        expect.check(name, found)
+        let checked = match present.and_then(|present| present.record.lock) {
+            Some(lock) => self.verify_lock(name, &lock, need, Trying::Call),
+            None => Ok(()),
+        };
+        checked
+            .and_then(|()| expect.check(name, found))
+            .map_err(|error| self.refused(error))
     }
 
     pub(crate) fn metadata_of(&self, key: &Key, present: &Present) -> Metadata {

@@ -7,6 +7,7 @@ use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::format::{Body, ChangeAction, EntryRecord};
 use crate::key::Key;
+use crate::list::end_of;
 use crate::metadata::{Attributes, Digest, Kind};
 use crate::store::Store;
 
@@ -52,9 +53,21 @@ impl Store {
         Ok(moved)
     }
 
-    /// Whether a settled row has a key that begins with `prefix`, which ends in `/`.
-    pub(crate) fn has_rows_below(&self, prefix: &str) -> Result<bool> {
-        Ok(self.scan_below(prefix)?.next()?.is_some())
+    /// Whether there is a settled entry or folder of this name, at one moment: an entry may just be moving into the folder
+    /// of its own name, or out of it.
+    pub(crate) fn is_there(&self, key: &Key) -> Result<bool> {
+        let below = format!("{key}/");
+        let end = end_of(&below);
+        let backend = &self.shared.backend;
+        let mut scan = backend.scan(Tree::Entries, key.as_bytes(), end.as_deref())?;
+        // What lies between the two, damaged or not, is nothing to this key.
+        if let Ok(Some((row_key, _))) = scan.next()
+            && (row_key == key.as_bytes() || row_key.starts_with(below.as_bytes()))
+        {
+            return Ok(true);
+        }
+        scan.seek(below.as_bytes());
+        Ok(scan.next()?.is_some())
     }
 
     fn scan_below(&self, prefix: &str) -> Result<Box<dyn Scan>> {

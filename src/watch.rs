@@ -251,7 +251,12 @@ impl Watcher {
 
     fn take(&mut self, stored: &StoredChange) {
         let revision = stored.position.revision;
-        self.read = stored.position;
+        // Behind the last change of a commit nothing of it is missed, even where the history drops it.
+        self.read = if stored.last {
+            Position::after(revision)
+        } else {
+            stored.position
+        };
         match ChangeRecord::decode(revision, &stored.bytes) {
             Ok(record) => {
                 if let Some(change) = self.sight.of(revision, &record) {

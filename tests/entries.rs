@@ -354,3 +354,24 @@ fn scopes_name_keys_their_own_way() {
         assert!(matches!(room.get("../a"), Err(Error::InvalidKey { .. })));
     }
 }
+
+#[test]
+fn what_moves_into_the_folder_of_its_name_is_never_gone() {
+    for case in stores() {
+        let store = &case.store;
+        store.put("name", "x").unwrap();
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for _ in 0..2_000 {
+                    store.rename("name", "name/inner", PutMode::Create).unwrap();
+                    store.rename("name/inner", "name", PutMode::Create).unwrap();
+                }
+                is_done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            while !is_done.load(std::sync::atomic::Ordering::Acquire) {
+                assert!(store.exists("name").unwrap(), "{}", case.name);
+            }
+        });
+    }
+}

@@ -595,3 +595,17 @@ fn a_callback_may_own_the_store() {
     drop(store);
     drop(slot);
 }
+
+#[test]
+fn who_has_read_all_that_was_dropped_has_missed_nothing() {
+    let store = Store::builder_in_memory()
+        .history(History::unlimited().revisions(1))
+        .open()
+        .unwrap();
+    let mut watcher = store.watch("", Since::Start).unwrap();
+    for key in ["a", "b", "c"] {
+        let saved = store.save(key, &1).unwrap();
+        assert_eq!(store.history().oldest(), saved.revision);
+        assert_eq!(watcher.try_recv().unwrap().unwrap().key, key);
+    }
+}

@@ -252,8 +252,8 @@ pub trait Backend: Send + Sync {
     /// The operating system.
     fn scan(&self, tree: Tree, start: &[u8], end: Option<&[u8]>) -> Result<Box<dyn Scan>>;
 
-    /// Orders a commit. `ordered` is called once, with its revision, before any later commit can be ordered and before
-    /// this returns; not at all where the commit did not happen. It must be quick, must not call the backend, and must
+    /// Orders a commit. `ordered` is called once, with its revision, before any later commit can be ordered, before
+    /// any view shows the commit and before this returns; not at all where the commit did not happen. It must be quick, must not call the backend, and must
     /// not drop a scan or hold of it.
     /// Slow only where the chunks it adopts are to be made durable first, or where memory must be waited for.
     ///

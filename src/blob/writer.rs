@@ -98,7 +98,9 @@ impl Store {
         options: WriteOptions,
         type_of_name: String,
     ) -> Result<BlobWriter> {
-        let opened = self.open_entry(View::Latest, &key, Need::ReadAndWrite)?;
+        let opened = self
+            .open_entry(View::Latest, &key, Need::ReadAndWrite)
+            .map_err(|error| self.refused(error))?;
         let (expect, kept, uploader, kept_type) = match &opened {
             None => (
                 Expect::Unchanged(None),
@@ -108,11 +110,11 @@ impl Store {
             ),
             Some((Present { revision, record }, source)) => {
                 if record.kind != Kind::Blob {
-                    return Err(Error::WrongKind {
+                    return Err(self.refused(Error::WrongKind {
                         key: self.relative(key.as_str()).to_owned(),
                         expected: Kind::Blob.as_str(),
                         found: record.kind.as_str(),
-                    });
+                    }));
                 }
                 let (kept, uploader) = resume(&self.shared, record, source)?;
                 let kept_type = Some(record.content_type.clone());

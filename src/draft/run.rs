@@ -63,6 +63,13 @@ enum Round<R> {
     Ordered(R, Ordered),
     Verify(Vec<Asked>),
     Stale,
+    Refused(Error, Reads),
+}
+
+/// On how many rows a refusal was decided.
+enum Reads {
+    One,
+    Several,
 }
 
 /// Where a draft that no other writer can have disturbed is refused all the same.
@@ -90,6 +97,12 @@ impl Store {
                 // Each lock is verified once, so this is not a round that others won.
                 Round::Verify(asked) => self.verify_all(asked, &mut passed)?,
                 Round::Stale => rounds += 1,
+                // Rows that were read one after the other need never have been so together.
+                Round::Refused(
+                    Error::AlreadyExists { .. } | Error::RevisionMismatch { .. },
+                    Reads::Several,
+                ) => break,
+                Round::Refused(error, _) => return Err(self.refused(error)),
             }
         }
         self.rounds_alone(body, passed)
@@ -119,6 +132,7 @@ impl Store {
                 Round::Ordered(answer, ordered) => return Ok((answer, self.finish(ordered)?)),
                 Round::Verify(asked) => self.verify_all(asked, &mut passed)?,
                 Round::Stale => return Err(DISTURBED),
+                Round::Refused(error, _) => return Err(error),
             }
         }
     }
@@ -134,7 +148,16 @@ impl Store {
             Some(Again::Stale) => return Ok(Round::Stale),
             None => {}
         }
-        let answer = answer?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                let reads = match draft.reads.len() {
+                    0 | 1 => Reads::One,
+                    _ => Reads::Several,
+                };
+                return Ok(Round::Refused(error, reads));
+            }
+        };
         Ok(match self.order(draft)? {
             Some(ordered) => Round::Ordered(answer, ordered),
             None => Round::Stale,
@@ -173,6 +196,15 @@ impl Store {
         match self.shared.gate.last_ordered.load(Ordering::Acquire) {
             0 => Ok(()),
             revision => self.shared.backend.settle(revision),
+        }
+    }
+
+    /// The error of a write that was decided on the latest rows, once they have settled: whoever is told that a key is
+    /// taken finds the entry when it looks.
+    pub(crate) fn refused(&self, error: Error) -> Error {
+        match self.settle_ordered() {
+            Ok(()) => error,
+            Err(unsettled) => unsettled,
         }
     }
 
@@ -261,4 +293,78 @@ impl Store {
 struct Ordered {
     revision: Option<u64>,
     changes: Vec<ChangeRecord>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::local::{Local, Options};
+    use crate::backend::{Backend, Tree, View};
+    use crate::options::{MergeOptions, PutMode, PutOptions, WriteOptions};
+
+    #[test]
+    fn a_refusal_waits_for_what_it_was_decided_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let local = Arc::new(Local::open(directory.path(), Options::default()).unwrap());
+        let store = Store::on_backend(local.clone()).unwrap();
+        let latest = || local.get(View::Latest, Tree::Entries, b"key").unwrap();
+        let refusals: [fn(&Store) -> Result<()>; 4] = [
+            |store| store.save_with("key", &2, PutOptions::create()).map(drop),
+            |store| {
+                store
+                    .merge_with("key", &2, MergeOptions::new().mode(PutMode::Update(1)))
+                    .map(drop)
+            },
+            |store| store.writer("key", WriteOptions::create()).map(drop),
+            |store| store.writer("key", WriteOptions::append()).map(drop),
+        ];
+        for refusal in refusals {
+            store.delete("key").unwrap();
+            let held = local.hold_syncs();
+            std::thread::scope(|threads| {
+                threads.spawn(|| store.save("key", &1).unwrap());
+                while latest().is_none() {
+                    std::thread::yield_now();
+                }
+                let (refused, is_refused) = channel();
+                let store = &store;
+                threads.spawn(move || refused.send(refusal(store)).unwrap());
+                let early = is_refused.recv_timeout(Duration::from_millis(50));
+                let seen = store.exists("key").unwrap();
+                drop(held);
+                assert!(early.is_err() && !seen, "{early:?} while others see {seen}");
+                is_refused.recv().unwrap().unwrap_err();
+                assert!(store.exists("key").unwrap());
+            });
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_of_one_moment() {
+        let store = Store::in_memory().unwrap();
+        store.save("from", &1).unwrap();
+        let mut rounds = 0;
+        // Either is there, never both.
+        let refused = store.write::<()>(|draft| {
+            let has_from = draft.read("from")?.is_some();
+            if rounds == 0 {
+                store.delete("from").unwrap();
+                store.save("to", &1).unwrap();
+            }
+            rounds += 1;
+            let key = "to".to_owned();
+            match has_from && draft.read("to")?.is_some() {
+                true => Err(Error::AlreadyExists { key }),
+                false => Err(Error::NotFound { key }),
+            }
+        });
+        assert!(
+            matches!(refused, Err(Error::NotFound { .. })),
+            "{refused:?}"
+        );
+    }
 }

@@ -126,6 +126,27 @@ pub(super) fn guarded_increments_are_never_lost(harness: &dyn Harness) {
     }
 }
 
+pub(super) fn ordered_is_called_before_anybody_sees_the_commit(harness: &dyn Harness) {
+    let backend = open(harness);
+    let (tell, told) = std::sync::mpsc::channel();
+    let look = || {
+        let views = [View::Latest, View::Settled];
+        let seen = views.map(|view| backend.get(view, Tree::Entries, b"k").unwrap());
+        tell.send(seen).unwrap();
+    };
+    thread::scope(|scope| {
+        let mut ordered = |_| {
+            scope.spawn(look);
+            // Either the reader waits, or it sees the state before.
+            let seen = told.recv_timeout(Duration::from_millis(50));
+            assert!(seen.is_err() || seen == Ok([None, None]), "{seen:?}");
+        };
+        let commit = rows(vec![put("k", "v")]);
+        backend.commit(commit, &mut ordered).unwrap();
+    });
+    assert_eq!(value(&*backend, "k").unwrap(), "v");
+}
+
 pub(super) fn ordered_is_called_in_revision_order(harness: &dyn Harness) {
     let backend = open(harness);
     let calls = Mutex::new(Vec::new());

@@ -165,6 +165,7 @@ pub fn cases() -> Vec<Case> {
             a_scan_never_sees_half_a_huge_commit
             guarded_increments_are_never_lost
             ordered_is_called_in_revision_order
+            ordered_is_called_before_anybody_sees_the_commit
             a_follower_sees_every_change_once
             a_held_blob_stays_under_overwriting
         }

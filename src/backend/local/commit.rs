@@ -86,8 +86,7 @@ impl Core {
         for write in commit.writes {
             stage.write(write.tree, write.key, write.value);
         }
-        let revision = self.append(&mut writer, stage, &commit.changes, waits_for_disk)?;
-        ordered(revision);
+        let revision = self.append(&mut writer, stage, &commit.changes, waits_for_disk, ordered)?;
         Ok(Outcome::Ordered(revision))
     }
 
@@ -105,7 +104,7 @@ impl Core {
         if stage.is_empty() {
             return Ok(());
         }
-        self.append(&mut writer, stage, &[], false)?;
+        self.append(&mut writer, stage, &[], false, &mut |_| {})?;
         Ok(())
     }
 
@@ -116,6 +115,7 @@ impl Core {
         stage: Stage<'_>,
         changes: &[Bytes],
         waits_for_disk: bool,
+        ordered: &mut dyn FnMut(u64),
     ) -> Result<u64> {
         let revision = writer.revision + 1;
         let mut staged = stage.finish(revision, writer.totals)?;
@@ -132,15 +132,17 @@ impl Core {
             doomed,
             ..
         } = staged;
-        self.enter_overlay(revision, rows);
         writer.revision = revision;
         writer.totals = totals;
         self.revisions.used(revision);
+        self.enter_overlay(revision, rows, || {
+            self.settling.order(revision, waits_for_disk, &unsynced);
+            ordered(revision);
+        });
         for blob in adopted {
             self.uploads.forget(blob);
         }
         self.space.doom(revision, doomed);
-        self.settling.order(revision, waits_for_disk, &unsynced);
         if self.is_half_full() {
             self.bell.ring_now();
         } else {
@@ -180,7 +182,9 @@ impl Core {
         })
     }
 
-    fn enter_overlay(&self, revision: u64, rows: Vec<RowWrite>) {
+    /// Shows the rows. `order` runs before anybody sees them: who decides on a row, and then waits for everything that is
+    /// ordered, must wait for this commit.
+    fn enter_overlay(&self, revision: u64, rows: Vec<RowWrite>, order: impl FnOnce()) {
         let mut overlay = self.overlay.write();
         for row in rows {
             let version = Version {
@@ -189,6 +193,7 @@ impl Core {
             };
             overlay.insert(row.tree, row.key, version);
         }
+        order();
     }
 
     /// Whether a checkpoint should be made soon.

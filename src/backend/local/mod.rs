@@ -179,6 +179,12 @@ impl Local {
         Local::start(open::open_with(directory, options, open_trees)?)
     }
 
+    /// As long as it is kept, every sync takes long.
+    #[cfg(test)]
+    pub(crate) fn hold_syncs(&self) -> crate::sync::MutexGuard<'_, ()> {
+        self.core.settling.test.hold.lock()
+    }
+
     /// The first call closes, later ones do nothing.
     fn end(&self) -> Result<()> {
         if !self.core.health.close() {
