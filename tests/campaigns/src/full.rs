@@ -145,7 +145,7 @@ impl<'a> Filling<'a> {
             beside: tempfile::tempdir().map_err(|error| error.to_string())?,
             settings: Settings::of(seed),
             seed,
-            random: Random::new(seed ^ 0x66_756c_6c),
+            random: Random::new(seed ^ 0x6675_6c6c),
             ledger: Ledger::new(),
             keys: Vec::new(),
             steps: 0,

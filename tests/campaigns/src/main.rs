@@ -16,12 +16,14 @@ mod damage;
 mod disk;
 mod fault;
 mod full;
+mod histories;
 mod kill;
 mod load;
 mod model;
 mod power;
 mod replay;
 mod tally;
+mod watch;
 
 #[path = "../../common/mod.rs"]
 mod common;
@@ -86,6 +88,10 @@ enum Campaign {
         #[command(flatten)]
         law: damage::Law,
     },
+    /// C9: threads and killed processes whose calls must have one order.
+    Histories(Run),
+    /// C10: consumers of changes beside writers, power cuts and killed processes.
+    Watch(Run),
     /// Works on a store until it is ended; started by other campaigns.
     #[command(hide = true)]
     Work {
@@ -99,6 +105,21 @@ enum Campaign {
     /// Opens a store and waits to be ended; started by other campaigns.
     #[command(hide = true)]
     OpenOnly { directory: PathBuf, seed: u64 },
+    /// Makes calls until it is ended; started by another campaign.
+    #[command(hide = true)]
+    HistoriesWork {
+        directory: PathBuf,
+        seed: u64,
+        run: u64,
+    },
+    /// Writes and watches until it is ended; started by another campaign.
+    #[command(hide = true)]
+    WatchWork {
+        directory: PathBuf,
+        seed: u64,
+        run: u64,
+        position: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -118,6 +139,8 @@ fn main() -> ExitCode {
             store,
             law,
         } => return damage::judge(&expected, &store, law),
+        Campaign::Histories(run) => histories::run(&run),
+        Campaign::Watch(run) => watch::run(&run),
         Campaign::Work {
             directory,
             seed,
@@ -137,6 +160,17 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Campaign::OpenOnly { directory, seed } => return kill::open_only(&directory, seed),
+        Campaign::HistoriesWork {
+            directory,
+            seed,
+            run,
+        } => return histories::work(&directory, seed, run),
+        Campaign::WatchWork {
+            directory,
+            seed,
+            run,
+            position,
+        } => return watch::work(&directory, seed, run, position),
     };
     tally::end(outcome)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+#[allow(clippy::module_inception, reason = "the name it has there")]
 #[path = "../../common/model/mod.rs"]
 mod machine;
 

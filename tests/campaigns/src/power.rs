@@ -174,16 +174,12 @@ fn check(
 /// A file system in a file, mounted.
 struct Volume {
     directory: tempfile::TempDir,
-    file_system: FileSystem,
 }
 
 impl Volume {
     fn make(scratch: &Path, file_system: FileSystem) -> Result<Volume, String> {
         let directory = tempfile::tempdir_in(scratch).map_err(|error| error.to_string())?;
-        let volume = Volume {
-            directory,
-            file_system,
-        };
+        let volume = Volume { directory };
         let image = std::fs::File::create(volume.image()).map_err(|error| error.to_string())?;
         image
             .set_len(IMAGE_BYTES)

@@ -208,7 +208,7 @@ impl Specimen {
         fs::create_dir_all(&beside).unwrap();
         let step = |making: &mut Making, number: u64| {
             making.step(|store| {
-                let (step, _) = Script(seed).step(0, number);
+                let (step, _) = Script::new(seed).step(0, number);
                 let whole = store.with_durability(Durability::Immediate);
                 let own = whole.scoped(&thread_folder(0))?;
                 step.perform(&own, &whole.scoped(SHARED)?, &whole, &beside)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use komatik::{Durability, Error, History, Store};
 
 use super::workloads::{Action, Workload};
+use crate::damage::copy;
 use crate::disk::{self, Call, Fault};
 use crate::kill::{check_shared, check_sound};
 use crate::load::{Ledger, PASSWORD, Step, thread_folder};
@@ -133,9 +134,16 @@ impl Work {
                 .map_err(failed)?;
         }
         if workload == Workload::Openings {
+            // As a kill leaves it, in files to which what is left of this store has no handle.
+            let killed = self.path.with_extension("killed");
+            let outside = self.beside.parent().unwrap().with_extension("killed");
             disk::freeze();
+            copy(&self.path, &outside);
             drop(store);
             disk::heal();
+            let failed = |error: std::io::Error| error.to_string();
+            std::fs::rename(&self.path, &killed).map_err(failed)?;
+            std::fs::rename(&outside, &self.path).map_err(failed)?;
         } else {
             self.store = Some(store);
         }
