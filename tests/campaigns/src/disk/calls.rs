@@ -244,7 +244,9 @@ fn given(fd: c_int, offset: Option<u64>, count: size_t, real: impl FnOnce() -> s
     };
     let offset = offset.unwrap_or_else(|| place(fd));
     let state = inside(&mut guard);
-    if !state.is_cached(id, offset, count)
+    // Behind the end of a file there is nothing that a disk could fail to give.
+    let there = count.min(length(fd).saturating_sub(offset) as usize);
+    if !state.is_cached(id, offset, there)
         && let Some(errno) = state.strike(Call::Read, &name)
     {
         return refuse(errno) as ssize_t;
@@ -254,6 +256,12 @@ fn given(fd: c_int, offset: Option<u64>, count: size_t, real: impl FnOnce() -> s
         state.cache(id, offset, count);
     }
     answer
+}
+
+fn length(fd: c_int) -> u64 {
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    unsafe { libc::fstat(fd, &raw mut found) };
+    found.st_size as u64
 }
 
 /// Where the next bytes of a file are read or written.
