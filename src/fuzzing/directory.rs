@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::backend::local::fuzzing::{Files, tamper};
 use crate::error::Result;
 use crate::metadata::{Digest, Kind};
-use crate::options::{Grant, History, ListOptions, Lock, PasswordCost};
+use crate::options::{Grant, History, ListOptions, Lock, PasswordCost, PutMode};
 use crate::store::Store;
+use crate::sync::OnceLock;
 use crate::watch::Since;
 
 /// Nothing takes longer, on a store that small.
@@ -51,11 +51,11 @@ fn make(path: &Path) -> Result<()> {
     store.save("document", "text")?;
     store.put("inline", "bytes")?;
     store.put("folder/packed", vec![7; 5_000])?;
-    store.copy("folder/packed", "copy", crate::PutMode::Create)?;
+    store.copy("folder/packed", "copy", PutMode::Create)?;
     store.create_folder("empty")?;
     store.lock("document", Lock::new().view("p").edit("p"))?;
     store.grant("inline", Grant::new())?;
-    store.rename("inline", "renamed", crate::PutMode::Create)?;
+    store.rename("inline", "renamed", PutMode::Create)?;
     store.delete("folder/packed")?;
     store.close()
 }
