@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex};
 use komatik::{Change, ChangeKind, Digest, Events, Kind, Store, Subscription, Token};
 use serde::{Deserialize, Serialize};
 
+/// Contents are also read in pieces of this size, which no digest of the whole guards.
+pub const PIECE_BYTES: usize = 10_000;
+
 /// Entries by key, with their revision and the digest of what they show; folders end with `/`.
 pub type Entries = BTreeMap<String, (u64, String)>;
 
@@ -20,6 +23,8 @@ struct Told {
     /// The key that is no longer there.
     gone: Option<String>,
     shown: Option<String>,
+    /// What each piece of it is.
+    pieces: Vec<u32>,
 }
 
 /// See the [module](self).
@@ -91,6 +96,15 @@ impl Expected {
             change.key == key
                 && change.shown.as_ref() == Some(shown)
                 && (change.revision == *revision || *revision == 0)
+        })
+    }
+
+    /// Whether the piece of this number of this version was this.
+    pub fn has_shown(&self, key: &str, revision: u64, number: usize, piece: u32) -> bool {
+        self.changes.iter().any(|change| {
+            change.key == key
+                && change.revision == revision
+                && change.pieces.get(number) == Some(&piece)
         })
     }
 
@@ -187,12 +201,15 @@ fn told(store: &Store, change: &Change) -> Told {
         ChangeKind::Move { from } => Some(row_key(from)),
         _ => None,
     };
+    let mut pieces = Vec::new();
     let shown = (change.kind != ChangeKind::Delete).then(|| match change.entry {
         Kind::Folder => "folder".to_owned(),
         _ => {
             let metadata = store.metadata(&key).unwrap().unwrap();
             assert_eq!(metadata.revision, change.revision, "{change:?}");
-            shown(&store.get(&key).unwrap().unwrap())
+            let bytes = store.get(&key).unwrap().unwrap();
+            pieces = bytes.chunks(PIECE_BYTES).map(piece).collect();
+            shown(&bytes)
         }
     });
     Told {
@@ -201,7 +218,14 @@ fn told(store: &Store, change: &Change) -> Told {
         key,
         gone,
         shown,
+        pieces,
     }
+}
+
+/// What stands for a piece of a content.
+pub fn piece(bytes: &[u8]) -> u32 {
+    let digest = Digest::of(bytes);
+    u32::from_be_bytes(*digest.as_bytes().first_chunk().unwrap())
 }
 
 /// What stands for a content.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use komatik::{Error, ListOptions, Since, Store};
 
-use super::expected::{Entries, Expected, shown, token_lines};
+use super::expected::{Entries, Expected, PIECE_BYTES, piece, shown, token_lines};
 use super::specimen::{Past, open};
 
 const CHUNK_BYTES: usize = 65_536;
@@ -48,6 +48,8 @@ struct Observed {
     /// The oldest revision of the history.
     oldest: u64,
     tokens: Vec<String>,
+    /// Key, revision, number and content of each piece that could be read.
+    pieces: Vec<(String, u64, usize, u32)>,
     /// Granted tokens that do not work.
     refused: Vec<String>,
     /// What was reported.
@@ -215,12 +217,37 @@ fn read_entries(store: &Store, observed: &mut Observed) -> komatik::Result<()> {
         match store.get(&item.name) {
             Ok(Some(bytes)) => {
                 let entry = (metadata.revision, shown(&bytes));
-                observed.entries.insert(item.name, entry);
+                observed.entries.insert(item.name.clone(), entry);
             }
             Ok(None) => observed
                 .complaints
                 .push(format!("{} is listed only", item.name)),
             Err(error) => observed.complaints.push(format!("{}: {error}", item.name)),
+        }
+        if let Err(error) = read_pieces(store, &item.name, observed) {
+            let complaint = format!("pieces of {}: {error}", item.name);
+            observed.complaints.push(complaint);
+        }
+    }
+    Ok(())
+}
+
+fn read_pieces(store: &Store, key: &str, observed: &mut Observed) -> komatik::Result<()> {
+    let Some(reader) = store.reader(key)? else {
+        return Ok(());
+    };
+    let revision = reader.metadata().revision;
+    let mut buffer = vec![0; PIECE_BYTES];
+    for (number, offset) in (0..reader.len()).step_by(PIECE_BYTES).enumerate() {
+        match reader.read_at(&mut buffer, offset) {
+            Ok(count) => {
+                let piece = piece(&buffer[..count]);
+                let piece = (key.to_owned(), revision, number, piece);
+                observed.pieces.push(piece);
+            }
+            Err(error) => observed
+                .complaints
+                .push(format!("a piece of {key}: {error}")),
         }
     }
     Ok(())
@@ -263,6 +290,13 @@ fn check_nothing_is_wrong(expected: &Expected, observed: &Observed) -> Result<()
     for (key, entry) in &observed.entries {
         if !key.starts_with(WRITTEN) && !expected.has_held(key, entry) {
             return Err(format!("{key} never held {entry:?}"));
+        }
+    }
+    for (key, revision, number, piece) in &observed.pieces {
+        if !key.starts_with(WRITTEN) && !expected.has_shown(key, *revision, *number, *piece) {
+            return Err(format!(
+                "piece {number} of {key} at {revision} was never that"
+            ));
         }
     }
     let all = expected.lines(0, u64::MAX);
