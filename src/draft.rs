@@ -28,7 +28,7 @@ use crate::store::Store;
 use crate::upload::Upload;
 
 /// Locks of a folder that are verified in one go, so that its closure does not run again for each of them.
-const LOCKS_AT_ONCE: usize = 1024;
+pub(crate) const LOCKS_AT_ONCE: usize = 1024;
 
 /// What passwords have been verified for: the id of the lock, and the need.
 type Passed = HashSet<([u8; 16], Need)>;
@@ -192,9 +192,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether it is to be given up, and may go on before that to find out which other locks are to be verified.
-    pub(crate) fn may_ask_on(&self) -> bool {
-        matches!(&self.again, Some(Again::Verify(asked)) if asked.len() < LOCKS_AT_ONCE)
+    /// How many locks are to be verified before it runs again.
+    pub(crate) fn asked(&self) -> usize {
+        match &self.again {
+            Some(Again::Verify(asked)) => asked.len(),
+            Some(Again::Stale) | None => 0,
+        }
     }
 
     /// Fails where it is to be given up.

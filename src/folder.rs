@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::backend::{Scan, Tree};
-use crate::draft::Draft;
+use crate::draft::{Draft, LOCKS_AT_ONCE};
 use crate::error::{Error, Result};
 use crate::format::{Body, ChangeAction, EntryRecord};
 use crate::key::Key;
@@ -196,8 +196,10 @@ impl Draft<'_> {
                 continue;
             }
             self.note_read(row_key, row.revision);
+            let asked = self.asked();
             let visited = visit(self, row_key, EntryRecord::decode(row_key, &row.value)?);
-            if !self.may_ask_on() {
+            // What fails for another reason ends it: of all that refuse, the first is told.
+            if self.asked() == asked || self.asked() == LOCKS_AT_ONCE {
                 visited?;
             }
             self.check_size()?;

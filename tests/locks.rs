@@ -144,6 +144,28 @@ fn a_folder_of_many_locks_is_deleted_whole_or_not_at_all() {
     }
 }
 
+/// Whatever of the locks the view has met before.
+#[test]
+fn of_the_entries_that_keep_a_folder_the_first_is_told() {
+    for case in stores() {
+        let store = case.store.clone();
+        for (key, password) in [("f/a", "e"), ("f/b", "x"), ("f/c", "y")] {
+            store.put(key, "1").unwrap();
+            store.lock(key, Lock::new().edit(password)).unwrap();
+        }
+        for met in ["f/a", "f/b", "f/c"] {
+            let view = store.unlocked_with("e");
+            let _ = view.put(met, "2");
+            for refused in [view.delete_folder("f"), view.rename_folder("f", "g")] {
+                match refused {
+                    Err(Error::WrongPassword { key, .. }) => assert_eq!(key, "f/b", "{met}"),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn secrets_are_shown_nowhere() {
     for case in stores() {

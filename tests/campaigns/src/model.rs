@@ -71,7 +71,11 @@ fn stores(seed: u64, count: u64, setting: impl Fn(u64) -> Setting) -> (u64, Vec<
             AssertUnwindSafe(|| operate(seed, setting, OPERATIONS_A_STORE.min(count - done)));
         match catch_unwind(store) {
             Ok(operations) => done += operations,
-            Err(_) => violations.push(told),
+            Err(_) => {
+                // A long run that is cut short has told its seeds all the same.
+                eprintln!("{told}");
+                violations.push(told);
+            }
         }
     }
     (done, violations)
