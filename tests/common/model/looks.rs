@@ -142,7 +142,7 @@ impl Machine {
         // The smallest content that may lie in chunks is the one beside the longest key.
         let contents = self.state.entries.values().map(|entry| &entry.content);
         let sizes = contents
-            .filter_map(Content::stored_bytes)
+            .map(Content::stored_bytes_at_most)
             .filter(|size| *size > 3500);
         let (mut owned, mut chunks) = (0, 0);
         for size in sizes {
