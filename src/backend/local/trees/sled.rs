@@ -3,13 +3,13 @@
 //! * It is flushed by us and by no timer: a timer's failure would only be logged. It reuses its space without one.
 //! * Plain inserts, removes, reads and flushes only. Its batches and transactions lock every database of the
 //!   process, its `flush_async` and subscribers can wait for themselves.
-//! * An error of a read it takes for the end of its log, which it then wipes: the log is read once before.
+//! * An error of a read it takes for the end of its log, which it then wipes: what it reads of it is read before, see `sled_log`.
 //! * On damaged files it panics in many places, so that every call is made where a panic is caught. After an error or a
 //!   panic it may wait for ever in a write or when it is dropped: then it is written to no more, and dropped by a
 //!   thread that is not waited for.
 //! * Panics are told without their text, which can hold rows.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use ::sled::{Config, Db, IVec};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use super::sled_log::read_log;
 use super::{TreeWrite, Trees, check_row, closed};
 use crate::backend::Tree;
 use crate::backend::local::durable::{sync_directory, sync_parent};
@@ -68,7 +69,7 @@ impl SledTrees {
         remove_unfinished_snapshots(directory)?;
         // Before sled sees them, too: a damaged one makes it wipe the log from there on.
         refuse_large_leaves(directory)?;
-        read_through(directory)?;
+        read_log(directory)?;
         let config = Config::new()
             .path(directory)
             .cache_capacity(cache_bytes.max(MIN_CACHE_BYTES))
@@ -304,25 +305,6 @@ fn refuse_large_leaves(directory: &Path) -> Result<()> {
             format!("{}: it should be empty", file.path().display()),
         )),
         Some(Err(error)) => Err(Error::io(doing(), error)),
-    }
-}
-
-/// Where sled cannot read its log it takes that for the end, and wipes the rest. So all of it is read before: what does
-/// not come from the disk fails here, with nothing touched, and the rest comes from memory then.
-fn read_through(directory: &Path) -> Result<()> {
-    const STEP_BYTES: usize = 1024 * 1024;
-    let path = directory.join("db");
-    let read = || -> std::io::Result<()> {
-        let mut file = std::fs::File::open(&path)?;
-        let mut step = vec![0; STEP_BYTES];
-        while file.read(&mut step)? > 0 {}
-        Ok(())
-    };
-    match read() {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::io(format!("reading {}", path.display()), error))
-        }
-        _ => Ok(()),
     }
 }
 
