@@ -77,6 +77,8 @@ impl Tree {
 pub const MAX_ROW_KEY_BYTES: usize = 1025;
 /// The largest row, key and value together, in bytes. sled must never see more than 6 KiB, envelope included.
 pub const MAX_ROW_BYTES: usize = 6 * 1024 - 64;
+/// Chunks up to this size may lie in rows, larger ones where large bytes go.
+pub const MAX_TREE_CHUNK_BYTES: usize = 4096;
 /// The most rows one commit may write; also the most changes, adoptions and releases, each.
 pub const MAX_COMMIT_ROWS: usize = 1_000_000;
 /// The most bytes one change may hold.

@@ -13,12 +13,10 @@ use super::headroom::WRITTEN_PER_ROW_BYTE;
 use super::journal::RowWrite;
 use super::keys::{self, ChunkRow};
 use super::pack::{ChunkLocation, Packs};
-use crate::backend::{BlobId, Tree, View};
+use crate::backend::{BlobId, MAX_TREE_CHUNK_BYTES, Tree, View};
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, RwLock};
 
-/// Chunks up to this size lie in the trees.
-const MAX_TREE_CHUNK_BYTES: usize = 4096;
 /// Rows of one upload that wait in memory.
 const MAX_WAITING_BYTES: usize = 256 * 1024;
 /// What a waiting row takes besides its bytes, roughly.
@@ -144,6 +142,9 @@ impl Core {
                     error => error,
                 }
             })?;
+        if !packs.is_empty() && self.is_space_wanted(bytes.len() as u64) {
+            self.bell.ring_now();
+        }
         match self.uploads.add(blob, rows, packs) {
             None => Ok(()),
             Some((rows, is_first)) => self.spill(blob, rows, is_first),

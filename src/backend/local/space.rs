@@ -18,7 +18,8 @@ use crate::backend::{BlobId, Hold, Tree, View};
 use crate::error::{Error, Result};
 use crate::report::Progress;
 #[cfg(test)]
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -26,6 +27,10 @@ use crate::sync::{Mutex, MutexGuard};
 const ROWS_A_STEP: usize = 1000;
 /// Bytes moved out of a pack in one commit.
 const BYTES_A_STEP: usize = 4 * 1024 * 1024;
+
+/// So many bytes may come to the packs before what waits to be given back is looked for early; more in a store that
+/// holds more than twice as much.
+const UNWATCHED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Who holds what, and what is to go.
 #[derive(Default)]
@@ -35,6 +40,8 @@ pub(super) struct Space {
     giving: Mutex<()>,
     /// The thread that holds it and may call back.
     giver: Mutex<Option<ThreadId>>,
+    /// Bytes that came to the packs since space was last given back.
+    appended: AtomicU64,
     #[cfg(test)]
     panics: AtomicBool,
 }
@@ -190,11 +197,22 @@ pub(super) fn hold(core: &Arc<Core>, blob: BlobId) -> Result<Option<Box<dyn Hold
 }
 
 impl Core {
+    /// So many bytes came to the packs. Answers whether space is to be given back at once: as many came as make half of
+    /// what is in use, and blobs wait to go. The checkpoint that takes would else come only when the rows are many, and
+    /// rows are few beside the bytes of large chunks.
+    pub(super) fn is_space_wanted(&self, bytes: u64) -> bool {
+        let appended = self.space.appended.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        appended >= UNWATCHED_BYTES
+            && appended >= self.packs.stats().live_bytes / 2
+            && self.space.is_waiting()
+    }
+
     /// Gives back what can be given back now, all of it, where there is a progress. Without, as the thread that makes
     /// checkpoints does, at most one pack is emptied, and the bell rung for the next.
     pub(super) fn give_back(&self, progress: Option<&mut Progress<'_>>) -> Result<()> {
         #[cfg(test)]
         assert!(!self.space.panics.load(Ordering::Relaxed));
+        self.space.appended.store(0, Ordering::Relaxed);
         match progress {
             Some(progress) => self.give_back_all(&self.space.alone(), progress),
             None => {

@@ -34,6 +34,28 @@ fn what_is_overwritten_and_deleted_goes_by_itself() {
 }
 
 #[test]
+fn space_is_wanted_early_where_much_comes_and_something_waits_to_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    put_blob(&local, 1, 1, Durability::Immediate).unwrap();
+    put_blob(&local, 2, 2048, Durability::Immediate).unwrap();
+    let is_wanted = |mib| {
+        local.core.give_back(None).unwrap();
+        local.core.is_space_wanted(mib * MIB)
+    };
+    assert!(!is_wanted(64), "nothing waits");
+    // So that it goes on waiting.
+    let _hold = local.hold(blob(1)).unwrap().unwrap();
+    release(&local, 1);
+    assert!(!is_wanted(15), "more is in use");
+    assert!(is_wanted(17));
+    release(&local, 2);
+    compact(&local).unwrap();
+    assert!(!is_wanted(7), "it is little");
+    assert!(is_wanted(8));
+}
+
+#[test]
 fn who_holds_a_blob_reads_on_while_its_pack_is_rewritten_and_it_is_deleted() {
     let directory = tempfile::tempdir().unwrap();
     let local = open(&directory);
