@@ -464,7 +464,8 @@ impl Draft<'_> {
             Body::Inline(bytes) if !Body::fits_inline(row_key, bytes.len()) => bytes.clone(),
             Body::Inline(_) | Body::Parts(_) => return Ok(record),
         };
-        let content = Content::of(&self.store.shared, row_key, &bytes)?;
+        let inline_bytes = self.store.inline_bytes(record.kind);
+        let content = Content::of(&self.store.shared, row_key, &bytes, inline_bytes)?;
         if let Some(upload) = &content.upload {
             self.take_upload(upload);
         }

@@ -6,16 +6,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use crate::backend::BlobId;
+use crate::backend::{BlobId, MAX_TREE_CHUNK_BYTES};
 use crate::digest::ContentHasher;
 use crate::error::{Error, Result};
-use crate::format::{Body, Part};
-use crate::metadata::Digest;
-use crate::store::Shared;
+use crate::format::{Body, INLINE_BYTES, Part};
+use crate::metadata::{Digest, Kind};
+use crate::options::Durability;
+use crate::store::{Shared, Store};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// About how many bytes an upload collects before it stores them: few calls, and few bytes kept in memory.
 const BUFFER_BYTES: usize = 1024 * 1024;
+/// Up to so many bytes the content of a blob lies in its record where nobody waits for the disk. A row of the trees is
+/// written several times before it lies still, a chunk in a pack once; to wait for the pack as well costs a sync more.
+const INLINE_BYTES_WITHOUT_WAITING: usize = 1024;
 /// Bytes taken from a stream at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
@@ -73,6 +77,22 @@ impl Upload {
     }
 }
 
+impl Store {
+    /// Up to how many bytes content of this kind is to lie in its record.
+    pub(crate) fn inline_bytes(&self, kind: Kind) -> usize {
+        let has_packs = self.shared.chunk_bytes > MAX_TREE_CHUNK_BYTES;
+        match (kind, self.durability) {
+            (Kind::Blob, Durability::Eventual) if has_packs => INLINE_BYTES_WITHOUT_WAITING,
+            _ => INLINE_BYTES,
+        }
+    }
+}
+
+/// Whether so many bytes lie in the row `row_key`, where at most `inline_bytes` are to.
+pub(crate) fn is_inline(row_key: &str, bytes: usize, inline_bytes: usize) -> bool {
+    bytes <= inline_bytes && Body::fits_inline(row_key, bytes)
+}
+
 /// The content of an entry that is to be.
 pub(crate) struct Content {
     pub(crate) body: Body,
@@ -85,11 +105,16 @@ pub(crate) struct Content {
 
 impl Content {
     /// `bytes` as the content of an entry in the row `row_key`.
-    pub(crate) fn of(shared: &Arc<Shared>, row_key: &str, bytes: &[u8]) -> Result<Content> {
-        if Body::fits_inline(row_key, bytes.len()) {
+    pub(crate) fn of(
+        shared: &Arc<Shared>,
+        row_key: &str,
+        bytes: &[u8],
+        inline_bytes: usize,
+    ) -> Result<Content> {
+        if is_inline(row_key, bytes.len(), inline_bytes) {
             return Ok(Content::inline(Bytes::copy_from_slice(bytes)));
         }
-        let mut uploader = Uploader::new(shared);
+        let mut uploader = Uploader::new(shared, inline_bytes);
         // Past the buffer: all there will be is at hand.
         for piece in bytes.chunks(uploader.buffer_bytes) {
             uploader.hasher.update(piece);
@@ -98,12 +123,12 @@ impl Content {
         uploader.finish(row_key, Vec::new())
     }
 
-    /// As [`Content::of`], without a copy of what stays inline.
+    /// A document, without a copy of what stays inline.
     pub(crate) fn of_vec(shared: &Arc<Shared>, row_key: &str, bytes: Vec<u8>) -> Result<Content> {
-        if Body::fits_inline(row_key, bytes.len()) {
+        if is_inline(row_key, bytes.len(), INLINE_BYTES) {
             return Ok(Content::inline(Bytes::from(bytes)));
         }
-        Content::of(shared, row_key, &bytes)
+        Content::of(shared, row_key, &bytes, INLINE_BYTES)
     }
 
     fn inline(bytes: Bytes) -> Content {
@@ -121,6 +146,8 @@ impl Content {
 pub(crate) struct Uploader {
     shared: Arc<Shared>,
     hasher: ContentHasher,
+    /// Up to so many bytes stay in the record.
+    inline_bytes: usize,
     /// What is not in chunks yet.
     buffer: Vec<u8>,
     /// A whole number of chunks.
@@ -132,17 +159,22 @@ pub(crate) struct Uploader {
 }
 
 impl Uploader {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Uploader {
-        Uploader::resume(shared, ContentHasher::new())
+    pub(crate) fn new(shared: &Arc<Shared>, inline_bytes: usize) -> Uploader {
+        Uploader::resume(shared, ContentHasher::new(), inline_bytes)
     }
 
     /// Goes on with content of which `hasher` has seen all there is. What of it is to lie in the new blob must be
     /// given to [`Uploader::store`] first.
-    pub(crate) fn resume(shared: &Arc<Shared>, hasher: ContentHasher) -> Uploader {
+    pub(crate) fn resume(
+        shared: &Arc<Shared>,
+        hasher: ContentHasher,
+        inline_bytes: usize,
+    ) -> Uploader {
         let chunk_bytes = shared.chunk_bytes;
         Uploader {
             shared: Arc::clone(shared),
             hasher,
+            inline_bytes,
             buffer: Vec::new(),
             buffer_bytes: (BUFFER_BYTES / chunk_bytes).max(1) * chunk_bytes,
             upload: None,
@@ -222,7 +254,7 @@ impl Uploader {
         let size = self.hasher.len();
         let is_inline = kept.is_empty()
             && self.upload.is_none()
-            && Body::fits_inline(row_key, self.buffer.len());
+            && is_inline(row_key, self.buffer.len(), self.inline_bytes);
         if is_inline {
             return Ok(Content {
                 body: Body::Inline(Bytes::from(self.buffer)),

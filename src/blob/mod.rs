@@ -20,14 +20,14 @@ use crate::document;
 use crate::draft::Draft;
 use crate::entry::{NewEntry, check_attributes, stamped};
 use crate::error::{Error, Result};
-use crate::format::{Body, EntryRecord};
+use crate::format::EntryRecord;
 use crate::json;
 use crate::key::Key;
 use crate::lock::Need;
 use crate::metadata::{Kind, Metadata};
 use crate::options::{MAX_CONTENT_TYPE_BYTES, PutOptions};
 use crate::store::Store;
-use crate::upload::Content;
+use crate::upload::{Content, is_inline};
 
 /// The content type of a blob whose name tells none.
 const UNKNOWN_CONTENT_TYPE: &str = "application/octet-stream";
@@ -76,7 +76,7 @@ impl Store {
         options: PutOptions,
     ) -> Result<Metadata> {
         let (key, bytes) = (self.key(key)?, bytes.as_ref());
-        if !Body::fits_inline(key.as_str(), bytes.len()) {
+        if !is_inline(key.as_str(), bytes.len(), self.inline_bytes(Kind::Blob)) {
             self.check_replaceable(&key, options.mode.into(), Need::Write)?;
         }
         let new = self.new_blob(&key, bytes, options)?;
@@ -134,7 +134,12 @@ impl Store {
         Ok(NewEntry {
             kind: Kind::Blob,
             content_type: content_type(key, options.content_type)?,
-            content: Content::of(&self.shared, key.as_str(), bytes)?,
+            content: Content::of(
+                &self.shared,
+                key.as_str(),
+                bytes,
+                self.inline_bytes(Kind::Blob),
+            )?,
             attributes: options.attributes,
             expect: options.mode.into(),
             need: Need::Write,

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use crate::backend::{BlobId, Tree, View};
 use crate::error::Error;
 use crate::format::{Body, EntryRecord};
-use crate::options::{PutMode, WriteOptions};
+use crate::options::{Durability, PutMode, WriteOptions};
 use crate::store::Store;
 
 fn record(store: &Store, key: &str) -> EntryRecord {
@@ -43,6 +43,36 @@ fn small_bodies_never_touch_chunks() {
         assert!(matches!(record(&store, key).body, Body::Inline(_)));
     }
     assert_eq!(chunk_bytes(&store), (0, 0));
+}
+
+#[test]
+fn a_blob_that_nobody_waits_for_goes_to_a_pack_early() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |name: &str, chunk_bytes| {
+        let builder = Store::builder(directory.path().join(name));
+        builder.chunk_bytes(chunk_bytes).open().unwrap()
+    };
+    let is_inline = |store: &Store, key: &str| matches!(record(store, key).body, Body::Inline(_));
+    let store = open("packs", 65_536);
+    let eventual = store.with_durability(Durability::Eventual);
+    eventual.put("small", vec![1; 1024]).unwrap();
+    eventual.put("put", vec![1; 1025]).unwrap();
+    eventual.save("saved", &"x".repeat(4000)).unwrap();
+    let mut writer = eventual.writer("written", WriteOptions::new()).unwrap();
+    writer.write_all(&[1; 1025]).unwrap();
+    writer.commit().unwrap();
+    eventual.flush().unwrap();
+    assert!(is_inline(&store, "small") && is_inline(&store, "saved"));
+    assert!(!is_inline(&store, "put") && !is_inline(&store, "written"));
+    assert_eq!(store.get("put").unwrap().unwrap(), vec![1; 1025]);
+    // To wait for the pack as well would be a sync more.
+    store.put("put", vec![1; 4096]).unwrap();
+    assert!(is_inline(&store, "put"));
+    // Without packs a row more is only a row more.
+    let store = open("trees", 4096).with_durability(Durability::Eventual);
+    store.put("put", vec![1; 4096]).unwrap();
+    store.flush().unwrap();
+    assert!(is_inline(&store, "put"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::key::Key;
 use crate::lock::Need;
 use crate::metadata::{Attributes, Kind, Metadata};
 use crate::options::{WriteMode, WriteOptions};
-use crate::store::{Shared, Store};
+use crate::store::Store;
 use crate::upload::Uploader;
 
 /// Writes a blob piece by piece, in about 1 MiB of memory whatever its size. Made by [`Store::writer`].
@@ -79,7 +79,7 @@ impl Store {
         };
         self.check_replaceable(&key, expect, Need::Write)?;
         Ok(BlobWriter {
-            uploader: Uploader::new(&self.shared),
+            uploader: Uploader::new(&self.shared, self.inline_bytes(Kind::Blob)),
             store: self.clone(),
             key,
             attributes: options.attributes,
@@ -105,7 +105,7 @@ impl Store {
             None => (
                 Expect::Unchanged(None),
                 Vec::new(),
-                Uploader::new(&self.shared),
+                Uploader::new(&self.shared, self.inline_bytes(Kind::Blob)),
                 None,
             ),
             Some((Present { revision, record }, source)) => {
@@ -116,7 +116,7 @@ impl Store {
                         found: record.kind.as_str(),
                     }));
                 }
-                let (kept, uploader) = resume(&self.shared, record, source)?;
+                let (kept, uploader) = resume(self, record, source)?;
                 let kept_type = Some(record.content_type.clone());
                 (
                     Expect::Unchanged(Some(*revision)),
@@ -145,17 +145,14 @@ impl Store {
 }
 
 /// What of an entry stays where it is, and an uploader that has the rest and goes on behind it.
-fn resume(
-    shared: &Arc<Shared>,
-    record: &EntryRecord,
-    source: &Source,
-) -> Result<(Vec<Part>, Uploader)> {
+fn resume(store: &Store, record: &EntryRecord, source: &Source) -> Result<(Vec<Part>, Uploader)> {
     let mut kept = match &record.body {
         Body::Inline(_) => Vec::new(),
         Body::Parts(parts) => parts.clone(),
     };
     kept.truncate(count_kept(&kept));
-    let mut uploader = Uploader::resume(shared, resume_hash(record, source)?);
+    let hasher = resume_hash(record, source)?;
+    let mut uploader = Uploader::resume(&store.shared, hasher, store.inline_bytes(Kind::Blob));
     let kept_bytes = kept.iter().map(|part| part.size).sum();
     source.read_from(kept_bytes, |piece| uploader.store(piece))?;
     Ok((kept, uploader))

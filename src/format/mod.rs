@@ -73,7 +73,7 @@ mod grant;
 mod time;
 
 pub(crate) use change::{ChangeAction, ChangeRecord};
-pub(crate) use entry::{Body, EntryRecord, LockRecord, Part};
+pub(crate) use entry::{Body, EntryRecord, INLINE_BYTES, LockRecord, Part};
 pub(crate) use grant::GrantRecord;
 pub(crate) use time::{from_micros, to_micros};
 

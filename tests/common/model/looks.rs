@@ -139,11 +139,11 @@ impl Machine {
         if !live.held.is_empty() || !live.streams.is_empty() {
             return;
         }
-        // The smallest content that may lie in chunks is the one beside the longest key.
+        // Content from here on may lie in chunks: a blob that nobody waits for.
         let contents = self.state.entries.values().map(|entry| &entry.content);
         let sizes = contents
             .map(Content::stored_bytes_at_most)
-            .filter(|size| *size > 3500);
+            .filter(|size| *size > 1024);
         let (mut owned, mut chunks) = (0, 0);
         for size in sizes {
             owned += size;
