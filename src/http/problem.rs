@@ -237,3 +237,174 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::Access;
+
+    /// Every error with the status it has and a member it tells, none where nothing may be told.
+    fn all() -> Vec<(Error, u16, Option<(&'static str, Value)>)> {
+        let key = || "a/b".to_owned();
+        let source = || io::Error::other("/secret/path");
+        let named = Some(("key", Value::from("a/b")));
+        vec![
+            (Error::NotFound { key: key() }, 404, named.clone()),
+            (Error::AlreadyExists { key: key() }, 409, named.clone()),
+            (
+                Error::RevisionMismatch {
+                    key: key(),
+                    expected: 1,
+                    found: Some(2),
+                },
+                412,
+                Some(("found", 2.into())),
+            ),
+            (
+                Error::WrongKind {
+                    key: key(),
+                    expected: "document",
+                    found: "blob",
+                },
+                409,
+                Some(("expected", "document".into())),
+            ),
+            (
+                Error::InvalidKey {
+                    key: key(),
+                    rule: "r",
+                },
+                400,
+                Some(("rule", "r".into())),
+            ),
+            (Error::InvalidDocument { reason: key() }, 422, None),
+            (
+                Error::InvalidArgument {
+                    what: "glob",
+                    reason: key(),
+                },
+                400,
+                Some(("argument", "glob".into())),
+            ),
+            (
+                Error::Locked {
+                    key: key(),
+                    needs: Access::View,
+                },
+                423,
+                Some(("needs", "view".into())),
+            ),
+            (
+                Error::WrongPassword {
+                    key: key(),
+                    needs: Access::Edit,
+                },
+                403,
+                Some(("needs", "edit".into())),
+            ),
+            (
+                Error::TooManyTries {
+                    key: key(),
+                    retry_in: Duration::from_millis(1500),
+                },
+                429,
+                Some(("retry_in", 2.into())),
+            ),
+            (Error::TokenRefused, 403, None),
+            (
+                Error::Compacted { oldest: 7 },
+                410,
+                Some(("oldest", 7.into())),
+            ),
+            (
+                Error::TooLarge {
+                    what: "bytes",
+                    limit: 1,
+                    found: 2,
+                },
+                413,
+                Some(("limit", 1.into())),
+            ),
+            (
+                Error::Damaged {
+                    what: "x",
+                    location: "/secret/path".to_owned(),
+                },
+                500,
+                None,
+            ),
+            (
+                Error::NoStore {
+                    path: PathBuf::from("/secret/path"),
+                },
+                500,
+                None,
+            ),
+            (
+                Error::InUse {
+                    path: PathBuf::from("/secret/path"),
+                    by: None,
+                },
+                500,
+                None,
+            ),
+            (
+                Error::Unsupported {
+                    found: "/secret/path".to_owned(),
+                },
+                500,
+                None,
+            ),
+            (
+                Error::Poisoned {
+                    cause: "/secret/path".to_owned(),
+                },
+                503,
+                None,
+            ),
+            (Error::Misuse { reason: "closed" }, 503, None),
+            (Error::Cancelled, 503, None),
+            (
+                Error::NoSpace {
+                    doing: "/secret/path".to_owned(),
+                    source: source(),
+                },
+                507,
+                None,
+            ),
+            (
+                Error::Io {
+                    doing: "/secret/path".to_owned(),
+                    source: source(),
+                },
+                500,
+                None,
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_error_has_its_status_and_tells_no_place_of_the_machine() {
+        for (error, status, member) in all() {
+            let shown = error.to_string();
+            let value = Problem::from(error).into_value();
+            assert_eq!(value["status"], status, "{shown}");
+            if let Some((name, expected)) = member {
+                assert_eq!(value[name], expected, "{shown}");
+            }
+            assert!(!value.to_string().contains("secret"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_when_to_come_back_and_how_to_log_in() {
+        let response = Problem::too_many("x", Duration::from_secs(5)).into_response();
+        assert_eq!(response.headers()[header::RETRY_AFTER], "6");
+        let response = Problem::unauthorized("x").into_response();
+        let ways = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
+        assert_eq!(ways.count(), 2);
+    }
+}

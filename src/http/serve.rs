@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
@@ -24,6 +24,8 @@ const BREATH: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(60 * 60);
 /// Bytes of the head of a request at most.
 const HEAD_BYTES: usize = 64 * 1024;
+/// Connections at a time, whatever the limits say.
+const MOST_CONNECTIONS: u32 = 65_536;
 
 /// Whether only this machine reaches the address. Any other needs an encrypted connection in front of the service:
 /// passwords and sessions go over it as they are.
@@ -46,8 +48,11 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = service.router();
     let limits = service.limits().clone();
-    let free = Arc::new(Semaphore::new(limits.connections.max(1)));
-    let graceful = GracefulShutdown::new();
+    let places = u32::try_from(limits.connections).unwrap_or(MOST_CONNECTIONS);
+    let places = places.clamp(1, MOST_CONNECTIONS);
+    let free = Arc::new(Semaphore::new(
+        usize::try_from(places).unwrap_or(usize::MAX),
+    ));
     let http1 = http1(&limits);
     let sweeper = tokio::spawn(sweep(service.clone()));
     let mut stop = std::pin::pin!(stop);
@@ -61,64 +66,72 @@ pub async fn serve(
             accepted = accept => accepted,
             () = &mut stop => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(service.clone(), router.clone(), http1.clone(), stream);
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, %peer, "a connection ended early");
+                    }
+                    drop(place);
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection");
                 tokio::time::sleep(BREATH).await;
-                continue;
             }
-        };
-        let (service, router) = (service.clone(), router.clone());
-        let (http1, watcher) = (http1.clone(), graceful.watcher());
-        tokio::spawn(async move {
-            if !speaks(&stream, &service).await {
-                return;
-            }
-            let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-                let mut request = request.map(Body::new);
-                let address = Peer(peer.ip().to_canonical());
-                request.extensions_mut().insert(address);
-                router.clone().oneshot(request)
-            });
-            let connection = http1.serve_connection_with_upgrades(TokioIo::new(stream), answer);
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%error, %peer, "a connection ended early");
-            }
-            drop(place);
-        });
+        }
     }
     drop(listener);
     sweeper.abort();
     service.news().stop();
-    if tokio::time::timeout(limits.stop_time, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    // Every place is free again when the last connection has ended.
+    let all = tokio::time::timeout(limits.stop_time, free.acquire_many(places));
+    if all.await.is_err() {
         tracing::warn!("requests under way took too long and were given up");
     }
     Ok(())
 }
 
-/// Whether a new connection says anything in time; from its first byte on, hyper counts the time itself.
-async fn speaks(stream: &TcpStream, service: &Service) -> bool {
+/// Serves a connection until it ends, or until the request under way is answered and the service stops.
+async fn connection(
+    service: Service,
+    router: Router,
+    http1: http1::Builder,
+    stream: TcpStream,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // An answer of a few bytes is not to wait for more.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "setting TCP_NODELAY");
-    }
+    stream.set_nodelay(true)?;
+    let address = Peer(stream.peer_addr()?.ip().to_canonical());
+    // hyper counts the time from the first byte on only.
+    let mut first = [0];
     tokio::select! {
-        first = tokio::time::timeout(service.limits().head_time, stream.readable()) => {
-            matches!(first, Ok(Ok(())))
+        begun = tokio::time::timeout(service.limits().head_time, stream.peek(&mut first)) => {
+            begun??;
         }
-        () = service.news().stopped() => false,
+        () = service.news().stopped() => return Ok(()),
     }
+    let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(address);
+        router.clone().oneshot(request)
+    });
+    let connection = http1.serve_connection(TokioIo::new(stream), answer);
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    tokio::select! {
+        ended = connection.as_mut() => ended?,
+        () = service.news().stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await?;
+        }
+    }
+    Ok(())
 }
 
 /// How every connection is spoken to.
-fn http1(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
         .max_buf_size(HEAD_BYTES);

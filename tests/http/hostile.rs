@@ -212,15 +212,17 @@ fn who_sends_nothing_is_not_waited_for() {
     assert!(body.starts_with("HTTP/1.1 400 "), "{body}");
     assert!(!server.store.exists("b").unwrap());
     assert!(began.elapsed() < Duration::from_secs(10));
-    // One connection at a time: the next one is served when this one, which says nothing, is given up.
-    let idle = TcpStream::connect(server.address).unwrap();
-    let mut waiting = TcpStream::connect(server.address).unwrap();
-    waiting
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    waiting.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
-    drop(idle);
+    // One connection at a time: the next one is served when the one before, which goes no further, is given up.
+    for beginning in [&b""[..], b"P", b"GET"] {
+        let mut idle = TcpStream::connect(server.address).unwrap();
+        idle.write_all(beginning).unwrap();
+        let mut waiting = TcpStream::connect(server.address).unwrap();
+        let patience = Some(Duration::from_secs(20));
+        waiting.set_read_timeout(patience).unwrap();
+        waiting.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        waiting.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+        drop(idle);
+    }
 }

@@ -4,6 +4,7 @@
 mod accounts;
 mod blobs;
 mod changes;
+mod command;
 mod documents;
 mod entries;
 mod hostile;

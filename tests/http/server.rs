@@ -15,21 +15,21 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Request};
 
 /// A service of a store in memory, stopped when it is dropped.
-pub struct Server {
-    pub store: Store,
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) store: Store,
+    pub(crate) address: SocketAddr,
     /// Of the account `admin`.
-    pub password: String,
+    pub(crate) password: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub fn start() -> Server {
+    pub(crate) fn start() -> Server {
         Server::with(&Store::in_memory().unwrap(), Limits::default())
     }
 
-    pub fn with(store: &Store, limits: Limits) -> Server {
+    pub(crate) fn with(store: &Store, limits: Limits) -> Server {
         let (service, first) = Service::new(store, limits).unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -58,19 +58,19 @@ impl Server {
     }
 
     /// Asks the service to stop, and waits until it has.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.begin_stop();
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }
     }
 
-    pub fn begin_stop(&mut self) {
+    pub(crate) fn begin_stop(&mut self) {
         self.stop.take();
     }
 
     /// Without credentials.
-    pub fn nobody(&self) -> Client {
+    pub(crate) fn nobody(&self) -> Client {
         Client {
             address: self.address,
             credentials: Vec::new(),
@@ -78,27 +78,26 @@ impl Server {
     }
 
     /// The first account, with a session.
-    pub fn admin(&self) -> Client {
+    pub(crate) fn admin(&self) -> Client {
         self.log_in("admin", &self.password)
     }
 
-    pub fn log_in(&self, name: &str, password: &str) -> Client {
+    pub(crate) fn log_in(&self, name: &str, password: &str) -> Client {
         let login = json!({"name": name, "password": password});
         let reply = self.nobody().json("POST", "/v1/sessions", &login);
         assert_eq!(reply.status, 201, "{reply:?}");
         self.bearer(reply.value()["token"].as_str().unwrap())
     }
 
-    pub fn bearer(&self, token: &str) -> Client {
+    pub(crate) fn bearer(&self, token: &str) -> Client {
         self.client("authorization", &format!("Bearer {token}"))
     }
 
-    pub fn basic(&self, name: &str, password: &str) -> Client {
-        let encoded = STANDARD.encode(format!("{name}:{password}"));
-        self.client("authorization", &format!("Basic {encoded}"))
+    pub(crate) fn basic(&self, name: &str, password: &str) -> Client {
+        Client::basic(self.address, name, password)
     }
 
-    pub fn client(&self, header: &str, value: &str) -> Client {
+    pub(crate) fn client(&self, header: &str, value: &str) -> Client {
         Client {
             address: self.address,
             credentials: vec![(header.to_owned(), value.to_owned())],
@@ -106,7 +105,7 @@ impl Server {
     }
 
     /// A user of its own, logged in.
-    pub fn user(&self, name: &str, role: &str, root: &str) -> Client {
+    pub(crate) fn user(&self, name: &str, role: &str, root: &str) -> Client {
         let user = json!({"password": "a long one", "role": role, "root": root});
         let reply = self
             .admin()
@@ -116,7 +115,7 @@ impl Server {
     }
 
     /// Sends bytes as they are, and answers all that comes back until the connection is closed or silent.
-    pub fn raw(&self, request: &[u8]) -> String {
+    pub(crate) fn raw(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
@@ -137,20 +136,34 @@ impl Drop for Server {
 }
 
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
-    pub credentials: Vec<(String, String)>,
+    pub(crate) credentials: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    pub(crate) fn basic(address: SocketAddr, name: &str, password: &str) -> Client {
+        let encoded = STANDARD.encode(format!("{name}:{password}"));
+        Client {
+            address,
+            credentials: vec![("authorization".to_owned(), format!("Basic {encoded}"))],
+        }
+    }
+
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -179,23 +192,23 @@ impl Client {
         }
     }
 
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], b"")
     }
 
-    pub fn delete(&self, path: &str) -> Reply {
+    pub(crate) fn delete(&self, path: &str) -> Reply {
         self.send("DELETE", path, &[], b"")
     }
 
-    pub fn put(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
+    pub(crate) fn put(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
         self.send("PUT", path, &[], body.as_ref())
     }
 
-    pub fn json(&self, method: &str, path: &str, value: &Value) -> Reply {
+    pub(crate) fn json(&self, method: &str, path: &str, value: &Value) -> Reply {
         self.json_with(method, path, &[], value)
     }
 
-    pub fn json_with(
+    pub(crate) fn json_with(
         &self,
         method: &str,
         path: &str,
@@ -212,23 +225,23 @@ impl Client {
 
 impl Reply {
     #[track_caller]
-    pub fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     #[track_caller]
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value.map_or("", |value| value.to_str().unwrap())
     }
 
     /// Fails unless it is problem details of this status; answers them.
     #[track_caller]
-    pub fn problem(&self, status: u16) -> Value {
+    pub(crate) fn problem(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("content-type"), "application/problem+json");
         let value = self.value();
