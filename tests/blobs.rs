@@ -583,7 +583,8 @@ fn compaction_comes_to_an_end_whatever_the_packs_hold() {
 
 #[test]
 fn a_writer_tells_the_size_the_entry_would_have() {
-    for (_, store) in chunked() {
+    for (_, case) in chunked() {
+        let store = &case.store;
         let mut writer = store.writer("log", WriteOptions::append()).unwrap();
         assert_eq!(writer.size(), 0);
         writer.write_all(&[1; 70_000]).unwrap();

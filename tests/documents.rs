@@ -433,7 +433,8 @@ fn participants_have_limits() {
 
 #[test]
 fn a_patch_may_ask_for_a_revision() {
-    for store in stores() {
+    for case in stores() {
+        let store = &case.store;
         let patch: komatik::Patch =
             serde_json::from_value(json!([{"op": "replace", "path": "", "value": 2}])).unwrap();
         let patched = |mode| store.patch_with("d", &patch, mode);

@@ -123,12 +123,24 @@ impl FromRequestParts<Service> for Account {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Account> {
+        check_site(parts)?;
         let peer = parts.extensions.get::<Peer>().copied();
         let peer = peer.ok_or_else(|| Problem::internal("a request without an address"))?;
         match Proof::of(&parts.headers)? {
             Some(proof) => account(service, proof, peer).await,
             None => Err(Problem::unauthorized("log in, or offer a key")),
         }
+    }
+}
+
+/// A page of another site may not write in the name of who looks at it: a browser adds cookies, and the password it was
+/// given, by itself.
+fn check_site(parts: &Parts) -> Answer<()> {
+    let site = parts.headers.get("sec-fetch-site");
+    let is_own = site.is_none_or(|site| site == "same-origin" || site == "none");
+    match is_own || is_safe(&parts.method) {
+        true => Ok(()),
+        false => Err(Problem::forbidden("a page of another site may not write")),
     }
 }
 

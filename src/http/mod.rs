@@ -3,9 +3,11 @@
 //! [`Service`] is a store, the accounts that may use it and the limits that hold; [`Service::router`] is every route, one
 //! file a topic, each with a `routes()` that is merged there. [`serve`] listens.
 //!
-//! A request comes in through [`auth`], which turns credentials into a [`Caller`](auth::Caller): a view of the store that sees
-//! only what the account may reach and acts in its name. The store is synchronous, so handlers call it through
-//! [`blocking`]. What it answers goes out as JSON, as a stream, or through [`problem`].
+//! A request comes in through `auth`, which turns credentials into a `Caller`: a view of the store that sees only what the
+//! account may reach and acts in its name; `scopes` makes every such view. The store is synchronous, so handlers call it
+//! through `blocking`. What it answers goes out as JSON, as a stream by `content`, or as the details of a `problem`.
+//!
+//! Other protocols over the same store are routes as well, each with a file or folder of its own beside these.
 
 mod accounts;
 mod auth;

@@ -246,8 +246,10 @@ mod tests {
     use super::*;
     use crate::Access;
 
+    type Told = Option<(&'static str, Value)>;
+
     /// Every error with the status it has and a member it tells, none where nothing may be told.
-    fn all() -> Vec<(Error, u16, Option<(&'static str, Value)>)> {
+    fn all() -> Vec<(Error, u16, Told)> {
         let key = || "a/b".to_owned();
         let source = || io::Error::other("/secret/path");
         let named = Some(("key", Value::from("a/b")));

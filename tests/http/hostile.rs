@@ -226,3 +226,27 @@ fn who_sends_nothing_is_not_waited_for() {
         drop(idle);
     }
 }
+
+#[test]
+fn a_page_of_another_site_writes_nothing() {
+    let server = Server::start();
+    let admin = server.basic("admin", &server.password);
+    let form =
+        b"--X\r\ncontent-disposition: form-data; name=\"f\"; filename=\"a\"\r\n\r\nx\r\n--X--\r\n";
+    let send = |site: &str| {
+        let kind = ("content-type", "multipart/form-data; boundary=X");
+        admin.send("POST", "/v1/blobs", &[kind, ("sec-fetch-site", site)], form)
+    };
+    for site in ["cross-site", "same-site", "x"] {
+        send(site).problem(403);
+    }
+    assert!(!server.store.exists("a").unwrap());
+    assert_eq!(send("same-origin").status, 201);
+    let read = admin.send(
+        "GET",
+        "/v1/blobs/a",
+        &[("sec-fetch-site", "cross-site")],
+        b"",
+    );
+    assert_eq!(read.text(), "x");
+}
