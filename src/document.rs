@@ -13,7 +13,7 @@ use crate::format::EntryRecord;
 use crate::key::Key;
 use crate::lock::Need;
 use crate::metadata::{Attributes, Kind, Metadata};
-use crate::options::{MAX_DOCUMENT_BYTES, MergeOptions, PutOptions};
+use crate::options::{MAX_DOCUMENT_BYTES, MergeOptions, PutMode, PutOptions};
 use crate::store::{Shared, Store};
 use crate::upload::Content;
 use crate::{json, merge};
@@ -151,8 +151,22 @@ impl Store {
     /// [`Error::NotFound`] where nothing is stored; [`Error::InvalidDocument`] where the patch does not fit or a
     /// `test` in it fails; as [`Store::merge_with`].
     pub fn patch(&self, key: &str, patch: &json_patch::Patch) -> Result<Metadata> {
+        self.patch_with(key, patch, PutMode::Overwrite)
+    }
+
+    /// As [`Store::patch`], where the entry is as `mode` asks: at a revision, say.
+    ///
+    /// # Errors
+    /// [`Error::RevisionMismatch`] and [`Error::AlreadyExists`] as the mode asks; as [`Store::patch`].
+    pub fn patch_with(
+        &self,
+        key: &str,
+        patch: &json_patch::Patch,
+        mode: PutMode,
+    ) -> Result<Metadata> {
         let key = self.key(key)?;
-        self.write(|draft| draft.patch(&key, patch)).map(stamped)
+        self.write(|draft| draft.patch(&key, patch, mode))
+            .map(stamped)
     }
 
     /// A value on its way to `key`.
@@ -205,9 +219,18 @@ impl Draft<'_> {
         })
     }
 
-    pub(crate) fn patch(&mut self, key: &Key, patch: &json_patch::Patch) -> Result<Metadata> {
-        let present = self.read_present(key)?;
-        self.check_lock(key.as_str(), &present.record, Need::ReadAndWrite)?;
+    pub(crate) fn patch(
+        &mut self,
+        key: &Key,
+        patch: &json_patch::Patch,
+        mode: PutMode,
+    ) -> Result<Metadata> {
+        let present = self.read_to_replace(key, mode.into(), Need::ReadAndWrite)?;
+        let present = match present {
+            Some(present) => present,
+            // It answers that nothing is there.
+            None => self.read_present(key)?,
+        };
         self.edit(key, Some(present), |value| json::patch(value, patch))
     }
 

@@ -153,14 +153,20 @@ impl Folder {
         if name.is_empty() || name == "/" {
             return Ok(self.clone());
         }
-        let key = self.key(name)?;
-        Ok(Folder(Arc::from(format!("{key}/"))))
+        self.key(name).map(|key| Folder::from(&key))
     }
 
     /// What is left of `key` below this folder, `None` where it lies elsewhere.
     #[must_use]
     pub fn strip<'a>(&self, key: &'a str) -> Option<&'a str> {
         key.strip_prefix(&*self.0)
+    }
+}
+
+/// The folder that has the name of a key.
+impl From<&Key> for Folder {
+    fn from(key: &Key) -> Folder {
+        Folder(Arc::from(format!("{key}/")))
     }
 }
 

@@ -15,6 +15,8 @@ mod format;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "http")]
+pub mod http;
 mod json;
 mod key;
 mod list;
@@ -26,6 +28,7 @@ mod report;
 #[cfg(test)]
 #[cfg(shuttle)]
 mod schedules;
+mod scope;
 mod store;
 mod sync;
 mod token;

@@ -196,6 +196,13 @@ impl Listing {
                 // The row of the listed folder itself.
                 continue;
             };
+            if self.store.scope.hides(key) {
+                if let Some((hidden, _)) = name.split_once('/') {
+                    let behind = format!("{}{hidden}0", self.folder.as_prefix());
+                    self.scan.seek(behind.as_bytes());
+                }
+                continue;
+            }
             let item = if self.recursive {
                 self.descendant(key, name, &row)?
             } else {

@@ -12,6 +12,7 @@ use crate::lock::{Passwords, Tries, check_cost};
 use crate::options::{
     DEFAULT_CHUNK_BYTES, Durability, History, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, PasswordCost,
 };
+use crate::scope::Scope;
 
 /// A store of documents and blobs.
 ///
@@ -31,7 +32,7 @@ use crate::options::{
 #[derive(Clone)]
 pub struct Store {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) scope: Folder,
+    pub(crate) scope: Scope,
     pub(crate) participant: Option<Arc<str>>,
     pub(crate) passwords: Passwords,
     pub(crate) durability: Durability,
@@ -117,7 +118,30 @@ impl Store {
     /// [`Error::InvalidKey`].
     pub fn scoped(&self, folder: &str) -> Result<Store> {
         Ok(Store {
-            scope: self.scope.folder(folder)?,
+            scope: self.scope.narrowed(folder)?,
+            ..self.clone()
+        })
+    }
+
+    /// The same store without `folder`, a direct child of this view: neither the folder nor an entry of its name is there
+    /// for the view, or for one [`scoped`](Store::scoped) from it. No listing, change, token or export tells of them, and to
+    /// name them is an error. A program keeps there what those it hands the view to are not to reach.
+    ///
+    /// ```
+    /// let store = komatik::Store::in_memory()?;
+    /// store.save(".accounts/ann", &1)?;
+    /// let rest = store.without(".accounts")?;
+    /// assert!(rest.get(".accounts/ann").is_err());
+    /// assert_eq!(rest.list("")?.count(), 0);
+    /// # Ok::<(), komatik::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`]; [`Error::InvalidArgument`] for what is no direct child, and where the view hides a folder
+    /// already.
+    pub fn without(&self, folder: &str) -> Result<Store> {
+        Ok(Store {
+            scope: self.scope.without(folder)?,
             ..self.clone()
         })
     }
@@ -232,7 +256,7 @@ impl Settings {
                 gate: crate::draft::Gate::default(),
                 delivery: Delivery::default(),
             }),
-            scope: Folder::root(),
+            scope: Scope::root(),
             participant: None,
             passwords: Passwords::default(),
             durability: self.durability,

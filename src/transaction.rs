@@ -170,7 +170,7 @@ impl Transaction<'_> {
     /// As there.
     pub fn patch(&mut self, key: &str, patch: &json_patch::Patch) -> Result<()> {
         let key = self.key(key)?;
-        self.draft.patch(&key, patch).map(drop)
+        self.draft.patch(&key, patch, PutMode::Overwrite).map(drop)
     }
 
     /// As [`Store::put`]. Other writers wait while the bytes are written: for many of them use

@@ -209,6 +209,11 @@ impl Uploader {
         Ok(())
     }
 
+    /// Bytes of the whole content so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.hasher.len()
+    }
+
     /// Adds the next bytes of `source`, without a copy between; 0 at its end.
     pub(crate) fn append_from(&mut self, source: &mut dyn Read) -> Result<u64> {
         let filled = self.buffer.len();

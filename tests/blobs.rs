@@ -580,3 +580,20 @@ fn compaction_comes_to_an_end_whatever_the_packs_hold() {
     }
     assert_eq!(open().get("k").unwrap().unwrap().len(), 70_003);
 }
+
+#[test]
+fn a_writer_tells_the_size_the_entry_would_have() {
+    for (_, case) in chunked() {
+        let store = &case.store;
+        let mut writer = store.writer("log", WriteOptions::append()).unwrap();
+        assert_eq!(writer.size(), 0);
+        writer.write_all(&[1; 70_000]).unwrap();
+        assert_eq!((writer.size(), writer.written()), (70_000, 70_000));
+        writer.commit().unwrap();
+        let mut writer = store.writer("log", WriteOptions::append()).unwrap();
+        writer.write_all(&[2; 10]).unwrap();
+        assert_eq!((writer.size(), writer.written()), (70_010, 10));
+        assert_eq!(writer.commit().unwrap().size, 70_010);
+        assert_eq!(store.writer("log", WriteOptions::new()).unwrap().size(), 0);
+    }
+}

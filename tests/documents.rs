@@ -430,3 +430,36 @@ fn participants_have_limits() {
         }
     }
 }
+
+#[test]
+fn a_patch_may_ask_for_a_revision() {
+    for case in stores() {
+        let store = &case.store;
+        let patch: komatik::Patch =
+            serde_json::from_value(json!([{"op": "replace", "path": "", "value": 2}])).unwrap();
+        let patched = |mode| store.patch_with("d", &patch, mode);
+        assert!(matches!(
+            patched(PutMode::Overwrite),
+            Err(Error::NotFound { .. })
+        ));
+        assert!(matches!(
+            patched(PutMode::Create),
+            Err(Error::NotFound { .. })
+        ));
+        let missing = patched(PutMode::Update(1));
+        assert!(matches!(
+            missing,
+            Err(Error::RevisionMismatch { found: None, .. })
+        ));
+        let saved = store.save("d", &1).unwrap();
+        assert!(matches!(
+            patched(PutMode::Create),
+            Err(Error::AlreadyExists { .. })
+        ));
+        let later = patched(PutMode::Update(saved.revision)).unwrap();
+        let late = patched(PutMode::Update(saved.revision));
+        let found = Some(later.revision);
+        assert!(matches!(late, Err(Error::RevisionMismatch { found: is, .. }) if is == found));
+        assert_eq!(store.load::<u8>("d").unwrap(), Some(2));
+    }
+}

@@ -183,6 +183,12 @@ impl BlobWriter {
         self.written
     }
 
+    /// Bytes that the entry would have if this writer were committed now: of what an append found, and what was written.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.uploader.size()
+    }
+
     /// Makes what was written the content of the entry, in one step.
     ///
     /// # Errors

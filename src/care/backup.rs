@@ -39,7 +39,7 @@ impl Store {
         directory: impl AsRef<Path>,
         mut progress: impl FnMut(Step) -> ControlFlow<()>,
     ) -> Result<()> {
-        if !self.scope.is_root() {
+        if !self.scope.is_root() || !self.scope.is_whole() {
             return Err(Error::Misuse {
                 reason: "a backup is of the whole store; call it on a view without a scope",
             });

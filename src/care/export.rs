@@ -83,7 +83,7 @@ impl Store {
     /// Asks for every lock in the scope; answers how many entries there are.
     fn check_readable(&self, scan: &mut dyn Scan) -> Result<u64> {
         let mut entries = 0;
-        while let Some((key, record, _)) = next_entry(scan)? {
+        while let Some((key, record, _)) = self.next_entry(scan)? {
             self.ask_to_read(&key, &record)?;
             entries += u64::from(record.kind != Kind::Folder);
         }
@@ -98,22 +98,27 @@ impl Store {
         }
         Ok(())
     }
-}
 
-/// The next row, its key and its revision, as long as they are of the moment of the scan.
-fn next_entry(scan: &mut dyn Scan) -> Result<Option<(String, EntryRecord, u64)>> {
-    let next = scan.next()?;
-    if !scan.is_of_one_moment() {
-        return Err(overtaken());
+    /// The next row that the view sees, its key and its revision, as long as they are of the moment of the scan.
+    fn next_entry(&self, scan: &mut dyn Scan) -> Result<Option<(String, EntryRecord, u64)>> {
+        loop {
+            let next = scan.next()?;
+            if !scan.is_of_one_moment() {
+                return Err(overtaken());
+            }
+            let Some((key, row)) = next else {
+                return Ok(None);
+            };
+            let key = std::str::from_utf8(&key)
+                .map_err(|_| Error::damaged("key", String::from_utf8_lossy(&key)))?
+                .to_owned();
+            if self.scope.hides(&key) {
+                continue;
+            }
+            let record = EntryRecord::decode(&key, &row.value)?;
+            return Ok(Some((key, record, row.revision)));
+        }
     }
-    let Some((key, row)) = next else {
-        return Ok(None);
-    };
-    let key = std::str::from_utf8(&key)
-        .map_err(|_| Error::damaged("key", String::from_utf8_lossy(&key)))?
-        .to_owned();
-    let record = EntryRecord::decode(&key, &row.value)?;
-    Ok(Some((key, record, row.revision)))
 }
 
 struct Export<'a, W: Write> {
@@ -128,7 +133,7 @@ impl<W: Write> Export<'_, W> {
     fn run(&mut self, mut scan: Box<dyn Scan>) -> Result<()> {
         let manifest = Manifest { format: FORMAT };
         self.pack.add_json(&Member::Manifest, 0, &manifest)?;
-        while let Some((key, record, revision)) = next_entry(&mut *scan)? {
+        while let Some((key, record, revision)) = self.store.next_entry(&mut *scan)? {
             match self.member(&key, &record) {
                 Err(Error::Damaged { .. }) if self.store.is_replaced(key.as_bytes(), revision) => {
                     return Err(overtaken());

@@ -25,6 +25,8 @@ mod password;
 mod progress;
 mod range;
 mod removing;
+#[cfg(feature = "http")]
+mod serve;
 mod session;
 mod show;
 mod sync;
@@ -84,6 +86,8 @@ enum Command {
     Tokens(tokens::Tokens),
     Revoke(tokens::Revoke),
     Watch(watch::Watch),
+    #[cfg(feature = "http")]
+    Serve(serve::Serve),
     Stats(care::Stats),
     Verify(care::Verify),
     Compact(care::Compact),
@@ -152,6 +156,8 @@ fn execute(command: Command, globals: &Globals) -> Outcome<()> {
         Command::Tokens(tokens) => globals.with_store(|session| tokens.run(session)),
         Command::Revoke(revoke) => globals.with_store(|session| revoke.run(session)),
         Command::Watch(watch) => watch.run(globals),
+        #[cfg(feature = "http")]
+        Command::Serve(serve) => serve.run(globals),
         Command::Stats(stats) => globals.with_store(|session| stats.run(session)),
         Command::Verify(verify) => globals.with_store(|session| verify.run(session)),
         Command::Compact(compact) => globals.with_store(|session| compact.run(session)),

@@ -196,7 +196,7 @@ impl Store {
             events,
             sight: Sight {
                 scope: self.scope.clone(),
-                within: self.scope.clone(),
+                within: self.scope.as_folder().clone(),
             },
             active: AtomicBool::new(true),
             function: Box::new(callback),

@@ -3,12 +3,13 @@
 use crate::format::{ChangeAction, ChangeRecord, from_micros};
 use crate::key::Folder;
 use crate::metadata::{Change, ChangeKind};
+use crate::scope::Scope;
 
 /// What a reader sees of the history.
 #[derive(Debug, Clone)]
 pub(crate) struct Sight {
     /// Keys are told relative to it.
-    pub(crate) scope: Folder,
+    pub(crate) scope: Scope,
     /// Only what happens in it is told; it lies in the scope, or is the scope.
     pub(crate) within: Folder,
 }
@@ -58,7 +59,7 @@ mod tests {
 
     fn seen(scope: &str, within: &str, key: &str, action: ChangeAction) -> Option<Change> {
         let sight = Sight {
-            scope: Folder::parse(scope).unwrap(),
+            scope: Folder::parse(scope).unwrap().into(),
             within: Folder::parse(within).unwrap(),
         };
         let record = ChangeRecord {

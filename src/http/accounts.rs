@@ -1,0 +1,327 @@
+//! Who may use the service: users and their keys, as documents of the store below a folder that no user reaches.
+//!
+//! | document | tells |
+//! |---|---|
+//! | `users/<name>` | the hash of the password, the role, the root |
+//! | `keys/<hash>` | whose API key it is, and for which project |
+//! | `sessions/<hash>` | whose session it is, and until when |
+//!
+//! A key or a session is found by the hash of its secret; the secret itself is nowhere.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::passwords::{self, Checker, hash_of_secret, random_secret};
+use super::problem::{Answer, Problem};
+use crate::{Error, PutOptions, Store};
+
+/// Where the service keeps what is its own.
+pub(super) const FOLDER: &str = ".komatik";
+const USERS: &str = "users";
+const KEYS: &str = "keys";
+/// The account that a store begins with.
+const FIRST: &str = "admin";
+/// Longest name of a user or project, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What a user may do in the part of the store that is theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    /// Also make, change and remove users and keys, and see the figures of the service.
+    Admin,
+    /// Read and write.
+    Writer,
+    /// Read.
+    Reader,
+}
+
+/// A user as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct User {
+    /// Argon2id, as a PHC string.
+    password: String,
+    pub(super) role: Role,
+    /// The folder that is the user's whole world; empty for all of the store but the accounts.
+    pub(super) root: String,
+    /// Another with each password, so that sessions end when it is changed.
+    pub(super) generation: String,
+}
+
+/// An API key as it is stored, without its secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ApiKey {
+    /// Whose it is.
+    pub(super) user: String,
+    /// What it is for, in the words of who made it.
+    pub(super) label: String,
+    /// The project that it names, for protocols that have projects.
+    pub(super) project: String,
+}
+
+/// Who a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) role: Role,
+    pub(super) root: String,
+    /// The project of the API key that was offered, `None` for another proof.
+    pub(super) project: Option<String>,
+}
+
+impl Account {
+    pub(super) fn of(name: &str, user: &User) -> Account {
+        Account {
+            name: name.to_owned(),
+            role: user.role,
+            root: user.root.clone(),
+            project: None,
+        }
+    }
+}
+
+/// The name and the password of the account that a new service begins with.
+#[derive(Clone)]
+pub struct FirstPassword {
+    /// The name to log in with.
+    pub name: &'static str,
+    /// The password, which only this value tells.
+    pub password: String,
+}
+
+impl std::fmt::Debug for FirstPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FirstPassword")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The accounts of a store. Its calls are synchronous, as those of the store are.
+#[derive(Debug, Clone)]
+pub(super) struct Accounts {
+    pub(super) store: Store,
+    checker: Arc<Checker>,
+    /// Held while accounts are changed, so that what a change looks at stays as it is. Only this process has the store.
+    changing: Arc<Mutex<()>>,
+}
+
+impl Accounts {
+    /// The accounts of this store; the first one is made where there is none.
+    pub(super) fn open(store: &Store) -> crate::Result<(Accounts, Option<FirstPassword>)> {
+        let failed = |_| Error::Misuse {
+            reason: "the system has no random bytes to make a password of",
+        };
+        let accounts = Accounts {
+            store: store.scoped(FOLDER)?,
+            checker: Arc::new(Checker::new().map_err(failed)?),
+            changing: Arc::default(),
+        };
+        if accounts.store.list(USERS)?.next().transpose()?.is_some() {
+            return Ok((accounts, None));
+        }
+        let password = random_secret().map_err(failed)?;
+        let first = User::new(&password, Role::Admin, "").map_err(failed)?;
+        accounts
+            .store
+            .save_with(&user_key(FIRST), &first, PutOptions::create())?;
+        let first = FirstPassword {
+            name: FIRST,
+            password,
+        };
+        Ok((accounts, Some(first)))
+    }
+
+    pub(super) fn user(&self, name: &str) -> Answer<Option<User>> {
+        // What is no name is nobody's, and no reason to tell anything else.
+        match check_name(name) {
+            Ok(()) => Ok(self.store.load(&user_key(name))?),
+            Err(_) => Ok(None),
+        }
+    }
+
+    pub(super) fn users(&self) -> Answer<Vec<Account>> {
+        let mut users = Vec::new();
+        for item in self.store.list(USERS)? {
+            let name = item?.name;
+            let user = self.user(&name)?;
+            users.extend(user.map(|user| Account::of(&name, &user)));
+        }
+        Ok(users)
+    }
+
+    /// Makes a user.
+    pub(super) fn add_user(&self, name: &str, user: &User) -> Answer<()> {
+        check_name(name)?;
+        check_root(&user.root)?;
+        self.store
+            .save_with(&user_key(name), user, PutOptions::create())?;
+        Ok(())
+    }
+
+    /// Changes what is given of a user, in one step. Where the password is, its sessions end.
+    pub(super) fn change_user(
+        &self,
+        name: &str,
+        password: Option<&str>,
+        role: Option<Role>,
+        root: Option<&str>,
+    ) -> Answer<()> {
+        check_name(name)?;
+        root.map(check_root).transpose()?;
+        let hashed = password.map(passwords::hash).transpose()?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut user = self.user(name)?.ok_or_else(|| missing(name))?;
+        if role.is_some_and(|role| role != Role::Admin) {
+            self.check_admin_but(name)?;
+        }
+        if let Some(hashed) = hashed {
+            user.password = hashed;
+            user.generation = random_secret()?;
+        }
+        user.role = role.unwrap_or(user.role);
+        user.root = root.map_or(user.root, str::to_owned);
+        self.store.save(&user_key(name), &user)?;
+        Ok(())
+    }
+
+    /// Fails where this is the only admin: nobody could make another.
+    fn check_admin_but(&self, name: &str) -> Answer<()> {
+        let users = self.users()?;
+        let mut admins = users.iter().filter(|user| user.role == Role::Admin);
+        let is_admin = |user: &Account| user.name == name && user.role == Role::Admin;
+        if admins.any(|user| user.name != name) || !users.iter().any(is_admin) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::CONFLICT,
+            "the only admin cannot be removed or get another role",
+        ))
+    }
+
+    /// Removes a user with its keys, in one step; its sessions end. Answers whether there was one. What it stored stays.
+    pub(super) fn remove_user(&self, name: &str) -> Answer<bool> {
+        check_name(name)?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_admin_but(name)?;
+        let keys = self.keys()?;
+        // Sessions name the generation of the user, which no later user of the name has.
+        Ok(self.store.transaction(|tx| {
+            for (hash, _) in keys.iter().filter(|(_, key)| key.user == name) {
+                tx.delete(&key_of_key(hash))?;
+            }
+            tx.delete(&user_key(name))
+        })?)
+    }
+
+    /// Makes an API key of a user, for a project: the project, `_`, and a secret. Only this answer tells it.
+    pub(super) fn add_key(&self, key: &ApiKey) -> Answer<String> {
+        check_project(&key.project)?;
+        let secret = format!("{}_{}", key.project, random_secret()?);
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.user(&key.user)?.ok_or_else(|| missing(&key.user))?;
+        self.store
+            .save(&key_of_key(&hash_of_secret(&secret)), key)?;
+        Ok(secret)
+    }
+
+    /// Every key, by the hash of its secret.
+    pub(super) fn keys(&self) -> Answer<Vec<(String, ApiKey)>> {
+        let mut keys = Vec::new();
+        for item in self.store.list(KEYS)? {
+            let hash = item?.name;
+            let key = self.store.load(&key_of_key(&hash))?;
+            keys.extend(key.map(|key| (hash, key)));
+        }
+        Ok(keys)
+    }
+
+    /// Revokes the key with this hash. Answers whether there was one.
+    pub(super) fn remove_key(&self, hash: &str) -> Answer<bool> {
+        check_name(hash)?;
+        Ok(self.store.delete(&key_of_key(hash))?)
+    }
+
+    /// Whose API key this is, `None` for nobody's.
+    pub(super) fn account_of_key(&self, secret: &str) -> Answer<Option<Account>> {
+        let stored: Option<ApiKey> = self.store.load(&key_of_key(&hash_of_secret(secret)))?;
+        let Some(key) = stored else {
+            return Ok(None);
+        };
+        let user = self.user(&key.user)?;
+        Ok(user.map(|user| Account {
+            project: Some(key.project),
+            ..Account::of(&key.user, &user)
+        }))
+    }
+
+    /// Whether the password is right; `None` for a user that is not there takes as long.
+    pub(super) fn is_password(&self, user: Option<&User>, password: &str) -> bool {
+        let phc = user.map(|user| user.password.as_str());
+        self.checker.check(phc, password)
+    }
+
+    /// Whether the password was right a short while ago.
+    pub(super) fn remembers(&self, user: &User, password: &str) -> bool {
+        self.checker.remembers(&user.password, password)
+    }
+}
+
+impl User {
+    pub(super) fn new(password: &str, role: Role, root: &str) -> Answer<User> {
+        Ok(User {
+            password: passwords::hash(password)?,
+            role,
+            root: root.to_owned(),
+            generation: random_secret()?,
+        })
+    }
+}
+
+fn user_key(name: &str) -> String {
+    format!("{USERS}/{name}")
+}
+
+fn key_of_key(hash: &str) -> String {
+    format!("{KEYS}/{hash}")
+}
+
+fn missing(name: &str) -> Error {
+    Error::NotFound {
+        key: name.to_owned(),
+    }
+}
+
+/// A name that is the same however it is written, and harmless wherever it is shown.
+pub(super) fn check_name(name: &str) -> Answer<()> {
+    let is_harmless = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'@');
+    let begins_well = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if begins_well && name.len() <= MAX_NAME_BYTES && name.bytes().all(is_harmless) {
+        return Ok(());
+    }
+    Err(Problem::bad_request(
+        "a name has at most 64 of a-z, 0-9, `.`, `-`, `_` and `@`, and begins with a letter or digit",
+    ))
+}
+
+/// As a name, and without the `_` that ends it in an API key.
+pub(super) fn check_project(project: &str) -> Answer<()> {
+    if project.contains('_') {
+        return Err(Problem::bad_request("the name of a project has no `_`"));
+    }
+    check_name(project)
+}
+
+/// A root is a folder, of all but the service's own.
+fn check_root(root: &str) -> Answer<()> {
+    let folder = crate::Folder::parse(root)?;
+    if folder.as_prefix().starts_with(&format!("{FOLDER}/")) {
+        return Err(Problem::bad_request("this folder is the service's own"));
+    }
+    Ok(())
+}

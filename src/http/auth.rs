@@ -1,0 +1,197 @@
+//! Who a request comes from, and the view of the store that it gets.
+//!
+//! `Authorization: Bearer` with a session or an API key, `Authorization: Basic` with name and password, `X-API-Key`, or the
+//! cookie of a session. Random secrets are found by their hash; passwords are compared by Argon2.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use headers::authorization::{Basic, Bearer};
+use headers::{Authorization, Cookie, HeaderMapExt};
+
+use super::accounts::{Account, Role};
+use super::problem::{Answer, Problem};
+use super::sessions::COOKIE;
+use super::{Peer, Service};
+use crate::Store;
+
+/// The passwords of locks; it may be there several times.
+const PASSWORDS: &str = "komatik-password";
+/// How many of them a request may offer.
+const MOST_PASSWORDS: usize = 8;
+
+/// What a request proves who it comes from with.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The token of a session, or an API key.
+    Bearer(String),
+    Password {
+        name: String,
+        password: String,
+    },
+    ApiKey(String),
+}
+
+impl Proof {
+    /// The proof in these headers, `None` where there is none.
+    pub(super) fn of(headers: &HeaderMap) -> Answer<Option<Proof>> {
+        if let Some(key) = headers.get("x-api-key") {
+            let key = key.to_str().map_err(|_| refused())?;
+            return Ok(Some(Proof::ApiKey(key.to_owned())));
+        }
+        if headers.contains_key(header::AUTHORIZATION) {
+            if let Some(Authorization(bearer)) = headers.typed_get::<Authorization<Bearer>>() {
+                return Ok(Some(Proof::Bearer(bearer.token().to_owned())));
+            }
+            let Some(Authorization(basic)) = headers.typed_get::<Authorization<Basic>>() else {
+                return Err(Problem::unauthorized(
+                    "`Authorization` is neither Bearer nor Basic",
+                ));
+            };
+            return Ok(Some(Proof::Password {
+                name: basic.username().to_owned(),
+                password: basic.password().to_owned(),
+            }));
+        }
+        let cookies = headers.typed_get::<Cookie>();
+        let session = cookies.as_ref().and_then(|cookies| cookies.get(COOKIE));
+        Ok(session.map(|token| Proof::Bearer(token.to_owned())))
+    }
+}
+
+/// The account that the proof is of.
+pub(super) async fn account(service: &Service, proof: Proof, peer: Peer) -> Answer<Account> {
+    let accounts = service.accounts().clone();
+    let found = match proof {
+        Proof::Password { name, password } => {
+            return with_password(service, &name, &password, peer).await;
+        }
+        Proof::ApiKey(key) => {
+            service
+                .calls()
+                .run(move || accounts.account_of_key(&key))
+                .await?
+        }
+        Proof::Bearer(token) => {
+            let look = move || match accounts.account_of_session(&token)? {
+                Some(account) => Ok::<_, Problem>(Some(account)),
+                None => accounts.account_of_key(&token),
+            };
+            service.calls().run(look).await?
+        }
+    };
+    found.ok_or_else(refused)
+}
+
+/// The account that name and password are of. Wrong ones are slowed.
+pub(super) async fn with_password(
+    service: &Service,
+    name: &str,
+    password: &str,
+    peer: Peer,
+) -> Answer<Account> {
+    let accounts = service.accounts().clone();
+    let (name, password) = (name.to_owned(), password.to_owned());
+    let service = service.clone();
+    let calls = service.calls().clone();
+    calls
+        .run(move || {
+            let user = accounts.user(&name)?;
+            if let Some(user) = &user
+                && accounts.remembers(user, &password)
+            {
+                return Ok(Account::of(&name, user));
+            }
+            let attempt = service.throttle().begin(&name, peer.0)?;
+            if !accounts.is_password(user.as_ref(), &password) {
+                return Err(refused());
+            }
+            attempt.succeeded();
+            user.map(|user| Account::of(&name, &user))
+                .ok_or_else(refused)
+        })
+        .await
+}
+
+/// It says the same whatever was wrong, so that nobody learns which names there are.
+fn refused() -> Problem {
+    Problem::unauthorized("the name, password, key or session is not right, or has ended")
+}
+
+/// Whoever the request comes from, without a view of the store.
+impl FromRequestParts<Service> for Account {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Account> {
+        check_site(parts)?;
+        let peer = parts.extensions.get::<Peer>().copied();
+        let peer = peer.ok_or_else(|| Problem::internal("a request without an address"))?;
+        match Proof::of(&parts.headers)? {
+            Some(proof) => account(service, proof, peer).await,
+            None => Err(Problem::unauthorized("log in, or offer a key")),
+        }
+    }
+}
+
+/// A page of another site may not write in the name of who looks at it: a browser adds cookies, and the password it was
+/// given, by itself.
+fn check_site(parts: &Parts) -> Answer<()> {
+    let site = parts.headers.get("sec-fetch-site");
+    let is_own = site.is_none_or(|site| site == "same-origin" || site == "none");
+    match is_own || is_safe(&parts.method) {
+        true => Ok(()),
+        false => Err(Problem::forbidden("a page of another site may not write")),
+    }
+}
+
+/// Who the request comes from, and what they may reach.
+pub(super) struct Caller {
+    pub(super) account: Account,
+    /// Only what the account may reach, in its name, with the passwords of the request.
+    pub(super) store: Store,
+}
+
+impl FromRequestParts<Service> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Caller> {
+        let account = Account::from_request_parts(parts, service).await?;
+        if account.role == Role::Reader && !is_safe(&parts.method) {
+            return Err(Problem::forbidden("this account may only read"));
+        }
+        let store = with_passwords(service.view_of(&account)?, &parts.headers)?;
+        Ok(Caller { account, store })
+    }
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The view with the passwords that the request offers for locks.
+pub(super) fn with_passwords(store: Store, headers: &HeaderMap) -> Answer<Store> {
+    let offered = headers.get_all(PASSWORDS);
+    if offered.iter().count() > MOST_PASSWORDS {
+        return Err(Problem::bad_request("more than 8 passwords are offered"));
+    }
+    offered.iter().try_fold(store, |store, password| {
+        let password = std::str::from_utf8(password.as_bytes());
+        let password = password.map_err(|_| Problem::bad_request("a password is not UTF-8"))?;
+        Ok(store.unlocked_with(password))
+    })
+}
+
+/// An account that may change accounts and see the figures of the service.
+pub(super) struct Admin;
+
+impl FromRequestParts<Service> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Admin> {
+        let account = Account::from_request_parts(parts, service).await?;
+        match account.role {
+            Role::Admin => Ok(Admin),
+            Role::Writer | Role::Reader => Err(Problem::forbidden("only an admin may do this")),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! `/v1/blobs/`: contents, streamed in and out.
+
+use axum::body::Body;
+use axum::extract::multipart::MultipartError;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Service;
+use super::auth::Caller;
+use super::conditions::Conditions;
+use super::content::{Disposition, send};
+use super::key::{Asked, KeyPath, media_type};
+use super::problem::{Answer, Problem};
+use super::show;
+use crate::{
+    Attributes, BlobWriter, Metadata, PutMode, PutOptions, Store, WriteMode, WriteOptions,
+};
+
+/// How many bytes are there: before an append, and after it.
+const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+/// Attributes of an entry, as `name=value`; it may be there several times.
+const ATTRIBUTE: HeaderName = HeaderName::from_static("komatik-attribute");
+
+pub(super) fn routes() -> Router<Service> {
+    Router::new()
+        .route("/v1/blobs/{*key}", get(load).put(save).post(add))
+        .route("/v1/blobs", axum::routing::post(add_to_root))
+        // Content is streamed, and so has no limit.
+        .layer(DefaultBodyLimit::disable())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Showing {
+    #[serde(default)]
+    disposition: Disposition,
+}
+
+async fn load(
+    State(service): State<Service>,
+    caller: Caller,
+    KeyPath(key): KeyPath,
+    Asked(showing): Asked<Showing>,
+    method: Method,
+    request: HeaderMap,
+) -> Answer {
+    let open = move || {
+        let reader = caller.store.reader(&key)?;
+        reader.ok_or_else(|| Problem::not_found(&key))
+    };
+    let reader = service.calls().run(open).await?;
+    let mut answer = send(
+        service.calls(),
+        reader,
+        &method,
+        &request,
+        showing.disposition,
+    )?;
+    if method == Method::HEAD
+        && let Some(length) = answer.headers().get(header::CONTENT_LENGTH).cloned()
+    {
+        // Where an upload that broke off goes on.
+        answer.headers_mut().insert(UPLOAD_OFFSET, length);
+    }
+    Ok(answer)
+}
+
+/// What the headers of a request say of the content it brings.
+fn options_of(headers: &HeaderMap) -> Answer<PutOptions> {
+    let mut options = PutOptions::new();
+    if let Some(given) = headers.get(header::CONTENT_TYPE) {
+        let given = given.to_str();
+        options = options.content_type(given.map_err(|_| Problem::bad_request("`Content-Type`"))?);
+    }
+    let mut attributes = Attributes::new();
+    for attribute in headers.get_all(ATTRIBUTE) {
+        let text = std::str::from_utf8(attribute.as_bytes()).ok();
+        let (name, value) = text
+            .and_then(|text| text.split_once('='))
+            .ok_or_else(|| Problem::bad_request("`Komatik-Attribute` is no name=value"))?;
+        attributes.insert(name.trim().to_owned(), value.trim().to_owned());
+    }
+    Ok(match attributes.is_empty() {
+        true => options,
+        false => options.attributes(attributes),
+    })
+}
+
+async fn save(
+    State(service): State<Service>,
+    caller: Caller,
+    KeyPath(key): KeyPath,
+    request: Request,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    if parts.headers.contains_key(header::CONTENT_RANGE) {
+        // To store a part as if it were the whole is what nobody wants: RFC 9110, section 14.5.
+        return Err(Problem::bad_request(
+            "to add to a blob, POST with `Upload-Offset`",
+        ));
+    }
+    let conditions = Conditions::of(&parts.headers)?;
+    let options = options_of(&parts.headers)?;
+    let open = move || {
+        conditions.write(&caller.store, &key, |mode| {
+            let options = WriteOptions::from(options.mode(mode));
+            Ok((caller.store.writer(&key, options)?, mode))
+        })
+    };
+    let (writer, mode) = service.calls().run(open).await?;
+    let stored = write_whole(&service, writer, body, mode).await?;
+    Ok(show::written(&stored))
+}
+
+async fn write_whole(
+    service: &Service,
+    writer: BlobWriter,
+    body: Body,
+    mode: PutMode,
+) -> Answer<Metadata> {
+    let writer = service
+        .calls()
+        .write(writer, body.into_data_stream())
+        .await?;
+    let commit = move || {
+        writer.commit().map_err(|error| match (error, mode) {
+            // It was free when the body began, and the request asked for that.
+            (crate::Error::AlreadyExists { .. }, PutMode::Create) => {
+                Problem::precondition_failed("another was faster to write the entry")
+            }
+            (error, _) => error.into(),
+        })
+    };
+    service.calls().run(commit).await
+}
+
+/// Adds to a blob at an offset, or takes the files of a form into a folder.
+async fn add(
+    state: State<Service>,
+    caller: Caller,
+    KeyPath(key): KeyPath,
+    request: Request,
+) -> Answer {
+    if media_type(request.headers()) == "multipart/form-data" {
+        return take_form(state, caller, key, request).await;
+    }
+    append(state, caller, key, request).await
+}
+
+async fn add_to_root(state: State<Service>, caller: Caller, request: Request) -> Answer {
+    if media_type(request.headers()) == "multipart/form-data" {
+        return take_form(state, caller, String::new(), request).await;
+    }
+    Err(Problem::unsupported_type("multipart/form-data"))
+}
+
+/// Adds behind the last byte, where the request knows how many there are. A large upload made of such pieces goes on, after
+/// the connection broke, with the piece that was under way: of that nothing is kept.
+async fn append(
+    State(service): State<Service>,
+    caller: Caller,
+    key: String,
+    request: Request,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    let offset = parts.headers.get(UPLOAD_OFFSET);
+    let offset = offset.and_then(|offset| offset.to_str().ok()?.parse::<u64>().ok());
+    let offset = offset.ok_or_else(|| {
+        Problem::bad_request("to add to a blob, `Upload-Offset` says how many bytes it has")
+    })?;
+    if Conditions::of(&parts.headers)?.is_any() {
+        return Err(Problem::bad_request(
+            "the offset is the condition of adding to a blob",
+        ));
+    }
+    let options = WriteOptions {
+        mode: WriteMode::Append,
+        ..options_of(&parts.headers)?.into()
+    };
+    let open = move || {
+        let writer = caller.store.writer(&key, options)?;
+        match writer.size() == offset {
+            true => Ok(writer),
+            false => Err(conflict(&key, offset, Some(writer.size()))),
+        }
+    };
+    let writer = service.calls().run(open).await?;
+    let writer = service
+        .calls()
+        .write(writer, body.into_data_stream())
+        .await?;
+    let commit = move || {
+        writer.commit().map_err(|error| match error {
+            crate::Error::RevisionMismatch { key, .. } | crate::Error::AlreadyExists { key } => {
+                conflict(&key, offset, None)
+            }
+            error => error.into(),
+        })
+    };
+    let stored = service.calls().run(commit).await?;
+    let mut answer = show::written(&stored);
+    let size = HeaderValue::from(stored.size);
+    answer.headers_mut().insert(UPLOAD_OFFSET, size);
+    Ok(answer)
+}
+
+fn conflict(key: &str, offset: u64, size: Option<u64>) -> Problem {
+    let detail = match size {
+        Some(size) => format!("`{key}` has {size} bytes"),
+        None => format!("`{key}` was written meanwhile"),
+    };
+    let problem = Problem::new(StatusCode::CONFLICT, detail)
+        .with("key", key)
+        .with("expected", offset)
+        .with("found", size);
+    match size {
+        Some(size) => problem.with_header(UPLOAD_OFFSET, HeaderValue::from(size)),
+        None => problem,
+    }
+}
+
+/// Takes every file of a form into a folder, under its own name. Each is stored by itself: the answer tells which were,
+/// also where a later one fails.
+async fn take_form(
+    State(service): State<Service>,
+    caller: Caller,
+    folder: String,
+    request: Request,
+) -> Answer {
+    let mut form = Multipart::from_request(request, &service)
+        .await
+        .map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let mut stored: Vec<Value> = Vec::new();
+    match take_files(&service, &caller.store, &folder, &mut form, &mut stored).await {
+        Ok(()) => Ok((StatusCode::CREATED, Json(json!({"stored": stored}))).into_response()),
+        Err(problem) => Err(problem.with("stored", stored)),
+    }
+}
+
+async fn take_files(
+    service: &Service,
+    store: &Store,
+    folder: &str,
+    form: &mut Multipart,
+    stored: &mut Vec<Value>,
+) -> Answer<()> {
+    let broken = |error: MultipartError| Problem::bad_request(error.body_text());
+    while let Some(field) = form.next_field().await.map_err(broken)? {
+        let Some(name) = field.file_name() else {
+            continue;
+        };
+        // Some browsers send the whole path it has on their machine.
+        let name = name.rsplit(['/', '\\']).next().unwrap_or("");
+        let key = match folder.trim_matches('/') {
+            "" => name.to_owned(),
+            folder => format!("{folder}/{name}"),
+        };
+        let mut options = WriteOptions::new();
+        options.content_type = field.content_type().map(str::to_owned);
+        let store = store.clone();
+        let calls = service.calls();
+        let writer = calls.run(move || store.writer(&key, options)).await?;
+        let writer = calls.write(writer, field).await?;
+        let metadata = calls.run(move || writer.commit()).await?;
+        stored.push(show::metadata(&metadata));
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! `/v1/changes`: what happened, as a stream of events or by asking again and again.
+//!
+//! A stream is a watcher that is asked when there is news, so that one who waits holds no thread.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures_util::{Stream, StreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Service;
+use super::auth::Caller;
+use super::key::Asked;
+use super::problem::{Answer, Problem};
+use super::show;
+use crate::{Change, Error, Events, Since, Store, Subscription, Watcher};
+
+/// How many changes an answer has where the request does not say, and how many are read at a time.
+const BATCH: usize = 100;
+/// How many changes an answer has at most, but for those that belong to the commit of the last one.
+const LARGEST_BATCH: usize = 10_000;
+/// How long a request waits for a change at most, in seconds.
+const LONGEST_WAIT: u64 = 300;
+/// How often a stream without changes shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+pub(super) fn routes() -> Router<Service> {
+    Router::new().route("/v1/changes", get(changes))
+}
+
+/// Tells those who wait that the store has changed, or that the service stops.
+#[derive(Debug)]
+pub(super) struct News {
+    newest: watch::Receiver<u64>,
+    is_stopping: watch::Sender<bool>,
+    _subscription: Subscription,
+}
+
+impl News {
+    pub(super) fn of(store: &Store) -> News {
+        let (tell, newest) = watch::channel(0);
+        let subscription = store.on(Events::ALL, move |change| {
+            tell.send_replace(change.revision);
+        });
+        News {
+            newest,
+            is_stopping: watch::Sender::new(false),
+            _subscription: subscription,
+        }
+    }
+
+    /// The service stops: who waits is to end.
+    pub(super) fn stop(&self) {
+        self.is_stopping.send_replace(true);
+    }
+
+    /// Done when the service stops.
+    pub(super) async fn stopped(&self) {
+        let mut is_stopping = self.is_stopping.subscribe();
+        // The sender is in `self`, so it cannot be gone.
+        let _ = is_stopping.wait_for(|is_stopping| *is_stopping).await;
+    }
+}
+
+/// A watcher that can be waited for.
+struct Follower {
+    service: Service,
+    newest: watch::Receiver<u64>,
+    /// With a call to the store, or here.
+    watcher: Option<Watcher>,
+}
+
+/// What was read of the history.
+struct Batch {
+    changes: Vec<Change>,
+    /// Where to go on.
+    position: u64,
+    caught_up: bool,
+}
+
+impl Follower {
+    async fn begin(
+        service: &Service,
+        store: Store,
+        folder: String,
+        since: Since,
+    ) -> Answer<Follower> {
+        let newest = service.news().newest.clone();
+        let watcher = service
+            .calls()
+            .run(move || store.watch(&folder, since))
+            .await?;
+        Ok(Follower {
+            service: service.clone(),
+            newest,
+            watcher: Some(watcher),
+        })
+    }
+
+    /// The next changes, about so many, to the end of a commit; none where there are none yet.
+    async fn read(&mut self, limit: usize) -> Answer<Batch> {
+        // Before the look, so that what comes after it is news.
+        self.newest.borrow_and_update();
+        let Some(mut watcher) = self.watcher.take() else {
+            return Err(Problem::internal("a watcher was lost"));
+        };
+        let (watcher, batch) = self
+            .service
+            .calls()
+            .run(move || {
+                let mut changes: Vec<Change> = Vec::new();
+                while changes.len() < limit || changes.last().is_some_and(|change| !change.last) {
+                    match watcher.try_recv()? {
+                        Some(change) => changes.push(change),
+                        None => break,
+                    }
+                }
+                let batch = Batch {
+                    changes,
+                    position: watcher.position(),
+                    caught_up: watcher.caught_up(),
+                };
+                Ok::<_, Error>((watcher, batch))
+            })
+            .await?;
+        self.watcher = Some(watcher);
+        Ok(batch)
+    }
+
+    /// Waits until there may be more; false where the service stops.
+    async fn wait(&mut self) -> bool {
+        tokio::select! {
+            changed = self.newest.changed() => changed.is_ok(),
+            () = self.service.news().stopped() => false,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    #[serde(default)]
+    folder: String,
+    /// A revision, `start` or `now`.
+    after: Option<String>,
+    /// In seconds.
+    timeout: Option<u64>,
+    limit: Option<usize>,
+}
+
+fn since(after: &str) -> Answer<Since> {
+    match after {
+        "start" => Ok(Since::Start),
+        "now" => Ok(Since::Now),
+        revision => revision
+            .parse()
+            .map(Since::After)
+            .map_err(|_| Problem::bad_request("`after` is neither a revision nor start nor now")),
+    }
+}
+
+async fn changes(
+    State(service): State<Service>,
+    caller: Caller,
+    Asked(query): Asked<Query>,
+    headers: HeaderMap,
+) -> Answer {
+    let last_seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let after = last_seen
+        .filter(|id| !id.is_empty())
+        .or(query.after.as_deref());
+    let since = since(after.unwrap_or("now"))?;
+    let follower = Follower::begin(&service, caller.store, query.folder, since).await?;
+    if is_stream_wanted(&headers) {
+        let events = Sse::new(events(follower)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+        return Ok(events.into_response());
+    }
+    let limit = query.limit.unwrap_or(BATCH).clamp(1, LARGEST_BATCH);
+    let wait = Duration::from_secs(query.timeout.unwrap_or(0).min(LONGEST_WAIT));
+    poll(follower, limit, wait).await
+}
+
+fn is_stream_wanted(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT);
+    accept
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/event-stream"))
+}
+
+/// The next changes, waited for.
+async fn poll(mut follower: Follower, limit: usize, wait: Duration) -> Answer<Response> {
+    let deadline = Instant::now() + wait;
+    loop {
+        let batch = follower.read(limit).await?;
+        let waited = || tokio::time::timeout_at(deadline, std::future::pending::<()>());
+        if batch.changes.is_empty() {
+            let is_more = tokio::select! {
+                is_more = follower.wait() => is_more,
+                _ = waited() => false,
+            };
+            if is_more {
+                continue;
+            }
+        }
+        let changes: Vec<Value> = batch.changes.iter().map(show::change).collect();
+        let answer = json!({
+            "changes": changes,
+            "position": batch.position,
+            "caught_up": batch.caught_up,
+        });
+        return Ok(Json(answer).into_response());
+    }
+}
+
+/// Events without end. The last of each commit has its revision as id: the place to go on from.
+fn events(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(Some(follower), |follower| async {
+        let mut follower = follower?;
+        loop {
+            match follower.read(BATCH).await {
+                Ok(batch) if batch.changes.is_empty() => {
+                    if !follower.wait().await {
+                        return None;
+                    }
+                }
+                Ok(batch) => {
+                    let events: Vec<_> = batch.changes.iter().map(event).collect();
+                    return Some((events, Some(follower)));
+                }
+                // The head is sent, so the problem comes as the last event.
+                Err(problem) => {
+                    let text = problem.into_value().to_string();
+                    return Some((vec![Event::default().event("problem").data(text)], None));
+                }
+            }
+        }
+    })
+    .flat_map(|events| stream::iter(events.into_iter().map(Ok)))
+}
+
+fn event(change: &Change) -> Event {
+    let event = Event::default()
+        .event(show::change_name(&change.kind))
+        .data(show::change(change).to_string());
+    match change.last {
+        true => event.id(change.revision.to_string()),
+        false => event,
+    }
+}

@@ -1,0 +1,265 @@
+//! How the content of an entry is sent: whole or in ranges, as a tag allows, and harmless to the page that shows it.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::IntoResponse;
+use futures_util::{StreamExt, stream};
+use headers::{AcceptRanges, ContentLength, ContentRange, HeaderMapExt, IfRange, LastModified};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::blocking::Calls;
+use super::conditions::{Conditions, Verdict, etag};
+use super::problem::{Answer, Problem};
+use crate::{BlobReader, Metadata};
+
+/// How many ranges a request may ask for; of more, all is sent.
+const MOST_RANGES: usize = 16;
+/// Content that a browser would run in the name of the service.
+const ACTIVE: [&str; 5] = [
+    "text/html",
+    "image/svg+xml",
+    "application/xhtml+xml",
+    "text/xml",
+    "application/xml",
+];
+/// What active content may do where it is shown: nothing.
+const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+/// What need not be escaped in the `filename*` of RFC 8187.
+const ATTRIBUTE_CHARS: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Whether a browser is to show content or to save it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Disposition {
+    #[default]
+    Inline,
+    Attachment,
+}
+
+/// Sends what a reader has, or the part of it that the request asks for.
+pub(super) fn send(
+    calls: &Calls,
+    reader: BlobReader,
+    method: &Method,
+    request: &HeaderMap,
+    disposition: Disposition,
+) -> Answer {
+    let metadata = reader.metadata().clone();
+    let mut headers = headers_of(&metadata);
+    if Conditions::of(request)?.for_reading(&metadata)? == Verdict::NotModified {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    describe(&mut headers, &metadata, disposition);
+    let length = reader.len();
+    let reader = Arc::new(reader);
+    let ranges = match *method == Method::GET {
+        true => ranges_of(request, &metadata, length)?,
+        false => Vec::new(),
+    };
+    match ranges[..] {
+        [] => {
+            headers.typed_insert(ContentLength(length));
+            let body = match *method == Method::HEAD {
+                true => Body::empty(),
+                false => calls.body(&reader, 0, length),
+            };
+            Ok((headers, body).into_response())
+        }
+        [(start, end)] => {
+            headers.typed_insert(ContentLength(end - start));
+            let range = ContentRange::bytes(start..end, length);
+            headers.typed_insert(range.map_err(|_| Problem::internal("telling a range"))?);
+            let body = calls.body(&reader, start, end);
+            Ok((StatusCode::PARTIAL_CONTENT, headers, body).into_response())
+        }
+        _ => send_parts(calls, &reader, headers, &ranges),
+    }
+}
+
+/// Several ranges, as the parts of a `multipart/byteranges`.
+fn send_parts(
+    calls: &Calls,
+    reader: &Arc<BlobReader>,
+    mut headers: HeaderMap,
+    ranges: &[(u64, u64)],
+) -> Answer {
+    let metadata = reader.metadata();
+    // As no content is known beforehand, no content is made to hold it.
+    let boundary = super::passwords::random_secret()?;
+    let content_type = metadata.content_type.as_str();
+    let length = reader.len();
+    let head = |(start, end): (u64, u64)| {
+        let last = end - 1;
+        format!(
+            "\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: bytes {start}-{last}/{length}\r\n\r\n"
+        )
+    };
+    let tail = format!("\r\n--{boundary}--\r\n");
+    let mut total = bytes(&tail);
+    let mut parts = Vec::new();
+    for &range in ranges {
+        let head = head(range);
+        total += bytes(&head) + (range.1 - range.0);
+        let head = stream::iter([Ok(Bytes::from(head))]);
+        parts.push(head.chain(calls.pieces(reader, range.0, range.1)).boxed());
+    }
+    parts.push(stream::iter([Ok(Bytes::from(tail))]).boxed());
+    let multipart = format!("multipart/byteranges; boundary={boundary}");
+    let multipart = HeaderValue::try_from(multipart);
+    let multipart = multipart.map_err(|_| Problem::internal("telling a boundary"))?;
+    headers.insert(header::CONTENT_TYPE, multipart);
+    headers.typed_insert(ContentLength(total));
+    let body = Body::from_stream(stream::iter(parts).flatten());
+    Ok((StatusCode::PARTIAL_CONTENT, headers, body).into_response())
+}
+
+fn bytes(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
+}
+
+/// The ranges asked for, each from its start to behind its end; none where all is to be sent.
+///
+/// # Errors
+/// 416 where none of them lies in the content.
+fn ranges_of(request: &HeaderMap, metadata: &Metadata, length: u64) -> Answer<Vec<(u64, u64)>> {
+    let Some(range) = request.get(header::RANGE) else {
+        return Ok(Vec::new());
+    };
+    if let Some(condition) = request.typed_get::<IfRange>()
+        && condition.is_modified(
+            Some(&etag(metadata)),
+            Some(&LastModified::from(metadata.updated)),
+        )
+    {
+        return Ok(Vec::new());
+    }
+    let text = range.to_str().unwrap_or("");
+    // What cannot be read is as if it were not there: RFC 9110, section 14.2.
+    let Ok(parsed) = http_range_header::parse_range_header(text) else {
+        return Ok(Vec::new());
+    };
+    if parsed.ranges.len() > MOST_RANGES {
+        return Ok(Vec::new());
+    }
+    let unsatisfiable = |_| {
+        let of = HeaderValue::try_from(format!("bytes */{length}"));
+        let problem = Problem::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            format!("the content has {length} bytes"),
+        );
+        match of {
+            Ok(of) => problem.with_header(header::CONTENT_RANGE, of),
+            Err(_) => problem,
+        }
+    };
+    let ranges = parsed.validate(length).map_err(unsatisfiable)?;
+    Ok(ranges
+        .into_iter()
+        .map(|range| (*range.start(), range.end().saturating_add(1)))
+        .collect())
+}
+
+/// What every answer about an entry tells, also one that its content has not changed.
+pub(super) fn headers_of(metadata: &Metadata) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.typed_insert(etag(metadata));
+    headers.typed_insert(LastModified::from(metadata.updated));
+    // Somebody may have it, and must ask each time whether it is still so.
+    let private = HeaderValue::from_static("private, no-cache");
+    headers.insert(header::CACHE_CONTROL, private);
+    headers.insert(
+        header::VARY,
+        HeaderValue::from_static("Authorization, Cookie"),
+    );
+    headers
+}
+
+/// The type of content, what it is to be saved as, and that it is not to be run.
+pub(super) fn describe(headers: &mut HeaderMap, metadata: &Metadata, disposition: Disposition) {
+    headers.typed_insert(AcceptRanges::bytes());
+    let unknown = HeaderValue::from_static("application/octet-stream");
+    let given = HeaderValue::try_from(&metadata.content_type).unwrap_or(unknown);
+    headers.insert(header::CONTENT_TYPE, given);
+    let disposition = content_disposition(disposition, &metadata.key);
+    headers.insert(header::CONTENT_DISPOSITION, disposition);
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if is_active(&metadata.content_type) {
+        let sandbox = HeaderValue::from_static(SANDBOX);
+        headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
+    }
+}
+
+fn is_active(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or("").trim();
+    let essence = essence.to_ascii_lowercase();
+    ACTIVE.contains(&essence.as_str()) || essence.ends_with("+xml")
+}
+
+/// Under the last segment of the key: in ASCII for those who know no better, and as RFC 6266 has it.
+fn content_disposition(disposition: Disposition, key: &str) -> HeaderValue {
+    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+    let kind = match disposition {
+        Disposition::Inline => "inline",
+        Disposition::Attachment => "attachment",
+    };
+    let plain: String = name
+        .chars()
+        .map(|char| match char {
+            '"' | '\\' | '%' => '_',
+            ' '..='~' => char,
+            _ => '_',
+        })
+        .collect();
+    let escaped = utf8_percent_encode(name, ATTRIBUTE_CHARS);
+    let text = format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{escaped}");
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("attachment"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_in_ascii_and_in_full() {
+        for (key, expected) in [
+            (
+                "a/plan.txt",
+                "inline; filename=\"plan.txt\"; filename*=UTF-8''plan.txt",
+            ),
+            (
+                "a\"b;c.txt",
+                "inline; filename=\"a_b;c.txt\"; filename*=UTF-8''a%22b%3Bc.txt",
+            ),
+            (
+                "x/\u{e9} 1%.txt",
+                "inline; filename=\"_ 1_.txt\"; filename*=UTF-8''%C3%A9%201%25.txt",
+            ),
+        ] {
+            assert_eq!(content_disposition(Disposition::Inline, key), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_browser_runs_is_known_however_it_is_written() {
+        for active in [
+            "text/html",
+            "Text/HTML; charset=utf-8",
+            "image/svg+xml",
+            "application/atom+xml",
+        ] {
+            assert!(is_active(active), "{active}");
+        }
+        for passive in ["text/plain", "image/png", "application/json"] {
+            assert!(!is_active(passive), "{passive}");
+        }
+    }
+}

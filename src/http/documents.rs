@@ -1,0 +1,222 @@
+//! `/v1/documents/`: JSON documents, read whole or by a pointer, saved, merged and patched.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Service;
+use super::auth::Caller;
+use super::conditions::{Conditions, Verdict};
+use super::content::{Disposition, headers_of, send};
+use super::key::{Asked, KeyPath, WholeBody, media_type, parse_json};
+use super::problem::{Answer, Problem};
+use super::show;
+use crate::{Arrays, Error, Kind, MergeOptions, Metadata, Nulls, Patch, PutOptions, Store};
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const JSON_PATCH: &str = "application/json-patch+json";
+const OWN_MERGE: &str = "application/vnd.komatik.merge+json";
+
+pub(super) fn routes() -> Router<Service> {
+    Router::new().route("/v1/documents/{*key}", get(load).put(save).patch(change))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    /// RFC 6901: which part of the document is asked for.
+    pointer: Option<String>,
+}
+
+async fn load(
+    State(service): State<Service>,
+    caller: Caller,
+    KeyPath(key): KeyPath,
+    Asked(part): Asked<Part>,
+    method: Method,
+    request: HeaderMap,
+) -> Answer {
+    let Some(pointer) = part.pointer else {
+        let open = move || {
+            let reader = caller.store.reader(&key)?;
+            let reader = reader.ok_or_else(|| Problem::not_found(&key))?;
+            check_document(reader.metadata())?;
+            Ok::<_, Problem>(reader)
+        };
+        let reader = service.calls().run(open).await?;
+        return send(
+            service.calls(),
+            reader,
+            &method,
+            &request,
+            Disposition::Inline,
+        );
+    };
+    let conditions = Conditions::of(&request)?;
+    let load = move || load_part(&caller.store, &key, &pointer);
+    let (metadata, value) = service.calls().run(load).await?;
+    let mut headers = headers_of(&metadata);
+    if conditions.for_reading(&metadata)? == Verdict::NotModified {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, json);
+    Ok((headers, Body::from(value.to_string())).into_response())
+}
+
+/// A part of a document, and the metadata of the same moment.
+fn load_part(store: &Store, key: &str, pointer: &str) -> Answer<(Metadata, Value)> {
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        return Err(Problem::bad_request(
+            "a pointer is empty or begins with `/`",
+        ));
+    }
+    let mut reader = store.reader(key)?.ok_or_else(|| Problem::not_found(key))?;
+    check_document(reader.metadata())?;
+    let mut text = Vec::new();
+    // A document is in memory already; what can fail is told when it is opened.
+    std::io::Read::read_to_end(&mut reader, &mut text)
+        .map_err(|_| Problem::internal("reading a document"))?;
+    let mut document = parse_json(&text)?;
+    let missing = || {
+        Problem::new(StatusCode::NOT_FOUND, "the document has no such place")
+            .with("key", key)
+            .with("pointer", pointer)
+    };
+    let part = document.pointer_mut(pointer).map(Value::take);
+    Ok((reader.metadata().clone(), part.ok_or_else(missing)?))
+}
+
+fn check_document(metadata: &Metadata) -> Result<(), Error> {
+    if metadata.kind == Kind::Document {
+        return Ok(());
+    }
+    Err(Error::WrongKind {
+        key: metadata.key.clone(),
+        expected: Kind::Document.as_str(),
+        found: metadata.kind.as_str(),
+    })
+}
+
+async fn save(
+    State(service): State<Service>,
+    caller: Caller,
+    KeyPath(key): KeyPath,
+    headers: HeaderMap,
+    WholeBody(body): WholeBody,
+) -> Answer {
+    if media_type(&headers) != "application/json" {
+        return Err(Problem::unsupported_type("application/json"));
+    }
+    let conditions = Conditions::of(&headers)?;
+    let write = move || {
+        let value = parse_json(&body)?;
+        conditions.write(&caller.store, &key, |mode| {
+            let options = PutOptions::new().mode(mode);
+            Ok(caller.store.save_with(&key, &value, options)?)
+        })
+    };
+    let stored = service.calls().run(write).await?;
+    Ok(show::written(&stored))
+}
+
+/// How to merge; only for a merge of the store's own kind.
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Merging {
+    arrays: Option<AskedArrays>,
+    nulls: Option<AskedNulls>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum AskedArrays {
+    ByIndex,
+    Replace,
+    Append,
+    Union,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum AskedNulls {
+    Store,
+    Remove,
+}
+
+impl Merging {
+    pub(super) fn options(self) -> MergeOptions {
+        MergeOptions::new()
+            .arrays(match self.arrays {
+                None | Some(AskedArrays::ByIndex) => Arrays::ByIndex,
+                Some(AskedArrays::Replace) => Arrays::Replace,
+                Some(AskedArrays::Append) => Arrays::Append,
+                Some(AskedArrays::Union) => Arrays::Union,
+            })
+            .nulls(match self.nulls {
+                None | Some(AskedNulls::Store) => Nulls::Store,
+                Some(AskedNulls::Remove) => Nulls::Remove,
+            })
+    }
+}
+
+async fn change(
+    State(service): State<Service>,
+    caller: Caller,
+    KeyPath(key): KeyPath,
+    Asked(merging): Asked<Merging>,
+    headers: HeaderMap,
+    WholeBody(body): WholeBody,
+) -> Answer {
+    let conditions = Conditions::of(&headers)?;
+    let change = match media_type(&headers).as_str() {
+        OWN_MERGE => Change::Merge(merging.options()),
+        _ if merging.arrays.is_some() || merging.nulls.is_some() => {
+            return Err(Problem::bad_request(format!(
+                "`arrays` and `nulls` are for {OWN_MERGE}"
+            )));
+        }
+        MERGE_PATCH => Change::Merge(MergeOptions::rfc7396()),
+        JSON_PATCH => Change::Patch,
+        _ => {
+            return Err(Problem::unsupported_type(
+                "application/merge-patch+json, application/json-patch+json, \
+                 application/vnd.komatik.merge+json",
+            ));
+        }
+    };
+    let write = move || {
+        let value = parse_json(&body)?;
+        let store = &caller.store;
+        match change {
+            Change::Merge(options) => conditions.write(store, &key, |mode| {
+                Ok(store.merge_with(&key, &value, options.mode(mode))?)
+            }),
+            Change::Patch => {
+                let patch = patch_of(value)?;
+                conditions.write(
+                    store,
+                    &key,
+                    |mode| Ok(store.patch_with(&key, &patch, mode)?),
+                )
+            }
+        }
+    };
+    let stored = service.calls().run(write).await?;
+    Ok(show::written(&stored))
+}
+
+enum Change {
+    Merge(MergeOptions),
+    Patch,
+}
+
+pub(super) fn patch_of(value: Value) -> Answer<Patch> {
+    serde_json::from_value(value)
+        .map_err(|error| Problem::bad_request(format!("this is no JSON Patch: {error}")))
+}

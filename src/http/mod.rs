@@ -1,0 +1,205 @@
+//! A store served over HTTP.
+//!
+//! [`Service`] is a store, the accounts that may use it and the limits that hold; [`Service::router`] is every route, one
+//! file a topic, each with a `routes()` that is merged there. [`serve`] listens.
+//!
+//! A request comes in through `auth`, which turns credentials into a `Caller`: a view of the store that sees only what the
+//! account may reach and acts in its name; `scopes` makes every such view. The store is synchronous, so handlers call it
+//! through `blocking`. What it answers goes out as JSON, as a stream by `content`, or as the details of a `problem`.
+//!
+//! Other protocols over the same store are routes as well, each with a file or folder of its own beside these.
+
+mod accounts;
+mod auth;
+mod blobs;
+mod blocking;
+mod changes;
+mod conditions;
+mod content;
+mod documents;
+mod entries;
+mod key;
+mod locks;
+mod metrics;
+mod openapi;
+mod passwords;
+mod people;
+mod problem;
+mod scopes;
+mod serve;
+mod sessions;
+mod shared;
+mod show;
+mod throttle;
+mod tokens;
+mod transactions;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use crate::{Result, Store};
+use accounts::Accounts;
+use blocking::Calls;
+use changes::News;
+use metrics::Metrics;
+use problem::Problem;
+use throttle::Throttle;
+
+pub use accounts::FirstPassword;
+pub use serve::{is_loopback, serve, stop_signal};
+
+/// What a client may ask of the service at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections open at a time; more wait to be accepted. Default: 1,024.
+    pub connections: usize,
+    /// How long a client may take to send the head of a request. Default: 10 s.
+    pub head_time: Duration,
+    /// How long a client may take for the next piece of a body. Default: 30 s.
+    pub body_time: Duration,
+    /// Largest body of a request that is read into memory: JSON of every kind. Default: 64 MiB. Contents of blobs are
+    /// streamed and have no limit.
+    pub json_bytes: usize,
+    /// Calls to the store at a time; more wait. Default: 64.
+    pub calls: usize,
+    /// How long requests under way may go on when the service stops. Default: 30 s.
+    pub stop_time: Duration,
+    /// How long a session lasts. Default: 24 hours.
+    pub session_time: Duration,
+    /// Failed logins a minute, for each name and for each address. Default: 10.
+    pub logins: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 1024,
+            head_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(30),
+            json_bytes: 64 * 1024 * 1024,
+            calls: 64,
+            stop_time: Duration::from_secs(30),
+            session_time: Duration::from_secs(24 * 60 * 60),
+            logins: 10,
+        }
+    }
+}
+
+/// A store, its accounts and the limits of the service. Cloning is shallow.
+#[derive(Debug, Clone)]
+pub struct Service(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// All of the store, but for the accounts.
+    store: Store,
+    accounts: Accounts,
+    calls: Calls,
+    throttle: Throttle,
+    news: News,
+    metrics: Metrics,
+    limits: Limits,
+}
+
+/// The other end of the connection a request came by.
+#[derive(Debug, Clone, Copy)]
+struct Peer(IpAddr);
+
+impl Service {
+    /// A service of this store. Where the store has no account yet, `admin` is made with a random password, which is
+    /// answered and never told again.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`](crate::Error::Misuse) on a view that hides a folder; those of every read and write.
+    pub fn new(store: &Store, limits: Limits) -> Result<(Service, Option<FirstPassword>)> {
+        let (accounts, first) = Accounts::open(store)?;
+        let service = Service(Arc::new(Shared {
+            store: store.without(accounts::FOLDER)?,
+            accounts,
+            calls: Calls::new(limits.calls),
+            throttle: Throttle::new(limits.logins),
+            news: News::of(store),
+            metrics: Metrics::new(),
+            limits,
+        }));
+        Ok((service, first))
+    }
+
+    /// Every route of the service.
+    pub fn router(&self) -> Router {
+        let nosniff = SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        let no_referrer = SetResponseHeaderLayer::if_not_present(
+            HeaderName::from_static("referrer-policy"),
+            HeaderValue::from_static("no-referrer"),
+        );
+        Router::new()
+            .route("/healthz", get(|| async { "ok" }))
+            .merge(blobs::routes())
+            .merge(changes::routes())
+            .merge(documents::routes())
+            .merge(entries::routes())
+            .merge(locks::routes())
+            .merge(metrics::routes())
+            .merge(openapi::routes())
+            .merge(people::routes())
+            .merge(sessions::routes())
+            .merge(shared::routes())
+            .merge(tokens::routes())
+            .merge(transactions::routes())
+            .fallback(|| async { Problem::no_route() })
+            .method_not_allowed_fallback(|| async { Problem::no_method() })
+            .layer(RequestBodyTimeoutLayer::new(self.0.limits.body_time))
+            .layer(CatchPanicLayer::custom(
+                |_: Box<dyn std::any::Any + Send>| {
+                    Problem::internal("a handler panicked").into_response()
+                },
+            ))
+            .layer(from_fn_with_state(self.clone(), metrics::count))
+            .layer(nosniff)
+            .layer(no_referrer)
+            .with_state(self.clone())
+    }
+
+    /// The store without the accounts; nobody in particular acts.
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn accounts(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.0.calls
+    }
+
+    fn throttle(&self) -> &Throttle {
+        &self.0.throttle
+    }
+
+    fn news(&self) -> &News {
+        &self.0.news
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+}

@@ -1,0 +1,63 @@
+//! Which part of the store belongs to whom. No other file makes a view of the store.
+//!
+//! | folder | is |
+//! |---|---|
+//! | the root of a user | all that `/v1/` shows them |
+//! | `drive/<project>/<name>/` | a drive of a project |
+//! | `rooms/<project>/<room>/` | a room of a project |
+
+use super::Service;
+use super::accounts::{Account, check_project};
+use super::problem::Answer;
+use crate::Store;
+
+/// A kind of folder that a project has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    dead_code,
+    reason = "for the protocols that have projects, which come next"
+)]
+pub(super) enum Place {
+    Drive,
+    Room,
+}
+
+impl Place {
+    fn folder(self) -> &'static str {
+        match self {
+            Place::Drive => "drive",
+            Place::Room => "rooms",
+        }
+    }
+}
+
+impl Service {
+    /// What an account sees, in its name.
+    pub(super) fn view_of(&self, account: &Account) -> Answer<Store> {
+        let view = self.store().scoped(&account.root)?;
+        Ok(view.acting_as(&account.name))
+    }
+
+    /// A drive or a room of a project. Who may have it, the caller has found out; `participant` acts in it.
+    #[expect(
+        dead_code,
+        reason = "for the protocols that have projects, which come next"
+    )]
+    pub(super) fn place_of(
+        &self,
+        place: Place,
+        project: &str,
+        name: &str,
+        participant: &str,
+    ) -> Answer<Store> {
+        check_project(project)?;
+        let segment = crate::Key::parse(name)?;
+        if segment.as_str() != name || name.contains('/') {
+            return Err(super::Problem::bad_request(
+                "the name of a drive or room has no `/`",
+            ));
+        }
+        let folder = format!("{}/{project}/{name}", place.folder());
+        Ok(self.store().scoped(&folder)?.acting_as(participant))
+    }
+}

@@ -1,0 +1,168 @@
+//! Listening: connections in, within the limits, until it is time to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use super::{Limits, Peer, Service};
+
+/// How long to wait before the next connection is accepted, where the system could not give this one.
+const BREATH: Duration = Duration::from_millis(100);
+/// How often ended sessions are removed.
+const SWEEP: Duration = Duration::from_secs(60 * 60);
+/// Bytes of the head of a request at most.
+const HEAD_BYTES: usize = 64 * 1024;
+/// Connections at a time, whatever the limits say.
+const MOST_CONNECTIONS: u32 = 65_536;
+
+/// Whether only this machine reaches the address. Any other needs an encrypted connection in front of the service:
+/// passwords and sessions go over it as they are.
+#[must_use]
+pub fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// Serves the listener until `stop` is done. Then no more connections are accepted, and requests under way have
+/// [`Limits::stop_time`](super::Limits::stop_time) to end. What was acknowledged is in the store in any case.
+///
+/// It runs in a tokio runtime with I/O and time. The store is the caller's to close.
+///
+/// # Errors
+/// None at present: what fails is a connection, and the next one is served.
+pub async fn serve(
+    service: Service,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let router = service.router();
+    let limits = service.limits().clone();
+    let places = u32::try_from(limits.connections).unwrap_or(MOST_CONNECTIONS);
+    let places = places.clamp(1, MOST_CONNECTIONS);
+    let free = Arc::new(Semaphore::new(
+        usize::try_from(places).unwrap_or(usize::MAX),
+    ));
+    let http1 = http1(&limits);
+    let sweeper = tokio::spawn(sweep(service.clone()));
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accept = async {
+            // A place first: who finds none waits in the queue of the system.
+            let place = Arc::clone(&free).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            accepted = accept => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(service.clone(), router.clone(), http1.clone(), stream);
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, %peer, "a connection ended early");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+    drop(listener);
+    sweeper.abort();
+    service.news().stop();
+    // Every place is free again when the last connection has ended.
+    let all = tokio::time::timeout(limits.stop_time, free.acquire_many(places));
+    if all.await.is_err() {
+        tracing::warn!("requests under way took too long and were given up");
+    }
+    Ok(())
+}
+
+/// Serves a connection until it ends, or until the request under way is answered and the service stops.
+async fn connection(
+    service: Service,
+    router: Router,
+    http1: http1::Builder,
+    stream: TcpStream,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // An answer of a few bytes is not to wait for more.
+    stream.set_nodelay(true)?;
+    let address = Peer(stream.peer_addr()?.ip().to_canonical());
+    // hyper counts the time from the first byte on only.
+    let mut first = [0];
+    tokio::select! {
+        begun = tokio::time::timeout(service.limits().head_time, stream.peek(&mut first)) => {
+            begun??;
+        }
+        () = service.news().stopped() => return Ok(()),
+    }
+    let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(address);
+        router.clone().oneshot(request)
+    });
+    let connection = http1.serve_connection(TokioIo::new(stream), answer);
+    let mut connection = std::pin::pin!(connection.with_upgrades());
+    tokio::select! {
+        ended = connection.as_mut() => ended?,
+        () = service.news().stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await?;
+        }
+    }
+    Ok(())
+}
+
+/// How every connection is spoken to.
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(HEAD_BYTES);
+    builder
+}
+
+/// Removes ended sessions now and then.
+async fn sweep(service: Service) {
+    loop {
+        let accounts = service.accounts().clone();
+        let swept = service.calls().run(move || accounts.sweep_sessions()).await;
+        if let Ok(count @ 1..) = swept {
+            tracing::debug!(count, "removed ended sessions");
+        }
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
+/// Done when the process is asked to end: SIGINT or SIGTERM.
+///
+/// # Errors
+/// The operating system.
+pub async fn stop_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

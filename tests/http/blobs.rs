@@ -1,0 +1,213 @@
+//! Blobs: streamed in and out, in ranges, in pieces, from forms.
+
+use crate::server::Server;
+
+fn bytes(length: usize) -> Vec<u8> {
+    (0..=250).cycle().take(length).collect()
+}
+
+#[test]
+fn a_blob_comes_back_as_it_was_put() {
+    let server = Server::start();
+    let admin = server.admin();
+    for (name, length) in [
+        ("empty.bin", 0),
+        ("small.txt", 10),
+        ("large.mp4", 3_000_001),
+    ] {
+        let path = format!("/v1/blobs/media/{name}");
+        let content = bytes(length);
+        let put = admin.put(&path, &content);
+        assert_eq!(put.status, 201, "{}", put.text());
+        assert_eq!(put.value()["size"], length);
+        let got = admin.get(&path);
+        assert_eq!((got.status, got.body == content), (200, true), "{name}");
+        assert_eq!(got.header("etag"), put.header("etag"));
+        assert_eq!(got.header("content-length"), length.to_string());
+        assert_eq!(got.header("accept-ranges"), "bytes");
+        assert_eq!(got.header("x-content-type-options"), "nosniff");
+        let head = admin.send("HEAD", &path, &[], b"");
+        assert_eq!((head.status, head.body.len()), (200, 0));
+        assert_eq!(head.header("content-length"), length.to_string());
+        assert_eq!(head.header("upload-offset"), length.to_string());
+    }
+    assert_eq!(
+        admin
+            .get("/v1/blobs/media/large.mp4")
+            .header("content-type"),
+        "video/mp4"
+    );
+    let headers = [
+        ("content-type", "text/x-own; a=b"),
+        ("komatik-attribute", "title=A b"),
+        ("komatik-attribute", "by=ann"),
+    ];
+    let put = admin.send("PUT", "/v1/blobs/typed", &headers, b"x").value();
+    assert_eq!(put["content_type"], "text/x-own; a=b");
+    assert_eq!(
+        put["attributes"],
+        serde_json::json!({"by": "ann", "title": "A b"})
+    );
+    admin.get("/v1/blobs/none").problem(404);
+}
+
+#[test]
+fn ranges_are_sent_as_asked() {
+    let server = Server::start();
+    let admin = server.admin();
+    let content = bytes(700_000);
+    admin.put("/v1/blobs/b", &content);
+    let tag = admin.get("/v1/blobs/b").header("etag").to_owned();
+    let ask = |range: &str| admin.send("GET", "/v1/blobs/b", &[("range", range)], b"");
+    for (range, start, end) in [
+        ("bytes=0-0", 0, 1),
+        ("bytes=100-599999", 100, 600_000),
+        ("bytes=699999-", 699_999, 700_000),
+        ("bytes=-5", 699_995, 700_000),
+        ("bytes=5-9999999", 5, 700_000),
+    ] {
+        let part = ask(range);
+        assert_eq!(part.status, 206, "{range}");
+        assert!(part.body == content[start..end], "{range}");
+        let told = format!("bytes {start}-{}/700000", end - 1);
+        assert_eq!(part.header("content-range"), told);
+    }
+    for ignored in ["lines=0-1", "bytes=x", "bytes=9-1"] {
+        let whole = ask(ignored);
+        assert!(
+            matches!(whole.status, 200 | 416),
+            "{ignored}: {}",
+            whole.status
+        );
+    }
+    let beyond = ask("bytes=700000-");
+    beyond.problem(416);
+    assert_eq!(beyond.header("content-range"), "bytes */700000");
+    let if_range = |tag: &str| {
+        let headers = [("range", "bytes=0-1"), ("if-range", tag)];
+        admin.send("GET", "/v1/blobs/b", &headers, b"").status
+    };
+    assert_eq!((if_range(&tag), if_range("\"other\"")), (206, 200));
+}
+
+#[test]
+fn several_ranges_are_parts_of_one_answer() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.send(
+        "PUT",
+        "/v1/blobs/b",
+        &[("content-type", "text/plain")],
+        b"0123456789",
+    );
+    let reply = admin.send("GET", "/v1/blobs/b", &[("range", "bytes=0-1,5-6,-1")], b"");
+    assert_eq!(reply.status, 206);
+    let kind = reply.header("content-type");
+    let boundary = kind
+        .strip_prefix("multipart/byteranges; boundary=")
+        .unwrap();
+    let expected: String = [("0-1", "01"), ("5-6", "56"), ("9-9", "9")]
+        .iter()
+        .map(|(range, text)| {
+            format!(
+                "\r\n--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{text}"
+            )
+        })
+        .collect();
+    assert_eq!(reply.text(), format!("{expected}\r\n--{boundary}--\r\n"));
+    assert_eq!(reply.header("content-length"), reply.body.len().to_string());
+}
+
+#[test]
+fn an_upload_goes_on_where_it_is() {
+    let server = Server::start();
+    let admin = server.admin();
+    let append = |offset: &str, body: &[u8]| {
+        admin.send("POST", "/v1/blobs/log", &[("upload-offset", offset)], body)
+    };
+    assert_eq!(append("1", b"x").problem(409)["found"], 0);
+    let first = append("0", b"abc");
+    assert_eq!((first.status, first.header("upload-offset")), (201, "3"));
+    let late = append("0", b"abc");
+    assert_eq!(late.problem(409)["found"], 3);
+    assert_eq!(late.header("upload-offset"), "3");
+    let second = append("3", b"de");
+    assert_eq!((second.status, second.header("upload-offset")), (200, "5"));
+    assert_eq!(admin.get("/v1/blobs/log").text(), "abcde");
+    admin.send("POST", "/v1/blobs/log", &[], b"x").problem(400);
+    append("-1", b"x").problem(400);
+    let headers = [("content-range", "bytes 0-1/2")];
+    admin
+        .send("PUT", "/v1/blobs/log", &headers, b"xx")
+        .problem(400);
+    assert_eq!(admin.get("/v1/blobs/log").text(), "abcde");
+}
+
+#[test]
+fn a_form_brings_files_into_a_folder() {
+    let server = Server::start();
+    let admin = server.admin();
+    let form = |path: &str, names: &[&str]| {
+        let mut body = String::new();
+        for name in names {
+            body += &format!(
+                "--XX\r\ncontent-disposition: form-data; name=\"f\"; filename=\"{name}\"\r\ncontent-type: text/plain\r\n\r\nin {name}\r\n"
+            );
+        }
+        body +=
+            "--XX\r\ncontent-disposition: form-data; name=\"note\"\r\n\r\nno file\r\n--XX--\r\n";
+        let headers = [("content-type", "multipart/form-data; boundary=XX")];
+        admin.send("POST", path, &headers, body.as_bytes())
+    };
+    let reply = form("/v1/blobs/inbox", &["a.txt", "C:/dir/b.txt"]);
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    let stored = reply.value();
+    assert_eq!(stored["stored"][0]["key"], "inbox/a.txt");
+    assert_eq!(stored["stored"][1]["key"], "inbox/b.txt");
+    assert_eq!(admin.get("/v1/blobs/inbox/b.txt").text(), "in C:/dir/b.txt");
+    assert_eq!(form("/v1/blobs", &["top.txt"]).status, 201);
+    assert_eq!(admin.get("/v1/blobs/top.txt").text(), "in top.txt");
+    let partly = form("/v1/blobs/inbox", &["c.txt", ".."]).problem(400);
+    assert_eq!(partly["stored"][0]["key"], "inbox/c.txt");
+}
+
+#[test]
+fn what_a_browser_would_run_is_sandboxed_and_names_are_told() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.put("/v1/blobs/a/page.html", b"<script>1</script>");
+    let page = admin.get("/v1/blobs/a/page.html");
+    assert!(
+        page.header("content-security-policy")
+            .starts_with("sandbox; default-src 'none'")
+    );
+    assert!(
+        page.header("content-disposition")
+            .starts_with("inline; filename=\"page.html\"")
+    );
+    let saved = admin.get("/v1/blobs/a/page.html?disposition=attachment");
+    assert!(
+        saved
+            .header("content-disposition")
+            .starts_with("attachment; ")
+    );
+    admin.put("/v1/blobs/a/plan.txt", b"x");
+    assert_eq!(
+        admin
+            .get("/v1/blobs/a/plan.txt")
+            .header("content-security-policy"),
+        ""
+    );
+}
+
+#[test]
+fn conditions_hold_for_contents_too() {
+    let server = Server::start();
+    let admin = server.admin();
+    let put = |name: &str, value: &str| admin.send("PUT", "/v1/blobs/b", &[(name, value)], b"x");
+    assert_eq!(put("if-none-match", "*").status, 201);
+    put("if-none-match", "*").problem(412);
+    let tag = admin.get("/v1/blobs/b").header("etag").to_owned();
+    assert_eq!(put("if-match", &tag).status, 200);
+    put("if-match", &tag).problem(412);
+}

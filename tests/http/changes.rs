@@ -1,0 +1,185 @@
+//! Changes: asked for again and again, or streamed, and never one left out.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::server::Server;
+
+fn keys(answer: &Value) -> Vec<&str> {
+    let changes = answer["changes"].as_array().unwrap();
+    changes
+        .iter()
+        .map(|change| change["key"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn changes_are_read_on_from_a_position() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    ann.put("/v1/blobs/a/1", b"x");
+    server.store.put("home/bob/1", "x").unwrap();
+    ann.put("/v1/blobs/b", b"x");
+    ann.delete("/v1/entries/b");
+    let all = ann.get("/v1/changes?after=start").value();
+    assert_eq!(
+        keys(&all),
+        ["a/1", "b", "b"],
+        "nothing from outside, and no accounts"
+    );
+    let last = &all["changes"][2];
+    assert_eq!(
+        (&last["change"], &last["participant"]),
+        (&"delete".into(), &"ann".into())
+    );
+    assert_eq!(all["caught_up"], true);
+    assert_eq!(
+        keys(&ann.get("/v1/changes?after=start&folder=a").value()),
+        ["a/1"]
+    );
+    let mut seen = Vec::new();
+    let mut after = "start".to_owned();
+    for _ in 0..3 {
+        let page = ann
+            .get(&format!("/v1/changes?limit=1&after={after}"))
+            .value();
+        seen.extend(keys(&page).iter().map(ToString::to_string));
+        after = page["position"].to_string();
+    }
+    assert_eq!(seen, ["a/1", "b", "b"]);
+    let admin = server.admin();
+    let all = admin.get("/v1/changes?after=start&limit=10000").value();
+    assert!(
+        keys(&all).iter().all(|key| !key.starts_with(".komatik")),
+        "{all}"
+    );
+    ann.get("/v1/changes?after=yesterday").problem(400);
+    ann.get("/v1/changes?folder=..").problem(400);
+}
+
+#[test]
+fn a_change_is_waited_for() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    let began = Instant::now();
+    let none = ann.get("/v1/changes?timeout=1").value();
+    assert!(keys(&none).is_empty() && began.elapsed() >= Duration::from_secs(1));
+    let position = &none["position"];
+    let store = server.store.clone();
+    let writer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        store.put("elsewhere", "x").unwrap();
+        store.put("home/ann/news", "x").unwrap();
+    });
+    let began = Instant::now();
+    let some = ann
+        .get(&format!("/v1/changes?timeout=60&after={position}"))
+        .value();
+    assert_eq!(keys(&some), ["news"]);
+    assert!(began.elapsed() < Duration::from_secs(30));
+    writer.join().unwrap();
+}
+
+/// The stream of events, behind the head of the answer.
+fn listen(server: &Server, session: &str, more: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let request = format!(
+        "GET /v1/changes HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nauthorization: {session}\r\n{more}\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    assert_eq!(line, "HTTP/1.1 200 OK\r\n");
+    while line != "\r\n" {
+        line.clear();
+        stream.read_line(&mut line).unwrap();
+    }
+    stream
+}
+
+/// The next event: its name, its data, and its id where it has one.
+fn next(stream: &mut BufReader<TcpStream>) -> (String, Value, Option<String>) {
+    let (mut name, mut data, mut id) = (String::new(), Value::Null, None);
+    loop {
+        let mut line = String::new();
+        assert!(
+            stream.read_line(&mut line).unwrap() > 0,
+            "the stream has ended"
+        );
+        match line.trim_end().split_once(": ") {
+            Some(("event", value)) => name = value.to_owned(),
+            Some(("data", value)) => data = serde_json::from_str(value).unwrap(),
+            Some(("id", value)) => id = Some(value.to_owned()),
+            // Sizes of pieces, and what is between them.
+            _ if line == "\n" && !name.is_empty() => return (name, data, id),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn events_go_on_after_the_last_one_seen() {
+    let mut server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    let session = ann.credentials[0].1.clone();
+    let mut stream = listen(&server, &session, "");
+    std::thread::sleep(Duration::from_millis(300));
+    let store = server.store.scoped("home/ann").unwrap();
+    store.put("a", "x").unwrap();
+    let (name, data, id) = next(&mut stream);
+    assert_eq!((name.as_str(), &data["key"]), ("put", &"a".into()));
+    let id = id.unwrap();
+    drop(stream);
+    store
+        .transaction(|tx| {
+            tx.put("b", "x")?;
+            tx.rename("a", "c", komatik::PutMode::Create)
+        })
+        .unwrap();
+    let mut stream = listen(&server, &session, &format!("last-event-id: {id}\r\n"));
+    let (first, second) = (next(&mut stream), next(&mut stream));
+    assert_eq!(
+        (first.0.as_str(), &first.1["key"], first.2),
+        ("put", &"b".into(), None)
+    );
+    assert_eq!(
+        (second.0.as_str(), &second.1["from"]),
+        ("move", &"a".into())
+    );
+    assert!(second.2.unwrap().parse::<u64>().unwrap() > id.parse().unwrap());
+    // Who listens does not keep the service from stopping.
+    let began = Instant::now();
+    server.stop();
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_history_that_is_gone_is_told() {
+    let store = komatik::Store::builder_in_memory()
+        .history(komatik::History::unlimited().revisions(5))
+        .open()
+        .unwrap();
+    let server = Server::with(&store, komatik::http::Limits::default());
+    let admin = server.admin();
+    for number in 0..20 {
+        server.store.put("a", number.to_string()).unwrap();
+    }
+    let oldest = admin.get("/v1/changes?after=1").problem(410)["oldest"]
+        .as_u64()
+        .unwrap();
+    assert!(oldest > 2);
+    let session = admin.credentials[0].1.clone();
+    let mut stream = listen(&server, &session, "last-event-id: 1\r\n");
+    let (name, data, id) = next(&mut stream);
+    assert_eq!(
+        (name.as_str(), &data["oldest"], id),
+        ("problem", &oldest.into(), None)
+    );
+}

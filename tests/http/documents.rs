@@ -1,0 +1,173 @@
+//! Documents: saved, read by parts, merged, patched, and never over another's change unseen.
+
+use serde_json::json;
+
+use crate::server::Server;
+
+#[test]
+fn a_document_comes_back_as_it_was_saved() {
+    let server = Server::start();
+    let admin = server.admin();
+    let value = json!({"b": 1, "a": [null, 1.5, "\u{e9}"], "big": u64::MAX});
+    let saved = admin.json("PUT", "/v1/documents/settings/window", &value);
+    assert_eq!(saved.status, 201, "{saved:?}");
+    assert_eq!(saved.value()["key"], "settings/window");
+    let loaded = admin.get("/v1/documents/settings/window");
+    assert_eq!((loaded.status, loaded.text()), (200, value.to_string()));
+    assert_eq!(loaded.header("content-type"), "application/json");
+    assert_eq!(loaded.header("etag"), saved.header("etag"));
+    let again = admin.json("PUT", "/v1/documents/settings/window", &json!(1));
+    assert_eq!(again.status, 200);
+    assert_ne!(again.header("etag"), saved.header("etag"));
+    assert_eq!(
+        server.store.load::<u8>("settings/window").unwrap(),
+        Some(1),
+        "the root of an admin is that of the store"
+    );
+}
+
+#[test]
+fn a_pointer_reads_a_part() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.json("PUT", "/v1/documents/d", &json!({"a": {"b/c": [1, 2]}}));
+    let part = admin.get("/v1/documents/d?pointer=/a/b~1c/1");
+    assert_eq!((part.status, part.text().as_str()), (200, "2"));
+    assert_eq!(
+        admin.get("/v1/documents/d?pointer=").value(),
+        json!({"a": {"b/c": [1, 2]}})
+    );
+    assert_eq!(
+        admin.get("/v1/documents/d?pointer=/x").problem(404)["pointer"],
+        "/x"
+    );
+    admin.get("/v1/documents/d?pointer=x").problem(400);
+    admin.get("/v1/documents/d?point=x").problem(400);
+    assert_eq!(admin.get("/v1/documents/none").problem(404)["key"], "none");
+    admin.put("/v1/blobs/blob", b"x");
+    let wrong = admin.get("/v1/documents/blob").problem(409);
+    assert_eq!(
+        (&wrong["expected"], &wrong["found"]),
+        (&json!("document"), &json!("blob"))
+    );
+    admin.get("/v1/documents/blob?pointer=").problem(409);
+}
+
+#[test]
+fn the_content_type_says_how_a_document_is_changed() {
+    let server = Server::start();
+    let admin = server.admin();
+    let change = |query: &str, kind: &str, body| {
+        admin.json("PUT", "/v1/documents/d", &json!({"a": [1, 2], "n": 1}));
+        let headers = [("content-type", kind)];
+        let reply = admin.json_with("PATCH", &format!("/v1/documents/d{query}"), &headers, &body);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        admin.get("/v1/documents/d").value()
+    };
+    let merge = json!({"a": [3], "n": null});
+    let own = "application/vnd.komatik.merge+json";
+    let kept = "application/merge-patch+json; charset=utf-8";
+    assert_eq!(change("", kept, merge.clone()), json!({"a": [3]}));
+    assert_eq!(
+        change("", own, merge.clone()),
+        json!({"a": [3, 2], "n": null})
+    );
+    assert_eq!(
+        change("?arrays=append&nulls=remove", own, merge.clone()),
+        json!({"a": [1, 2, 3]})
+    );
+    assert_eq!(
+        change("?arrays=union", own, json!({"a": [2, 3]})),
+        json!({"a": [1, 2, 3], "n": 1})
+    );
+    let patch = json!([{"op": "test", "path": "/n", "value": 1}, {"op": "remove", "path": "/a/0"}]);
+    let json_patch = [("content-type", "application/json-patch+json")];
+    assert_eq!(
+        change("", json_patch[0].1, patch.clone()),
+        json!({"a": [2], "n": 1})
+    );
+
+    let send = |query: &str, kind: &str, body: &[u8]| {
+        let path = format!("/v1/documents/d{query}");
+        admin.send("PATCH", &path, &[("content-type", kind)], body)
+    };
+    send("", "application/json", b"{}").problem(415);
+    send("?arrays=append", "application/merge-patch+json", b"{}").problem(400);
+    send("?arrays=sideways", own, b"{}").problem(400);
+    send("", own, b"{").problem(400);
+    send("", json_patch[0].1, b"{}").problem(400);
+    send("", json_patch[0].1, br#"[{"op": "remove", "path": "/x"}]"#).problem(422);
+    let missing = admin.json_with("PATCH", "/v1/documents/none", &json_patch, &patch);
+    missing.problem(404);
+}
+
+#[test]
+fn conditions_hold_at_the_write() {
+    let server = Server::start();
+    let admin = server.admin();
+    let path = "/v1/documents/d";
+    let put = |name: &str, value: &str| admin.json_with("PUT", path, &[(name, value)], &json!(1));
+    put("if-match", "*").problem(412);
+    assert_eq!(put("if-none-match", "*").status, 201);
+    put("if-none-match", "*").problem(412);
+    let first = admin.get(path).header("etag").to_owned();
+    assert_eq!(put("if-match", &first).status, 200);
+    put("if-match", &first).problem(412);
+    put("if-match", "\"one\", \"another\"").problem(412);
+    assert_eq!(put("if-match", "*").status, 200);
+    put("if-match", "no tag").problem(412);
+
+    let tag = admin.get(path).header("etag").to_owned();
+    let ask = |name: &str, value: &str| admin.send("GET", path, &[(name, value)], b"");
+    let fresh = ask("if-none-match", &tag);
+    assert_eq!((fresh.status, fresh.body.len()), (304, 0));
+    assert_eq!(fresh.header("etag"), tag);
+    assert_eq!(ask("if-none-match", &first).status, 200);
+    ask("if-match", &first).problem(412);
+    let modified = admin.get(path).header("last-modified").to_owned();
+    assert_eq!(ask("if-modified-since", &modified).status, 304);
+
+    let patch = json!([{"op": "replace", "path": "", "value": 2}]);
+    let change = |tag: &str| {
+        let headers = [
+            ("content-type", "application/json-patch+json"),
+            ("if-match", tag),
+        ];
+        admin.json_with("PATCH", path, &headers, &patch)
+    };
+    change(&first).problem(412);
+    assert_eq!(admin.get(path).text(), "1");
+    assert_eq!(change(&tag).status, 200);
+    assert_eq!(admin.get(path).text(), "2");
+}
+
+#[test]
+fn what_is_no_document_is_refused_and_nothing_is_written() {
+    let server = Server::start();
+    let admin = server.admin();
+    let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
+    for (kind, body, status) in [
+        ("application/json", "{", 400),
+        ("application/json", "", 400),
+        ("application/json", "\u{0}", 400),
+        ("application/json", deep.as_str(), 400),
+        ("text/plain", "{}", 415),
+    ] {
+        let reply = admin.send(
+            "PUT",
+            "/v1/documents/d",
+            &[("content-type", kind)],
+            body.as_bytes(),
+        );
+        reply.problem(status);
+    }
+    assert!(!server.store.exists("d").unwrap());
+    let fits = format!("{}{}", "[".repeat(128), "]".repeat(128));
+    let headers = [("content-type", "application/json")];
+    assert_eq!(
+        admin
+            .send("PUT", "/v1/documents/d", &headers, fits.as_bytes())
+            .status,
+        201
+    );
+}

@@ -1,0 +1,149 @@
+//! Listings and their pages, metadata, folders, moves and copies.
+
+use serde_json::{Value, json};
+
+use crate::server::{Client, Server};
+
+fn names(page: &Value) -> Vec<&str> {
+    let entries = page["entries"].as_array().unwrap();
+    entries
+        .iter()
+        .map(|item| item["name"].as_str().unwrap())
+        .collect()
+}
+
+fn filled(server: &Server) -> Client {
+    for key in ["a/1.txt", "a/2.png", "a/b/3.txt", "z.txt"] {
+        server.store.put(key, "x").unwrap();
+    }
+    server.admin()
+}
+
+#[test]
+fn a_listing_comes_in_pages() {
+    let server = Server::start();
+    let admin = filled(&server);
+    let all = admin.get("/v1/entries").value();
+    assert_eq!(names(&all), ["a", "z.txt"], "the accounts are not told");
+    assert_eq!(
+        (&all["entries"][0]["kind"], &all["entries"][1]["kind"]),
+        (&json!("folder"), &json!("blob"))
+    );
+    assert_eq!(all["next"], Value::Null);
+    let recursive = admin.get("/v1/entries?recursive=true").value();
+    assert_eq!(
+        names(&recursive),
+        ["a/1.txt", "a/2.png", "a/b/3.txt", "z.txt"]
+    );
+
+    let mut seen = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = admin
+            .get(&format!("/v1/entries?folder=a&limit=1{after}"))
+            .value();
+        seen.extend(names(&page).iter().map(ToString::to_string));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={}", next.replace('/', "%2F")),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["1.txt", "2.png", "b"]);
+    let found = admin
+        .get("/v1/entries?recursive=true&glob=**/*.txt")
+        .value();
+    assert_eq!(names(&found), ["a/1.txt", "a/b/3.txt", "z.txt"]);
+    assert_eq!(
+        names(&admin.get("/v1/entries?folder=a&contains=png").value()),
+        ["2.png"]
+    );
+    admin.get("/v1/entries?glob=%5B").problem(400);
+    admin.get("/v1/entries?folder=../x").problem(400);
+    admin.get("/v1/entries?sort=size").problem(400);
+}
+
+#[test]
+fn metadata_is_told_and_an_entry_deleted_as_it_was_seen() {
+    let server = Server::start();
+    let admin = filled(&server);
+    let seen = admin.get("/v1/entries/z.txt");
+    assert_eq!(seen.value()["size"], 1);
+    let tag = seen.header("etag").to_owned();
+    let remove = |tag: &str| admin.send("DELETE", "/v1/entries/z.txt", &[("if-match", tag)], b"");
+    admin.put("/v1/blobs/z.txt", b"new");
+    remove(&tag).problem(412);
+    assert!(server.store.exists("z.txt").unwrap());
+    let tag = admin.get("/v1/entries/z.txt").header("etag").to_owned();
+    assert_eq!(remove(&tag).status, 204);
+    assert!(!server.store.exists("z.txt").unwrap());
+    admin.delete("/v1/entries/z.txt").problem(404);
+    admin.get("/v1/entries/z.txt").problem(404);
+    assert_eq!(admin.delete("/v1/entries/a/1.txt").status, 204);
+}
+
+#[test]
+fn folders_are_made_and_deleted_with_what_is_in_them() {
+    let server = Server::start();
+    let admin = filled(&server);
+    assert_eq!(admin.put("/v1/folders/new/one", b"").status, 204);
+    assert_eq!(names(&admin.get("/v1/entries?folder=new").value()), ["one"]);
+    assert_eq!(
+        admin.delete("/v1/folders/new/one").value(),
+        json!({"deleted": 0})
+    );
+    assert!(!server.store.exists("new").unwrap());
+    assert_eq!(admin.delete("/v1/folders/a").problem(409)["found"], 3);
+    assert_eq!(server.store.list("a").unwrap().count(), 3);
+    assert_eq!(
+        admin.delete("/v1/folders/a?recursive=true").value(),
+        json!({"deleted": 3})
+    );
+    assert!(!server.store.exists("a").unwrap());
+}
+
+#[test]
+fn moves_and_copies_replace_only_what_they_are_told_to() {
+    let server = Server::start();
+    let admin = filled(&server);
+    let send = |path: &str, body: Value| admin.json("POST", path, &body);
+    send("/v1/copy", json!({"from": "z.txt", "to": "a/1.txt"})).problem(409);
+    let copied = send("/v1/copy", json!({"from": "z.txt", "to": "y.txt"}));
+    assert_eq!(
+        (copied.status, &copied.value()["key"]),
+        (201, &json!("y.txt"))
+    );
+    send("/v1/move", json!({"from": "z.txt", "to": "y.txt"})).problem(409);
+    let moved = send(
+        "/v1/move",
+        json!({"from": "z.txt", "to": "y.txt", "overwrite": true}),
+    );
+    assert_eq!((moved.status, &moved.value()["moved"]), (200, &json!(1)));
+    assert!(!server.store.exists("z.txt").unwrap());
+    let moved = send("/v1/move", json!({"from": "a", "to": "c", "folder": true}));
+    assert_eq!(moved.value(), json!({"moved": 3}));
+    assert!(server.store.exists("c/b/3.txt").unwrap());
+    send("/v1/move", json!({"from": "none", "to": "x"})).problem(404);
+    send(
+        "/v1/move",
+        json!({"from": "c", "to": "d", "folder": true, "overwrite": true}),
+    )
+    .problem(400);
+    send("/v1/copy", json!({"from": "c", "to": "d", "folder": true})).problem(400);
+    send("/v1/move", json!({"from": "y.txt", "to": ".komatik/y"})).problem(400);
+    send("/v1/move", json!({"from": "y.txt", "to": "../y"})).problem(400);
+    send(
+        "/v1/copy",
+        json!({"from": ".komatik/users/admin", "to": "x"}),
+    )
+    .problem(400);
+    send(
+        "/v1/move",
+        json!({"from": ".komatik", "to": "x", "folder": true}),
+    )
+    .problem(400);
+    admin
+        .delete("/v1/folders/.komatik?recursive=true")
+        .problem(400);
+    admin.get("/v1/entries?folder=.komatik").problem(400);
+    server.log_in("admin", &server.password);
+}

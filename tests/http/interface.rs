@@ -1,0 +1,121 @@
+//! The description of the interface, and the figures of the service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::server::Server;
+
+/// Every `.route("…"` of the sources.
+fn routes_of_sources(directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            routes_of_sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for (at, _) in text.match_indices(".route(") {
+                let rest = text[at + ".route(".len()..].trim_start();
+                let path = rest.strip_prefix('"').unwrap();
+                found.insert(path.split('"').next().unwrap().replace("{*", "{"));
+            }
+        }
+    }
+}
+
+/// What the service takes at an address, as it says itself.
+fn methods_of_service(server: &Server, path: &str) -> BTreeSet<String> {
+    let path = path.replace(['{', '}'], "");
+    let reply = server.nobody().send("PROPFIND", &path, &[], b"");
+    assert_eq!(reply.status, 405, "{path}: {}", reply.text());
+    let allowed = reply.header("allow").to_ascii_lowercase();
+    // axum answers HEAD wherever there is a GET.
+    let methods = allowed.split(',').filter(|method| *method != "head");
+    methods.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_description_has_every_route_and_no_other() {
+    let server = Server::start();
+    let reply = server.nobody().get("/v1/openapi.json");
+    assert_eq!(reply.header("content-type"), "application/json");
+    let described: BTreeMap<String, BTreeSet<String>> = reply.value()["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys();
+            let methods = methods.filter(|method| *method != "head").cloned();
+            (path.clone(), methods.collect())
+        })
+        .collect();
+    let mut routes = BTreeSet::new();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    routes_of_sources(&sources, &mut routes);
+    let own = |path: &&String| path.starts_with("/v1/") || !path[1..].contains('/');
+    let routes: BTreeSet<_> = routes.iter().filter(own).collect();
+    assert_eq!(described.keys().collect::<BTreeSet<_>>(), routes);
+    for (path, methods) in &described {
+        assert_eq!(&methods_of_service(&server, path), methods, "{path}");
+    }
+}
+
+#[test]
+fn every_reference_of_the_description_leads_somewhere() {
+    let document = Server::start().nobody().get("/v1/openapi.json").value();
+    let text = document.to_string();
+    let mut count = 0;
+    for part in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = part.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+        count += 1;
+    }
+    assert!(count > 20);
+}
+
+#[test]
+fn the_figures_count_what_happened() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    ann.get("/metrics").problem(403);
+    server.nobody().get("/metrics").problem(401);
+    ann.put("/v1/blobs/a", vec![0; 5000]);
+    ann.get("/v1/blobs/a");
+    ann.get("/v1/blobs/b");
+    ann.get("/v2/any/thing");
+    let figures = server.admin().get("/metrics");
+    assert!(
+        figures
+            .header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    let text = figures.text();
+    let figure = |line: &str| -> u64 {
+        let found = text
+            .lines()
+            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        found
+            .unwrap_or_else(|| panic!("no {line} in {text}"))
+            .parse()
+            .unwrap()
+    };
+    let requests = |method: &str, route: &str, status: u16| {
+        figure(&format!(
+            "komatik_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}"
+        ))
+    };
+    assert_eq!(requests("PUT", "/v1/blobs/{*key}", 201), 1);
+    assert_eq!(requests("GET", "/v1/blobs/{*key}", 200), 1);
+    assert_eq!(requests("GET", "/v1/blobs/{*key}", 404), 1);
+    assert_eq!(requests("GET", "none", 404), 1);
+    let seconds = "komatik_http_request_duration_seconds_count{route=\"/v1/blobs/{*key}\"}";
+    assert_eq!(figure(seconds), 3);
+    assert!(figure("komatik_http_received_bytes_total") >= 5000);
+    assert!(figure("komatik_http_sent_bytes_total") >= 5000);
+    assert_eq!(
+        figure("komatik_store_entries"),
+        server.store.stats().unwrap().entries
+    );
+    assert_eq!(figure("komatik_store_chunk_bytes"), 5000);
+    assert_eq!(text.matches("# EOF\n").count(), 1);
+    assert!(text.ends_with("# EOF\n"));
+}

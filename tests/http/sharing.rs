@@ -1,0 +1,151 @@
+//! Locks, and tokens for those who have no account.
+
+use serde_json::json;
+
+use crate::server::Server;
+
+#[test]
+fn a_lock_is_put_on_changed_and_taken_off() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    ann.put("/v1/blobs/plan", b"north");
+    assert_eq!(
+        ann.json("PUT", "/v1/locks/plan", &json!({"edit": "secret-1"}))
+            .status,
+        204
+    );
+    ann.put("/v1/blobs/plan", b"south").problem(423);
+    ann.json("PUT", "/v1/locks/plan", &json!({"edit": "secret-2"}))
+        .problem(423);
+    let offered = [("komatik-password", "secret-1")];
+    let changed = ann.json_with(
+        "PUT",
+        "/v1/locks/plan",
+        &offered,
+        &json!({"view": "secret-2"}),
+    );
+    assert_eq!(changed.status, 204);
+    ann.get("/v1/blobs/plan").problem(423);
+    let listed = ann.get("/v1/entries").value();
+    assert_eq!(listed["entries"][0]["kind"], serde_json::Value::Null);
+    ann.send("DELETE", "/v1/locks/plan", &offered, b"")
+        .problem(403);
+    let offered = [("komatik-password", "secret-2")];
+    assert_eq!(
+        ann.send("DELETE", "/v1/locks/plan", &offered, b"").status,
+        204
+    );
+    assert_eq!(ann.get("/v1/blobs/plan").text(), "north");
+    ann.json("PUT", "/v1/locks/none", &json!({"edit": "x"}))
+        .problem(404);
+    ann.json("PUT", "/v1/locks/plan", &json!({})).problem(400);
+}
+
+#[test]
+fn a_token_opens_one_key_until_it_is_revoked() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    ann.put("/v1/blobs/a%20b/pl%C3%A4n.html", b"<b>");
+    ann.put("/v1/blobs/other", b"other");
+    let granted = ann.json("POST", "/v1/tokens/a%20b/pl%C3%A4n.html", &json!({}));
+    assert_eq!(granted.status, 201, "{}", granted.text());
+    let path = granted.value()["path"].as_str().unwrap().to_owned();
+    assert!(path.ends_with("/home/ann/a%20b/pl%C3%A4n.html"), "{path}");
+    let read = server
+        .nobody()
+        .send("GET", &path, &[("range", "bytes=1-1")], b"");
+    assert_eq!((read.status, read.text().as_str()), (206, "b"));
+    assert_eq!(read.header("x-content-type-options"), "nosniff");
+    assert!(
+        read.header("content-security-policy")
+            .starts_with("sandbox")
+    );
+    let saved = server
+        .nobody()
+        .get(&format!("{path}?disposition=attachment"));
+    assert!(
+        saved
+            .header("content-disposition")
+            .starts_with("attachment; ")
+    );
+    let token = granted.value()["token"].as_str().unwrap().to_owned();
+    let stranger = server.nobody();
+    stranger
+        .get(&format!("/v1/shared/{token}/home/ann/other"))
+        .problem(403);
+    stranger
+        .get(&format!("/v1/shared/{token}/home/ann/"))
+        .problem(403);
+    stranger.get(&format!("/v1/shared/{token}/")).problem(403);
+    stranger.get(&path.replace(&token, "x")).problem(403);
+    assert_eq!(stranger.put(&path, b"x").status, 405);
+    let listed = ann.get("/v1/tokens");
+    assert_eq!(listed.value()["tokens"][0]["key"], "a b/pl\u{e4}n.html");
+    assert!(!listed.text().contains(&token));
+    let bob = server.user("bob", "writer", "home/bob");
+    assert_eq!(bob.get("/v1/tokens").value(), json!({"tokens": []}));
+    assert_eq!(bob.delete("/v1/tokens").value(), json!({"revoked": 0}));
+    assert_eq!(
+        ann.delete("/v1/tokens/a%20b/pl%C3%A4n.html").value(),
+        json!({"revoked": 1})
+    );
+    stranger.get(&path).problem(403);
+}
+
+#[test]
+fn a_token_for_a_folder_lists_it_and_an_expired_one_nothing() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    ann.put("/v1/blobs/a/1", b"x");
+    ann.put("/v1/blobs/a/b/2", b"x");
+    for (key, names) in [("/a", vec!["1", "b"]), ("", vec!["a"])] {
+        let granted = ann.json(
+            "POST",
+            &format!("/v1/tokens{key}"),
+            &json!({"folder": true}),
+        );
+        let path = granted.value()["path"].as_str().unwrap().to_owned();
+        let listed = server.nobody().get(&path);
+        assert_eq!(listed.status, 200, "{path}: {}", listed.text());
+        let found = listed.value();
+        let found: Vec<_> = found["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| &item["name"])
+            .collect();
+        assert_eq!(found, names);
+        server.nobody().get(&format!("{path}b/")).problem(403);
+        server.nobody().get(&format!("{path}1")).problem(403);
+    }
+    let admin = server.admin();
+    let granted = admin
+        .json("POST", "/v1/tokens", &json!({"folder": true}))
+        .value();
+    let listed = server
+        .nobody()
+        .get(granted["path"].as_str().unwrap())
+        .value();
+    assert_eq!(
+        listed["entries"].as_array().unwrap().len(),
+        1,
+        "not the accounts: {listed}"
+    );
+    let granted = ann
+        .json("POST", "/v1/tokens/a/1", &json!({"expires_in": 0}))
+        .value();
+    server
+        .nobody()
+        .get(granted["path"].as_str().unwrap())
+        .problem(403);
+    let granted = ann
+        .json("POST", "/v1/tokens/a/1", &json!({"expires_in": 60}))
+        .value();
+    assert_eq!(
+        server
+            .nobody()
+            .get(granted["path"].as_str().unwrap())
+            .text(),
+        "x"
+    );
+}
