@@ -184,7 +184,7 @@ fn everything(store: &Store) -> komatik::Result<Vec<ListItem>> {
 pub(super) fn stats(tour: &Tour) -> Outcome<String> {
     let stats = tour.store.stats()?;
     Ok(format!(
-        "{}, {} revisions; on disk {} of journal, {} of trees, {} of packs",
+        "{}, newest revision {}; on disk {} of journal, {} of trees, {} of packs",
         show::number_of(stats.entries, "entry", "entries"),
         show::count(stats.history.newest()),
         show::bytes(stats.journal_bytes),
