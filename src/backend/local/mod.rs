@@ -31,6 +31,7 @@ mod lock_file;
 mod open;
 mod overlay;
 mod pack;
+mod recent;
 mod replay;
 mod restore;
 mod revisions;
@@ -70,6 +71,7 @@ use journal::{Journal, Seed};
 use lock_file::LockFile;
 use overlay::Overlay;
 use pack::Packs;
+use recent::Recent;
 use revisions::Revisions;
 use settle::{Disk, Settling};
 use space::Space;
@@ -126,6 +128,7 @@ struct Core {
     trees: Arc<dyn Trees>,
     packs: Packs,
     overlay: RwLock<Overlay>,
+    recent: Recent,
     /// Told when the overlay has room again.
     room: (Mutex<()>, Condvar),
     writer: Mutex<Writer>,

@@ -19,6 +19,7 @@ use super::keys;
 use super::lock_file::LockFile;
 use super::overlay::Overlay;
 use super::pack::{PackOptions, Packs};
+use super::recent::Recent;
 use super::row::{self, Totals};
 use super::settle::Settling;
 use super::superblock::{Content, Superblock};
@@ -119,6 +120,7 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
         trees,
         packs: Packs::open(directory, superblock.store_id(), PackOptions::default())?,
         overlay: RwLock::new(Overlay::new(base, options.retained_bytes)),
+        recent: Recent::new(),
         room: Default::default(),
         writer: Mutex::new(Writer::new(base, totals)),
         revisions: Default::default(),

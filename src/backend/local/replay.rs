@@ -233,6 +233,7 @@ pub(super) fn replay_into_trees(core: &Core, base: u64) -> Result<()> {
                 sealed((row.tree, row.key, version))
             });
             core.trees.apply(&mut { rows })?;
+            core.recent.forget();
         }
     }
     core.trees.flush()

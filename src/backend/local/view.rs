@@ -29,15 +29,27 @@ impl Core {
             View::Latest => LATEST,
         };
         // First the overlay: what leaves it meanwhile is in the trees by then.
-        let known = self.overlay.read().get(tree, key, moment);
-        match known {
-            Known::Version(version) => Ok(row_of(version)),
-            Known::InTrees => self
-                .trees
-                .get(tree, key)?
-                .map(|bytes| row::open(tree, key, &bytes))
-                .transpose(),
+        let (known, generation) = {
+            let overlay = self.overlay.read();
+            (overlay.get(tree, key, moment), overlay.generation())
+        };
+        match (known, view) {
+            (Known::Version(version), _) => Ok(row_of(version)),
+            (Known::InTrees, View::Settled) => self.row_in_trees(tree, key),
+            (Known::InTrees, View::Latest) => {
+                if let Some(row) = self.recent.get(generation, tree, key) {
+                    return Ok(row);
+                }
+                let row = self.row_in_trees(tree, key)?;
+                self.recent.note(generation, tree, key, row.as_ref());
+                Ok(row)
+            }
         }
+    }
+
+    fn row_in_trees(&self, tree: Tree, key: &[u8]) -> Result<Option<Row>> {
+        let bytes = self.trees.get(tree, key)?;
+        bytes.map(|bytes| row::open(tree, key, &bytes)).transpose()
     }
 
     /// About `limit` rows at a moment that is pinned, or the latest. Also tells up to which key (inclusive) all rows
