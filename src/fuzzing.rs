@@ -6,6 +6,8 @@ mod made;
 
 use serde_json::{Map, Value, json};
 
+#[cfg(feature = "http")]
+pub use crate::http::fuzz_packets as room_packets;
 pub use directory::store_directory;
 pub use files::{journal_frame, pack_frame, rows, superblock};
 

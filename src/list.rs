@@ -74,7 +74,7 @@ impl Store {
     ///
     /// **Cost.** Items are read as they are asked for. Each child costs one row, a folder one row and one descent
     /// however much lies below it. What a `glob` or `contains` sorts out is read, except that a glob which begins with
-    /// plain text reads only names that begin so.
+    /// plain text reads only names that begin so, and so does a `prefix`.
     ///
     /// **What it sees** is one moment, the one of this call, also while others write. Where more than 64 MiB of rows are
     /// overwritten while it is open, it may go on in the present: still sorted, no item twice, each whole.
@@ -106,7 +106,7 @@ impl Store {
     /// other, and goes on behind. It ends with any other error; list again, `after` the last item.
     pub fn list_with(&self, folder: &str, options: ListOptions) -> Result<Listing> {
         let folder = self.folder(folder)?;
-        let filter = Filter::new(options.contains, options.glob.as_deref())?;
+        let filter = Filter::new(options.prefix, options.contains, options.glob.as_deref())?;
         let prefix = folder.as_prefix();
         let narrowed = format!("{prefix}{}", filter.literal_prefix());
         let mut start = narrowed.clone();

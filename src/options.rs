@@ -329,6 +329,8 @@ pub struct ListOptions {
     pub after: Option<String>,
     /// At most so many items.
     pub limit: Option<usize>,
+    /// Only names that begin with this text, which need not end at a `/`. No other names are read.
+    pub prefix: Option<String>,
     /// Only names that hold this text.
     pub contains: Option<String>,
     /// Only names that match this pattern: `*` and `?` within a segment, `**` across, `[a-z]`, `{a,b}`. It is matched by
@@ -366,6 +368,15 @@ impl ListOptions {
     pub fn limit(self, limit: usize) -> ListOptions {
         ListOptions {
             limit: Some(limit),
+            ..self
+        }
+    }
+
+    /// Only names that begin with this text.
+    #[must_use]
+    pub fn prefix(self, text: impl Into<String>) -> ListOptions {
+        ListOptions {
+            prefix: Some(text.into()),
             ..self
         }
     }

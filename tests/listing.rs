@@ -176,6 +176,17 @@ fn filters_apply_to_the_name_told() {
         );
         assert_eq!(list(deep().glob("sub/*").contains("d")), ["sub/d.txt"]);
         assert_eq!(list(deep().glob("{a,b}.*").limit(1)), ["a.txt"]);
+        let begun = |text: &str| ListOptions::new().prefix(text);
+        assert_eq!(list(begun("sub")), ["sub.txt/", "sub/"]);
+        assert_eq!(list(begun("sub/")), [""; 0], "a child has no `/`");
+        assert_eq!(list(begun("")).len(), 5);
+        let begun = |text: &str| begun(text).recursive();
+        assert_eq!(list(begun("sub")), ["sub.txt/e", "sub/c.txt", "sub/d.txt"]);
+        assert_eq!(list(begun("sub/c")), ["sub/c.txt"]);
+        assert_eq!(list(begun("sub/").after("sub/c.txt")), ["sub/d.txt"]);
+        assert_eq!(list(begun("sub").glob("**/*.txt").limit(1)), ["sub/c.txt"]);
+        assert_eq!(list(begun("sub").glob("sub/c*")), ["sub/c.txt"]);
+        assert_eq!(list(begun("sub").glob("text/*")), [""; 0]);
         let first = deep().glob("**/*.txt").limit(1).after("a.txt");
         assert_eq!(list(first), ["sub/c.txt"]);
         assert!(matches!(

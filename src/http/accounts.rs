@@ -3,7 +3,7 @@
 //! | document | tells |
 //! |---|---|
 //! | `users/<name>` | the hash of the password, the role, the root |
-//! | `keys/<hash>` | whose API key it is, and for which project |
+//! | `keys/<hash>` | whose API key it is, for which project, and how it signs |
 //! | `sessions/<hash>` | whose session it is, and until when |
 //!
 //! A key or a session is found by the hash of its secret; the secret itself is nowhere.
@@ -11,7 +11,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::passwords::{self, Checker, hash_of_secret, random_secret};
 use super::problem::{Answer, Problem};
@@ -23,6 +26,24 @@ const USERS: &str = "users";
 const KEYS: &str = "keys";
 /// The account that a store begins with.
 const FIRST: &str = "admin";
+/// What comes behind `/v1/` in addresses that are not of projects.
+const RESERVED: [&str; 15] = [
+    "blobs",
+    "changes",
+    "copy",
+    "documents",
+    "entries",
+    "folders",
+    "keys",
+    "locks",
+    "move",
+    "openapi.json",
+    "sessions",
+    "shared",
+    "tokens",
+    "transactions",
+    "users",
+];
 /// Longest name of a user or project, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -59,6 +80,31 @@ pub(super) struct ApiKey {
     pub(super) label: String,
     /// The project that it names, for protocols that have projects.
     pub(super) project: String,
+    /// What a token is verified with that was signed by the key.
+    #[serde(default)]
+    pub(super) signing: Signing,
+}
+
+/// The SHA-256 of an API key in base64, by which HMAC knows the key: a key is longer than a block of the hash. Whoever has
+/// it can sign tokens, but cannot offer it as the key.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Signing(String);
+
+impl Signing {
+    fn of(key: &str) -> Signing {
+        Signing(STANDARD.encode(Sha256::digest(key)))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Signing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signing(…)")
+    }
 }
 
 /// Who a request comes from.
@@ -216,10 +262,16 @@ impl Accounts {
         })?)
     }
 
-    /// Makes an API key of a user, for a project: the project, `_`, and a secret. Only this answer tells it.
+    /// Makes an API key of a user, for a project: the project, `_`, and a secret of 86 characters. Only this answer tells
+    /// it.
     pub(super) fn add_key(&self, key: &ApiKey) -> Answer<String> {
         check_project(&key.project)?;
-        let secret = format!("{}_{}", key.project, random_secret()?);
+        // More than the 64 bytes of a block of SHA-256, see `Signing`.
+        let secret = format!("{}_{}{}", key.project, random_secret()?, random_secret()?);
+        let key = &ApiKey {
+            signing: Signing::of(&secret),
+            ..key.clone()
+        };
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.user(&key.user)?.ok_or_else(|| missing(&key.user))?;
         self.store
@@ -309,10 +361,14 @@ pub(super) fn check_name(name: &str) -> Answer<()> {
     ))
 }
 
-/// As a name, and without the `_` that ends it in an API key.
+/// As a name, without the `_` that ends it in an API key, and none that the interface of the service has below `/v1/`: a
+/// project has its drives there.
 pub(super) fn check_project(project: &str) -> Answer<()> {
     if project.contains('_') {
         return Err(Problem::bad_request("the name of a project has no `_`"));
+    }
+    if RESERVED.contains(&project) {
+        return Err(Problem::bad_request("this name is the service's own"));
     }
     check_name(project)
 }

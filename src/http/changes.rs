@@ -72,7 +72,7 @@ impl News {
 }
 
 /// A watcher that can be waited for.
-struct Follower {
+pub(super) struct Follower {
     service: Service,
     newest: watch::Receiver<u64>,
     /// With a call to the store, or here.
@@ -80,15 +80,15 @@ struct Follower {
 }
 
 /// What was read of the history.
-struct Batch {
-    changes: Vec<Change>,
+pub(super) struct Batch {
+    pub(super) changes: Vec<Change>,
     /// Where to go on.
     position: u64,
     caught_up: bool,
 }
 
 impl Follower {
-    async fn begin(
+    pub(super) async fn begin(
         service: &Service,
         store: Store,
         folder: String,
@@ -107,7 +107,7 @@ impl Follower {
     }
 
     /// The next changes, about so many, to the end of a commit; none where there are none yet.
-    async fn read(&mut self, limit: usize) -> Answer<Batch> {
+    pub(super) async fn read(&mut self, limit: usize) -> Answer<Batch> {
         // Before the look, so that what comes after it is news.
         self.newest.borrow_and_update();
         let Some(mut watcher) = self.watcher.take() else {
@@ -137,7 +137,7 @@ impl Follower {
     }
 
     /// Waits until there may be more; false where the service stops.
-    async fn wait(&mut self) -> bool {
+    pub(super) async fn wait(&mut self) -> bool {
         tokio::select! {
             changed = self.newest.changed() => changed.is_ok(),
             () = self.service.news().stopped() => false,

@@ -57,6 +57,7 @@ impl Page {
             limit: None,
             contains: self.contains.clone(),
             glob: self.glob.clone(),
+            ..ListOptions::new()
         }
     }
 }

@@ -17,6 +17,7 @@ mod changes;
 mod conditions;
 mod content;
 mod documents;
+mod drive;
 mod entries;
 mod key;
 mod locks;
@@ -25,6 +26,7 @@ mod openapi;
 mod passwords;
 mod people;
 mod problem;
+mod room;
 mod scopes;
 mod serve;
 mod sessions;
@@ -53,9 +55,13 @@ use blocking::Calls;
 use changes::News;
 use metrics::Metrics;
 use problem::Problem;
+use room::Sessions;
 use throttle::Throttle;
 
 pub use accounts::FirstPassword;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use room::fuzz_packets;
 pub use serve::{is_loopback, serve, stop_signal};
 
 /// What a client may ask of the service at most.
@@ -108,6 +114,8 @@ struct Shared {
     calls: Calls,
     throttle: Throttle,
     news: News,
+    /// In rooms.
+    sessions: Sessions,
     metrics: Metrics,
     limits: Limits,
 }
@@ -130,6 +138,7 @@ impl Service {
             calls: Calls::new(limits.calls),
             throttle: Throttle::new(limits.logins),
             news: News::of(store),
+            sessions: Sessions::new(limits.connections),
             metrics: Metrics::new(),
             limits,
         }));
@@ -151,11 +160,13 @@ impl Service {
             .merge(blobs::routes())
             .merge(changes::routes())
             .merge(documents::routes())
+            .merge(drive::routes())
             .merge(entries::routes())
             .merge(locks::routes())
             .merge(metrics::routes())
             .merge(openapi::routes())
             .merge(people::routes())
+            .merge(room::routes())
             .merge(sessions::routes())
             .merge(shared::routes())
             .merge(tokens::routes())
@@ -193,6 +204,10 @@ impl Service {
 
     fn news(&self) -> &News {
         &self.0.news
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 
     fn metrics(&self) -> &Metrics {

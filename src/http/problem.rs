@@ -112,6 +112,10 @@ impl Problem {
         self.0.status == StatusCode::CONFLICT
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
     /// The sentence a person reads, for a protocol that has its own form of errors.
     pub(super) fn detail(&self) -> &str {
         &self.0.detail

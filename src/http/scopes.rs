@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the root of a user | all that `/v1/` shows them |
 //! | `drive/<project>/<name>/` | a drive of a project |
+//! | `uploads/<project>/<name>/` | what is being uploaded to a drive |
 //! | `rooms/<project>/<room>/` | a room of a project |
 
 use super::Service;
@@ -13,12 +14,10 @@ use crate::Store;
 
 /// A kind of folder that a project has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    dead_code,
-    reason = "for the protocols that have projects, which come next"
-)]
 pub(super) enum Place {
     Drive,
+    /// What a drive gets in parts, until all are there.
+    Uploads,
     Room,
 }
 
@@ -26,6 +25,7 @@ impl Place {
     fn folder(self) -> &'static str {
         match self {
             Place::Drive => "drive",
+            Place::Uploads => "uploads",
             Place::Room => "rooms",
         }
     }
@@ -39,10 +39,6 @@ impl Service {
     }
 
     /// A drive or a room of a project. Who may have it, the caller has found out; `participant` acts in it.
-    #[expect(
-        dead_code,
-        reason = "for the protocols that have projects, which come next"
-    )]
     pub(super) fn place_of(
         &self,
         place: Place,

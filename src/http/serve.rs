@@ -85,9 +85,12 @@ pub async fn serve(
     drop(listener);
     sweeper.abort();
     service.news().stop();
-    // Every place is free again when the last connection has ended.
-    let all = tokio::time::timeout(limits.stop_time, free.acquire_many(places));
-    if all.await.is_err() {
+    let ended = async {
+        // Every place is free again when the last connection has ended, but for those that became sessions of rooms.
+        let _ = free.acquire_many(places).await;
+        service.sessions().ended().await;
+    };
+    if tokio::time::timeout(limits.stop_time, ended).await.is_err() {
         tracing::warn!("requests under way took too long and were given up");
     }
     Ok(())

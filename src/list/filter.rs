@@ -15,14 +15,20 @@ const MAX_GLOB_BRACES: usize = 16;
 
 /// The filters of a listing, all of which a name must pass.
 pub(super) struct Filter {
+    prefix: String,
     contains: Option<String>,
     glob: Option<Regex>,
     literal_prefix: String,
 }
 
 impl Filter {
-    pub(super) fn new(contains: Option<String>, glob: Option<&str>) -> Result<Filter> {
+    pub(super) fn new(
+        prefix: Option<String>,
+        contains: Option<String>,
+        glob: Option<&str>,
+    ) -> Result<Filter> {
         Ok(Filter {
+            prefix: prefix.unwrap_or_default(),
             contains,
             glob: glob.map(compile).transpose()?,
             literal_prefix: glob.map(literal_prefix).unwrap_or_default().to_owned(),
@@ -31,13 +37,17 @@ impl Filter {
 
     pub(super) fn passes(&self, name: &str) -> bool {
         let contains = self.contains.as_deref();
-        contains.is_none_or(|text| name.contains(text))
+        name.starts_with(&self.prefix)
+            && contains.is_none_or(|text| name.contains(text))
             && self.glob.as_ref().is_none_or(|glob| glob.is_match(name))
     }
 
     /// What every name that passes begins with.
     pub(super) fn literal_prefix(&self) -> &str {
-        &self.literal_prefix
+        match self.literal_prefix.starts_with(&self.prefix) {
+            true => &self.literal_prefix,
+            false => &self.prefix,
+        }
     }
 }
 
@@ -153,11 +163,11 @@ mod tests {
             ("A", "a", false),
         ];
         for (glob, name, expected) in cases {
-            let filter = Filter::new(None, Some(glob)).unwrap();
+            let filter = Filter::new(None, None, Some(glob)).unwrap();
             assert_eq!(filter.passes(name), expected, "{glob} {name}");
             assert!(!expected || name.starts_with(filter.literal_prefix()));
         }
-        assert!(Filter::new(None, Some("[")).is_err());
+        assert!(Filter::new(None, None, Some("[")).is_err());
     }
 
     /// One character is one character, however many bytes it has.
@@ -189,7 +199,7 @@ mod tests {
             ("a.b", "axb", false),
         ];
         for (glob, name, expected) in cases {
-            let filter = Filter::new(None, Some(glob)).unwrap();
+            let filter = Filter::new(None, None, Some(glob)).unwrap();
             assert_eq!(filter.passes(name), expected, "{glob} {name}");
             assert!(!expected || name.starts_with(filter.literal_prefix()));
         }
@@ -198,9 +208,9 @@ mod tests {
     #[test]
     fn a_glob_too_large_is_an_error_that_says_so() {
         let nested = |levels: usize| ["{".repeat(levels), "}".repeat(levels)].join("a");
-        assert!(Filter::new(None, Some(&nested(MAX_GLOB_BRACES))).is_ok());
-        assert!(Filter::new(None, Some(&"?".repeat(MAX_GLOB_BYTES))).is_ok());
-        assert!(Filter::new(None, Some(&"[{]".repeat(MAX_GLOB_BYTES / 3))).is_ok());
+        assert!(Filter::new(None, None, Some(&nested(MAX_GLOB_BRACES))).is_ok());
+        assert!(Filter::new(None, None, Some(&"?".repeat(MAX_GLOB_BYTES))).is_ok());
+        assert!(Filter::new(None, None, Some(&"[{]".repeat(MAX_GLOB_BYTES / 3))).is_ok());
         for (glob, part) in [
             (nested(MAX_GLOB_BRACES + 1), "braces"),
             (nested(MAX_GLOB_BYTES / 2 - 1), "braces"),
@@ -209,7 +219,7 @@ mod tests {
             ("{a".to_owned(), "glob"),
             ("a\\".to_owned(), "glob"),
         ] {
-            match Filter::new(None, Some(&glob)) {
+            match Filter::new(None, None, Some(&glob)) {
                 Err(Error::InvalidArgument { what, reason }) => {
                     assert!(format!("{what} {reason}").contains(part), "{reason}");
                 }

@@ -182,6 +182,14 @@ fn a_recursive_glob_reads_only_what_begins_like_it() {
     let (found, cost) = page(&store, options);
     assert_eq!(found.len(), 100);
     assert_eq!(cost, 101);
+    let prefix = ListOptions::new()
+        .recursive()
+        .prefix("folder-03/entry-0009");
+    let (found, cost) = page(&store, prefix.clone());
+    assert_eq!((found.len(), cost), (10, 11));
+    let both = prefix.after("folder-03/entry-00095");
+    let (found, cost) = page(&store, both.glob("**/*7"));
+    assert_eq!((found, cost), (vec!["folder-03/entry-00097".to_owned()], 5));
     let (found, cost) = page(&store, ListOptions::new().recursive().limit(3));
     assert_eq!((found.len(), cost), (3, 3));
 }

@@ -1,0 +1,151 @@
+//! The files of a drive: put at once, downloaded, listed and deleted.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::query::Query;
+use super::{Answer, Drive, Refusal, check_name, content_type, write};
+use crate::http::Service;
+use crate::http::content::{Disposition, send};
+use crate::http::key::{WholeBody, parse_json};
+use crate::{Error, ListOptions, Listing, Store, WriteOptions};
+
+/// How many files a request may delete.
+const MOST_NAMES: usize = 1000;
+
+pub(super) async fn put(
+    State(service): State<Service>,
+    drive: Drive,
+    query: Query,
+    request: Request,
+) -> Answer {
+    check_name(&query.name)?;
+    let (parts, body) = request.into_parts();
+    let mut options = WriteOptions::new();
+    options.content_type = content_type(&parts.headers);
+    let writer = write(&service, &drive.files, query.name.clone(), options, body).await?;
+    service.calls().run(move || writer.commit()).await?;
+    Ok((StatusCode::CREATED, Json(drive.tell(&query.name))).into_response())
+}
+
+pub(super) async fn download(
+    State(service): State<Service>,
+    drive: Drive,
+    query: Query,
+    method: Method,
+    headers: HeaderMap,
+) -> Answer {
+    let missing = || Refusal(StatusCode::NOT_FOUND, "Key not found".to_owned());
+    // What cannot be a name is nobody's.
+    check_name(&query.name).map_err(|_| missing())?;
+    let open = move || drive.files.reader(&query.name);
+    let reader = service.calls().run(open).await?.ok_or_else(missing)?;
+    let answer = send(
+        service.calls(),
+        reader,
+        &method,
+        &headers,
+        Disposition::Inline,
+    );
+    Ok(answer?)
+}
+
+pub(super) async fn list(
+    State(service): State<Service>,
+    drive: Drive,
+    query: Query,
+) -> Answer<Json<Value>> {
+    let list = move || page(&drive.files, &query);
+    Ok(Json(service.calls().run(list).await?))
+}
+
+/// The names of a page; `paging` only where more remain.
+fn page(files: &Store, query: &Query) -> crate::Result<Value> {
+    let mut names: Vec<String> = Vec::new();
+    if let Some((folder, mut listing)) = listing(files, query)? {
+        for item in listing.by_ref().take(query.limit) {
+            names.push(format!("{folder}{}", item?.cursor()));
+        }
+        if names.len() == query.limit && listing.next().transpose()?.is_some() {
+            let paging = json!({"size": names.len(), "last": names.last()});
+            return Ok(json!({"paging": paging, "names": names}));
+        }
+    }
+    Ok(json!({"names": names}))
+}
+
+/// What begins with the prefix and follows the cursor, and what stands before each name of it; `None` where nothing can.
+/// Unless it is recursive, what follows the next `/` behind the prefix is told as one name.
+fn listing<'a>(files: &Store, query: &'a Query) -> crate::Result<Option<(&'a str, Listing)>> {
+    let prefix = query.prefix.as_str();
+    let folder = match query.recursive {
+        true => "",
+        false => prefix
+            .rfind('/')
+            .map_or("", |end| prefix.split_at(end + 1).0),
+    };
+    if prefix.starts_with('/') || folder.ends_with("//") || crate::Folder::parse(folder).is_err() {
+        return Ok(None);
+    }
+    let mut options = ListOptions::new().prefix(&prefix[folder.len()..]);
+    options.recursive = query.recursive;
+    match query.last.strip_prefix(folder) {
+        Some(last) if !last.is_empty() => options = options.after(last),
+        // All that is in the folder is before it.
+        None if query.last.as_str() > folder => return Ok(None),
+        Some(_) | None => {}
+    }
+    Ok(Some((folder, files.list_with(folder, options)?)))
+}
+
+#[derive(Deserialize)]
+struct Names {
+    names: Vec<String>,
+}
+
+pub(super) async fn delete(
+    State(service): State<Service>,
+    drive: Drive,
+    WholeBody(body): WholeBody,
+) -> Answer<Json<Value>> {
+    let Names { names } = serde_json::from_value(parse_json(&body)?)
+        .map_err(|_| Refusal::bad_request("the body is no {\"names\": [..]}"))?;
+    if names.iter().all(|name| name.trim().is_empty()) {
+        return Err(Refusal::bad_request("no name to delete"));
+    }
+    if names.len() > MOST_NAMES {
+        return Err(Refusal::bad_request("more than 1000 names"));
+    }
+    let delete = move || delete_all(&drive.files, names);
+    Ok(Json(service.calls().run(delete).await?))
+}
+
+/// Deletes what can be, in one step. What was not there is deleted as well.
+fn delete_all(files: &Store, names: Vec<String>) -> crate::Result<Value> {
+    files.transaction(|tx| {
+        let (mut deleted, mut failed) = (Vec::new(), Map::new());
+        for name in names {
+            if name.trim().is_empty() {
+                failed.insert(String::new(), "invalid name".into());
+                continue;
+            }
+            // What cannot be a name was never there.
+            let outcome = match check_name(&name) {
+                Ok(()) => tx.delete(&name),
+                Err(_) => Ok(false),
+            };
+            match outcome {
+                Ok(_) => deleted.push(name),
+                Err(error @ (Error::Locked { .. } | Error::TooManyTries { .. })) => {
+                    failed.insert(name, error.to_string().into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(json!({"deleted": deleted, "failed": failed}))
+    })
+}

@@ -1,0 +1,198 @@
+//! `/v1/<project>/<drive>/`: the drives of a project, as the clients of Deta Drive speak to them.
+//!
+//! An API key opens the drives of its project. Every answer is JSON, but for contents; a refusal is `{"errors": [..]}`.
+
+mod files;
+mod query;
+mod uploads;
+
+use std::collections::HashMap;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::future::ready;
+use futures_util::{Stream, StreamExt};
+use serde_json::{Value, json};
+
+use super::Service;
+use super::accounts::Role;
+use super::problem::Problem;
+use super::scopes::Place;
+use crate::{BlobWriter, Error, Store, WriteOptions};
+
+/// Most bytes that a file put at once, or a part of one, may have.
+const MOST_BYTES: usize = 10 * 1024 * 1024;
+/// What a client sends where nobody told it a type.
+const UNTOLD_TYPE: &str = "binary/octet-stream";
+
+pub(super) fn routes() -> Router<Service> {
+    Router::new()
+        .route(
+            "/v1/{project}/{drive}/files",
+            get(files::list).post(files::put).delete(files::delete),
+        )
+        .route("/v1/{project}/{drive}/files/download", get(files::download))
+        .route("/v1/{project}/{drive}/uploads", post(uploads::begin))
+        .route(
+            "/v1/{project}/{drive}/uploads/{id}",
+            axum::routing::patch(uploads::end).delete(uploads::give_up),
+        )
+        .route(
+            "/v1/{project}/{drive}/uploads/{id}/parts",
+            post(uploads::take_part),
+        )
+        // Contents are streamed; `MOST_BYTES` holds for them.
+        .layer(DefaultBodyLimit::disable())
+}
+
+/// What a handler of a drive answers.
+type Answer<T = Response> = Result<T, Refusal>;
+
+/// Why a request was not done, in the form that the clients read.
+#[derive(Debug)]
+struct Refusal(StatusCode, String);
+
+impl Refusal {
+    fn bad_request(reason: impl Into<String>) -> Refusal {
+        Refusal(StatusCode::BAD_REQUEST, reason.into())
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal(problem.status(), problem.detail().to_owned())
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Problem::from(error).into()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({"errors": [self.1]}))).into_response()
+    }
+}
+
+/// A drive that the request may use.
+struct Drive {
+    project: String,
+    name: String,
+    /// Its files.
+    files: Store,
+    /// What is being uploaded to it.
+    uploads: Store,
+}
+
+impl FromRequestParts<Service> for Drive {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Drive> {
+        let unauthorized = || Refusal(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
+        let key = key_of(&parts.headers).ok_or_else(unauthorized)?.to_owned();
+        let accounts = service.accounts().clone();
+        let account = service
+            .calls()
+            .run(move || accounts.account_of_key(&key))
+            .await?
+            .ok_or_else(unauthorized)?;
+        let Path(mut names) = Path::<HashMap<String, String>>::from_request_parts(parts, service)
+            .await
+            .map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
+        let mut named = |name: &str| names.remove(name).unwrap_or_default();
+        let (project, name) = (named("project"), named("drive"));
+        if account.project.as_ref() != Some(&project) {
+            // As for a key that is not there: nobody learns which projects there are.
+            return Err(unauthorized());
+        }
+        if account.role == Role::Reader && !matches!(parts.method, Method::GET | Method::HEAD) {
+            let reason = "the account of this key may only read";
+            return Err(Refusal(StatusCode::FORBIDDEN, reason.to_owned()));
+        }
+        let place = |place| service.place_of(place, &project, &name, &account.name);
+        Ok(Drive {
+            files: place(Place::Drive)?,
+            uploads: place(Place::Uploads)?,
+            project,
+            name,
+        })
+    }
+}
+
+impl Drive {
+    /// The members that every answer about a file has.
+    fn tell(&self, name: &str) -> Value {
+        json!({"name": name, "project_id": self.project, "drive_name": self.name})
+    }
+}
+
+/// The key in `X-API-Key`, or as it is in `Authorization`.
+fn key_of(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get("x-api-key");
+    let given = given.or_else(|| headers.get(header::AUTHORIZATION))?;
+    let given = given.to_str().ok()?.trim();
+    Some(given.strip_prefix("Bearer ").unwrap_or(given))
+}
+
+/// Names are the keys of the store, with no `/` at either end that it would take off.
+fn check_name(name: &str) -> Answer<()> {
+    if name.trim().is_empty() {
+        return Err(Refusal::bad_request("invalid name"));
+    }
+    if name.starts_with('/') || name.ends_with('/') {
+        return Err(Refusal::bad_request(
+            "invalid name: it begins or ends with a `/`",
+        ));
+    }
+    crate::Key::parse(name)?;
+    Ok(())
+}
+
+/// The type that a request tells of its content, `None` where the name is to tell it.
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str);
+    let given = given?.ok()?.trim();
+    (!given.is_empty() && given != UNTOLD_TYPE).then(|| given.to_owned())
+}
+
+/// Writes a body of at most [`MOST_BYTES`]; it is the caller's to commit.
+async fn write(
+    service: &Service,
+    store: &Store,
+    key: String,
+    options: WriteOptions,
+    body: Body,
+) -> Answer<BlobWriter> {
+    let store = store.clone();
+    let calls = service.calls();
+    let writer = calls.run(move || store.writer(&key, options)).await?;
+    let before = writer.size();
+    let writer = calls.write(writer, shortened(body)).await?;
+    if writer.size() - before > MOST_BYTES as u64 {
+        return Err(Refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "more than 10 MiB at once: upload it in parts".to_owned(),
+        ));
+    }
+    Ok(writer)
+}
+
+/// A body up to the first byte that is too many.
+fn shortened(body: Body) -> impl Stream<Item = Result<axum::body::Bytes, axum::Error>> {
+    body.into_data_stream().scan(MOST_BYTES + 1, |left, piece| {
+        ready((*left > 0).then(|| {
+            piece.map(|bytes| {
+                let taken = bytes.len().min(*left);
+                *left -= taken;
+                bytes.slice(..taken)
+            })
+        }))
+    })
+}

@@ -1,0 +1,244 @@
+//! What a participant may do with which paths, as the grants of its token say.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What is done to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Action {
+    List,
+    Read,
+    Write,
+    Delete,
+    /// To make an address that opens it.
+    Presign,
+}
+
+impl Action {
+    fn changes(self) -> bool {
+        matches!(self, Action::Write | Action::Delete)
+    }
+}
+
+/// The paths that a participant may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Access {
+    paths: Paths,
+    /// Of the account that the API key is of.
+    may_write: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Paths {
+    All,
+    None,
+    /// By how a path begins; the first that fits decides.
+    Prefixes(Vec<Prefix>),
+    /// Any that fits allows.
+    Rules(Vec<Rule>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Prefix {
+    path: String,
+    #[serde(default)]
+    read_only: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Rule {
+    path: String,
+    recursive: bool,
+    actions: Vec<Action>,
+    #[serde(default)]
+    excluded_paths: Vec<String>,
+}
+
+/// The `storage` of an `api` grant.
+#[derive(Deserialize)]
+struct StorageGrant {
+    paths: Option<Vec<Prefix>>,
+    files: Option<Files>,
+}
+
+#[derive(Deserialize)]
+struct Files {
+    #[serde(default)]
+    paths: Vec<Rule>,
+}
+
+impl Access {
+    /// All of the room.
+    pub(super) fn all(may_write: bool) -> Access {
+        Access {
+            paths: Paths::All,
+            may_write,
+        }
+    }
+
+    /// Nothing.
+    pub(super) fn none() -> Access {
+        Access {
+            paths: Paths::None,
+            may_write: false,
+        }
+    }
+
+    /// What the scope of an `api` grant allows. One that cannot be read allows nothing.
+    pub(super) fn of_scope(scope: &Value, may_write: bool) -> Access {
+        let storage = match scope.get("storage") {
+            None | Some(Value::Null) => return Access::none(),
+            Some(storage) => StorageGrant::deserialize(storage),
+        };
+        let paths = match storage {
+            Err(_) => Paths::None,
+            Ok(StorageGrant {
+                files: Some(files), ..
+            }) => Paths::Rules(files.paths),
+            Ok(StorageGrant {
+                paths: Some(paths), ..
+            }) => Paths::Prefixes(paths),
+            Ok(StorageGrant { .. }) => Paths::All,
+        };
+        Access { paths, may_write }
+    }
+
+    /// Whether this may be done to a path, and with `subtree` to all that lies below it.
+    pub(super) fn allows(&self, action: Action, path: &str, subtree: bool) -> bool {
+        if action.changes() && !self.may_write {
+            return false;
+        }
+        match &self.paths {
+            Paths::All => true,
+            Paths::None => false,
+            Paths::Prefixes(prefixes) => by_prefix(prefixes, action, path, subtree),
+            Paths::Rules(rules) => {
+                rules.iter().any(|rule| rule.allows(action, path, subtree))
+                    || (action == Action::List && rules.iter().any(|rule| rule.leads_through(path)))
+            }
+        }
+    }
+
+    /// Whether it may be known that there is such a path.
+    pub(super) fn shows(&self, path: &str) -> bool {
+        self.allows(Action::Read, path, false) || self.allows(Action::List, path, false)
+    }
+}
+
+fn by_prefix(prefixes: &[Prefix], action: Action, path: &str, subtree: bool) -> bool {
+    for prefix in prefixes {
+        let start = prefix.path.trim_start_matches('/');
+        if path.starts_with(start) || path == start.trim_end_matches('/') {
+            return !(prefix.read_only && action.changes());
+        }
+        // What lies below the path may be decided by another prefix than the path itself.
+        if subtree && is_below(path, start.trim_end_matches('/')) {
+            return false;
+        }
+    }
+    false
+}
+
+fn is_below(folder: &str, path: &str) -> bool {
+    let below = path.strip_prefix(folder);
+    folder.is_empty() || below.is_some_and(|below| below.starts_with('/'))
+}
+
+impl Rule {
+    fn allows(&self, action: Action, path: &str, subtree: bool) -> bool {
+        let fits = path == self.path || (self.recursive && is_below(&self.path, path));
+        let is_excluded = |excluded: &String| {
+            path == excluded || is_below(excluded, path) || (subtree && is_below(path, excluded))
+        };
+        self.actions.contains(&action)
+            && fits
+            && (self.recursive || !subtree)
+            && !self.excluded_paths.iter().any(is_excluded)
+    }
+
+    /// Whether the path is a folder on the way to what may be listed.
+    fn leads_through(&self, path: &str) -> bool {
+        self.actions.contains(&Action::List) && is_below(path, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn access(storage: Value) -> Access {
+        Access::of_scope(&json!({"storage": storage}), true)
+    }
+
+    #[test]
+    fn the_first_prefix_that_fits_decides() {
+        let access = access(json!({"paths": [
+            {"path": "docs/public", "read_only": true},
+            {"path": "/docs"},
+        ]}));
+        for (action, path, expected) in [
+            (Action::Read, "docs/public/a", true),
+            (Action::Write, "docs/public/a", false),
+            (Action::Delete, "docs/public", false),
+            (Action::Presign, "docs/public/a", true),
+            (Action::Write, "docs/a", true),
+            (Action::Write, "docs-and-more", true),
+            (Action::List, "docs", true),
+            (Action::Read, "other", false),
+            (Action::List, "", false),
+        ] {
+            assert_eq!(
+                access.allows(action, path, false),
+                expected,
+                "{action:?} {path}"
+            );
+        }
+        assert!(
+            !access.allows(Action::Delete, "docs", true),
+            "part of it is read-only"
+        );
+        assert!(access.allows(Action::Delete, "docs/a", true));
+    }
+
+    #[test]
+    fn rules_are_bounded_by_segments() {
+        let access = access(json!({"files": {"paths": [
+            {"path": "a", "recursive": true, "actions": ["list", "read", "delete"], "excluded_paths": ["a/x"]},
+            {"path": "b/c", "recursive": false, "actions": ["list", "write"]},
+        ]}}));
+        for (action, path, expected) in [
+            (Action::Read, "a/y", true),
+            (Action::Read, "ab", false),
+            (Action::Read, "a/x/1", false),
+            (Action::Write, "a/y", false),
+            (Action::Presign, "a/y", false),
+            (Action::Write, "b/c", true),
+            (Action::Write, "b/c/d", false),
+            (Action::List, "", true),
+            (Action::List, "b", true),
+            (Action::List, "c", false),
+        ] {
+            assert_eq!(
+                access.allows(action, path, false),
+                expected,
+                "{action:?} {path}"
+            );
+        }
+        assert!(!access.allows(Action::Delete, "a", true));
+        assert!(access.allows(Action::Delete, "a/y", true));
+    }
+
+    #[test]
+    fn without_storage_nothing_is_allowed_and_without_paths_all_is() {
+        for scope in [json!({}), json!({"storage": null}), json!({"storage": 1})] {
+            assert!(!Access::of_scope(&scope, true).shows("a"), "{scope}");
+        }
+        assert!(access(json!({})).allows(Action::Delete, "", true));
+        assert!(access(json!({"paths": null})).allows(Action::Write, "a", false));
+        let reader = Access::of_scope(&json!({"storage": {}}), false);
+        assert!(reader.shows("a") && !reader.allows(Action::Write, "a", false));
+    }
+}

@@ -1,0 +1,169 @@
+//! Who comes into a room: the token that was signed with an API key of the project.
+//!
+//! It is a JSON Web Token under HS256, whose secret is the API key itself. The service keeps no API key, but the SHA-256 of
+//! it; keys are longer than a block of SHA-256, and for such a one HMAC by definition uses its hash (RFC 2104).
+
+use std::time::SystemTime;
+
+use axum::http::{HeaderMap, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jwt_compact::alg::{Hs256, Hs256Key};
+use jwt_compact::{AlgorithmExt, Claims, UntrustedToken};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::access::Access;
+use crate::http::accounts::{Accounts, ApiKey, Role};
+use crate::http::problem::{Answer, Problem};
+
+/// The newest version of a client whose tokens open all of a room where they say nothing of it.
+const LAST_WITHOUT_SCOPE: [u32; 3] = [0, 3, 5];
+/// Longest token, in bytes.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// What a token says, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+struct Said {
+    name: String,
+    #[serde(default)]
+    grants: Vec<Granted>,
+    /// The project.
+    sub: Option<String>,
+    /// The id of the API key.
+    kid: Option<String>,
+    /// Of the client that made it.
+    version: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Granted {
+    name: String,
+    #[serde(default)]
+    scope: Value,
+}
+
+/// Who may come in.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) project: String,
+    pub(super) participant: String,
+    pub(super) access: Access,
+}
+
+/// The token of a request: in its headers, or in the address where a client knows no other way.
+pub(super) fn token_of(headers: &HeaderMap, query: Option<&str>) -> Option<String> {
+    if let Some(given) = headers.get(header::AUTHORIZATION) {
+        let (scheme, token) = given.to_str().ok()?.split_once(' ')?;
+        return scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim().to_owned());
+    }
+    query.map(str::to_owned)
+}
+
+/// What the bearer of this token may do in this room.
+///
+/// # Errors
+/// 401 where the token is not signed by a key of its project or has ended, 403 where it is for another room.
+pub(super) fn admit(accounts: &Accounts, token: &str, room: &str) -> Answer<Admission> {
+    let refused =
+        || Problem::unauthorized("the token is not signed with a key of the project, or has ended");
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(refused());
+    }
+    let token = UntrustedToken::new(token).map_err(|_| refused())?;
+    let claims = token.deserialize_claims_unchecked::<Said>();
+    let said = claims.map_err(|_| refused())?.custom;
+    // Some clients tell neither the key nor the project, and any key may have signed.
+    let is_meant = |id: &String, key: &ApiKey| {
+        said.kid.as_ref().is_none_or(|kid| kid == id)
+            && said.sub.as_ref().is_none_or(|sub| *sub == key.project)
+    };
+    for (id, key) in accounts.keys()? {
+        if !is_meant(&id, &key) || !is_signed_by(&token, &key) {
+            continue;
+        }
+        let user = accounts.user(&key.user)?.ok_or_else(refused)?;
+        if !is_for(&said, room) {
+            return Err(Problem::forbidden("the token is not for this room"));
+        }
+        if said.name.trim().is_empty() || said.name.len() > 255 {
+            return Err(Problem::forbidden(
+                "the name of a participant has 1 to 255 bytes",
+            ));
+        }
+        return Ok(Admission {
+            project: key.project,
+            access: access(&said, user.role != Role::Reader),
+            participant: said.name,
+        });
+    }
+    Err(refused())
+}
+
+fn is_signed_by(token: &UntrustedToken<'_>, key: &ApiKey) -> bool {
+    let Ok(secret) = STANDARD.decode(key.signing.as_str()) else {
+        return false;
+    };
+    if secret.is_empty() {
+        return false;
+    }
+    let secret = Hs256Key::new(secret);
+    let verified = Hs256.validator::<Said>(&secret).validate(token);
+    verified.is_ok_and(|verified| is_in_time(verified.claims()))
+}
+
+fn is_in_time(claims: &Claims<Said>) -> bool {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    claims.expiration.is_none_or(|end| now < end.timestamp())
+        && claims
+            .not_before
+            .is_none_or(|begin| begin.timestamp() <= now)
+}
+
+fn is_for(said: &Said, room: &str) -> bool {
+    let mut rooms = said.grants.iter().filter(|grant| grant.name == "room");
+    rooms.any(|grant| grant.scope == room)
+}
+
+fn access(said: &Said, may_write: bool) -> Access {
+    match said.grants.iter().find(|grant| grant.name == "api") {
+        Some(api) => Access::of_scope(&api.scope, may_write),
+        None if is_of_old(said.version.as_deref()) => Access::all(may_write),
+        None => Access::none(),
+    }
+}
+
+/// Whether a client of this version has no scopes to grant.
+fn is_of_old(version: Option<&str>) -> bool {
+    let Some(version) = version else {
+        return true;
+    };
+    let mut numbers = version
+        .split('.')
+        .map(|number| number.parse().unwrap_or(u32::MAX));
+    let mut next = || numbers.next().unwrap_or(0);
+    [next(), next(), next()] <= LAST_WITHOUT_SCOPE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        for (version, expected) in [
+            (None, true),
+            (Some("0.0.21"), true),
+            (Some("0.3.5"), true),
+            (Some("0.3.6"), false),
+            (Some("0.29.4"), false),
+            (Some("1"), false),
+            (Some("x"), false),
+        ] {
+            assert_eq!(is_of_old(version), expected, "{version:?}");
+        }
+    }
+}

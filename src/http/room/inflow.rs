@@ -1,0 +1,79 @@
+//! Bytes on their way into a file, a packet at a time.
+
+use std::convert::Infallible;
+
+use axum::body::Bytes;
+use futures_util::stream;
+
+use super::message::{Code, Fault};
+use crate::BlobWriter;
+use crate::http::blocking::Calls;
+use crate::http::problem::Problem;
+
+/// Bytes that are collected before they are written.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// A writer, and what it has not been given yet.
+pub(super) struct Inflow {
+    /// None once a write has failed.
+    writer: Option<Box<BlobWriter>>,
+    pending: Vec<u8>,
+    received: u64,
+}
+
+impl Inflow {
+    pub(super) fn new(writer: BlobWriter) -> Inflow {
+        Inflow {
+            writer: Some(Box::new(writer)),
+            pending: Vec::new(),
+            received: 0,
+        }
+    }
+
+    /// How many bytes came.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(super) async fn push(&mut self, calls: &Calls, bytes: &[u8]) -> Result<(), Fault> {
+        self.received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.pending.extend_from_slice(bytes);
+        match self.pending.len() >= PIECE_BYTES {
+            true => self.flush(calls).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self, calls: &Calls) -> Result<(), Fault> {
+        let writer = self.writer.take().ok_or_else(failed)?;
+        let piece = Bytes::from(std::mem::take(&mut self.pending));
+        let written = calls.write(*writer, stream::iter([Ok::<_, Infallible>(piece)]));
+        self.writer = Some(Box::new(written.await.map_err(Fault::from)?));
+        Ok(())
+    }
+
+    /// Makes all of it the content of the file.
+    pub(super) async fn commit(mut self, calls: &Calls) -> Result<(), Fault> {
+        self.flush(calls).await?;
+        let writer = self.writer.take().ok_or_else(failed)?;
+        done(calls, move || Ok(writer.commit().map(drop)?)).await
+    }
+}
+
+fn failed() -> Fault {
+    Fault::new(Code::InvalidHandle, "a write failed; open the file again")
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Fault {
+        Fault::new(Code::OperationFailed, problem.detail())
+    }
+}
+
+/// Does what the store is asked for on a thread that may wait.
+pub(super) async fn done<T: Send + 'static>(
+    calls: &Calls,
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    calls.run(move || Ok::<_, Problem>(work())).await?
+}

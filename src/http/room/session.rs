@@ -1,0 +1,368 @@
+//! One participant in a room: what it sends is done in its order, and what happens in the room is told to it.
+//!
+//! All of it is one task, so that no message comes between the packets of another.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket, close_code};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::inflow::{Inflow, done};
+use super::message::{Code, Fault, Header, Reply, Unpacker};
+use super::operations::{Room, name_and_type};
+use super::outbox::{Content, Gone, Outbox};
+use super::packet::{Packets, Piece};
+use super::streaming::{REQUEST_CHUNK, Transfer};
+use crate::http::Service;
+use crate::http::changes::Follower;
+use crate::{Since, WriteOptions};
+
+/// Handles and transfers that a session has open at most.
+pub(super) const MOST_OPEN: usize = 32;
+/// How often a participant that says nothing is asked whether it is there; after three such times it is not.
+const PING: Duration = Duration::from_secs(30);
+
+/// How a client speaks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialect {
+    /// Whether what comes of the server's own accord is JSON as it is, not packed.
+    pub(super) is_bare: bool,
+    /// Whether a move is told as one.
+    pub(super) is_streaming: bool,
+}
+
+pub(super) struct Session {
+    pub(super) service: Service,
+    pub(super) room: Room,
+    /// Of the room.
+    pub(super) name: String,
+    pub(super) participant: String,
+    pub(super) dialect: Dialect,
+    pub(super) outbox: Outbox,
+    packets: Packets,
+    incoming: Option<Incoming>,
+    handles: HashMap<String, Inflow>,
+    last_handle: u64,
+    pub(super) transfers: HashMap<String, Transfer>,
+}
+
+/// A message that has begun.
+struct Incoming {
+    id: u64,
+    kind: String,
+    unpacker: Unpacker,
+    header: Option<Header>,
+    /// Where the bytes behind the header go; without it they are passed over.
+    sink: Option<(Target, Inflow)>,
+    fault: Option<Fault>,
+}
+
+/// What an [`Inflow`] belongs to.
+enum Target {
+    Handle(String),
+    Transfer { id: String, size: Option<u64> },
+}
+
+impl Session {
+    pub(super) fn new(
+        service: Service,
+        room: Room,
+        name: String,
+        participant: String,
+        dialect: Dialect,
+        socket: WebSocket,
+    ) -> Session {
+        Session {
+            outbox: Outbox::new(socket, service.limits().body_time),
+            service,
+            room,
+            name,
+            participant,
+            dialect,
+            packets: Packets::default(),
+            incoming: None,
+            handles: HashMap::new(),
+            last_handle: 0,
+            transfers: HashMap::new(),
+        }
+    }
+
+    /// Serves the participant until it goes, or the service stops. What it has not closed has not happened.
+    pub(super) async fn run(mut self) {
+        let (code, reason) = match self.converse().await {
+            Ok(Farewell::Gone) | Err(Gone) => return,
+            Ok(Farewell::Text) => (close_code::UNSUPPORTED, "only binary messages"),
+            Ok(Farewell::Stopping) => (close_code::AWAY, "the service is stopping"),
+        };
+        self.outbox.close(code, reason).await;
+    }
+
+    async fn converse(&mut self) -> Result<Farewell, Gone> {
+        let store = self.room.store.clone();
+        let follower = Follower::begin(&self.service, store, String::new(), Since::Now);
+        let mut follower = follower.await.map_err(|_| Gone)?;
+        self.greet().await?;
+        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+        let mut silences = 0;
+        loop {
+            tokio::select! {
+                received = self.outbox.receive() => {
+                    silences = 0;
+                    match received {
+                        Some(Message::Binary(packet)) => self.take(&packet).await?,
+                        Some(Message::Text(_)) => return Ok(Farewell::Text),
+                        Some(Message::Ping(_) | Message::Pong(_)) => {}
+                        Some(Message::Close(_)) | None => return Ok(Farewell::Gone),
+                    }
+                }
+                is_more = follower.wait() => match is_more {
+                    true => self.tell_changes(&mut follower).await?,
+                    false => return Ok(Farewell::Stopping),
+                },
+                _ = ping.tick() => {
+                    silences += 1;
+                    if silences > 3 {
+                        return Ok(Farewell::Gone);
+                    }
+                    self.outbox.ping().await?;
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, packet: &[u8]) -> Result<(), Gone> {
+        let piece = match self.packets.take(packet) {
+            Ok(piece) => piece,
+            Err(wrong) => {
+                // With it goes what the message was writing to: half a write would be in the file.
+                self.incoming = None;
+                if let Some(id) = wrong.lost {
+                    let fault = Reply::Fault(Fault::invalid(wrong.reason));
+                    self.outbox.reply(id, &fault).await?;
+                }
+                // It may begin the next message.
+                match self.packets.take(packet) {
+                    Ok(piece) => piece,
+                    Err(_) => return Ok(()),
+                }
+            }
+        };
+        let is_last = match piece {
+            Piece::Begin { id, kind, is_whole } => {
+                self.incoming = Some(Incoming {
+                    id,
+                    kind: kind.to_owned(),
+                    unpacker: Unpacker::default(),
+                    header: None,
+                    sink: None,
+                    fault: None,
+                });
+                is_whole
+            }
+            Piece::Payload { bytes, is_last } => {
+                self.absorb(bytes).await;
+                is_last
+            }
+        };
+        match self.incoming.take() {
+            Some(whole) if is_last => self.finish(whole).await,
+            incoming => {
+                self.incoming = incoming;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the next bytes of the message under way.
+    async fn absorb(&mut self, bytes: &[u8]) {
+        let Some(mut incoming) = self.incoming.take_if(|incoming| incoming.fault.is_none()) else {
+            return;
+        };
+        match incoming.unpacker.take(bytes) {
+            Err(malformed) => incoming.fault = Some(Fault::invalid(malformed.0)),
+            Ok((header, trailer)) => {
+                if let Some(header) = header {
+                    incoming.sink = self.sink_of(&incoming.kind, &header);
+                    incoming.header = Some(header);
+                }
+                if let Some((_, inflow)) = &mut incoming.sink
+                    && let Err(fault) = inflow.push(self.service.calls(), trailer).await
+                {
+                    incoming.sink = None;
+                    incoming.fault = Some(fault);
+                }
+            }
+        }
+        self.incoming = Some(incoming);
+    }
+
+    /// Where the bytes behind this header go. It is the message's until the message ends.
+    fn sink_of(&mut self, kind: &str, header: &Header) -> Option<(Target, Inflow)> {
+        match kind {
+            "storage.write" => {
+                let handle = handle_of(header);
+                let inflow = self.handles.remove(&handle)?;
+                Some((Target::Handle(handle), inflow))
+            }
+            REQUEST_CHUNK => {
+                let id = header.get("tool_call_id")?.as_str()?;
+                header
+                    .get("chunk")
+                    .filter(|chunk| chunk["headers"]["kind"] == "data")?;
+                match self.transfers.remove(id)? {
+                    Transfer::Upload { inflow, size } => {
+                        let id = id.to_owned();
+                        Some((Target::Transfer { id, size }, inflow))
+                    }
+                    other => {
+                        self.transfers.insert(id.to_owned(), other);
+                        None
+                    }
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Does what a whole message asks.
+    async fn finish(&mut self, incoming: Incoming) -> Result<(), Gone> {
+        let Incoming {
+            id,
+            kind,
+            header,
+            sink,
+            fault,
+            ..
+        } = incoming;
+        let mut is_written = false;
+        match sink {
+            Some((Target::Handle(handle), inflow)) => {
+                self.handles.insert(handle, inflow);
+                is_written = true;
+            }
+            Some((Target::Transfer { id, size }, inflow)) => {
+                self.transfers.insert(id, Transfer::Upload { inflow, size });
+            }
+            None => {}
+        }
+        let header = match (fault, header) {
+            (None, Some(header)) => header,
+            (Some(fault), Some(header)) if kind == REQUEST_CHUNK => {
+                self.outbox.reply(id, &Reply::Empty).await?;
+                return self.fail_call(&header, &fault).await;
+            }
+            (Some(fault), _) => return self.outbox.reply(id, &Reply::Fault(fault)).await,
+            (None, None) => {
+                let fault = Fault::invalid("the message ends before its header does");
+                return self.outbox.reply(id, &Reply::Fault(fault)).await;
+            }
+        };
+        let reply = match kind.as_str() {
+            "storage.open" => self.open(header).await,
+            "storage.write" if is_written => Ok(Reply::Empty),
+            "storage.write" => Err(no_handle(&header)),
+            "storage.close" => self.close(&header).await,
+            "storage.download" => return self.download(id, header).await,
+            "room.invoke_tool" => self.invoke(header).await,
+            REQUEST_CHUNK => {
+                // Some clients wait for it before they send the next chunk, and no client minds it.
+                self.outbox.reply(id, &Reply::Empty).await?;
+                return self.take_chunk(&header).await;
+            }
+            kind => self.operate(kind.strip_prefix("storage."), header).await,
+        };
+        self.outbox
+            .reply(id, &reply.unwrap_or_else(Reply::Fault))
+            .await
+    }
+
+    /// Does an operation on paths.
+    pub(super) async fn operate(
+        &mut self,
+        operation: Option<&str>,
+        input: Header,
+    ) -> Result<Reply, Fault> {
+        let unknown = || Fault::invalid("the service knows no such request");
+        let operation = operation.ok_or_else(unknown)?.to_owned();
+        let room = self.room.clone();
+        let json = done(self.service.calls(), move || {
+            room.operate(&operation, &input)
+                .unwrap_or_else(|| Err(unknown()))
+        });
+        json.await.map(Reply::Json)
+    }
+
+    pub(super) fn has_room(&self) -> Result<(), Fault> {
+        match self.handles.len() + self.transfers.len() < MOST_OPEN {
+            true => Ok(()),
+            false => Err(Fault::new(
+                Code::OperationFailed,
+                "32 files are open at a time; close one",
+            )),
+        }
+    }
+
+    /// Whatever is at the path is replaced when the handle is closed, `overwrite` or not, as it always was.
+    async fn open(&mut self, header: Header) -> Result<Reply, Fault> {
+        self.has_room()?;
+        let room = self.room.clone();
+        let open = move || room.upload(&header, WriteOptions::new());
+        let writer = done(self.service.calls(), open).await?;
+        self.last_handle += 1;
+        let handle = self.last_handle.to_string();
+        self.handles.insert(handle.clone(), Inflow::new(writer));
+        Ok(Reply::Json(json!({"handle": handle})))
+    }
+
+    async fn close(&mut self, header: &Header) -> Result<Reply, Fault> {
+        let inflow = self.handles.remove(&handle_of(header));
+        let inflow = inflow.ok_or_else(|| no_handle(header))?;
+        inflow.commit(self.service.calls()).await?;
+        Ok(Reply::Empty)
+    }
+
+    async fn download(&mut self, id: u64, header: Header) -> Result<(), Gone> {
+        let room = self.room.clone();
+        let opened = done(self.service.calls(), move || room.download(&header)).await;
+        let reader = match opened {
+            Ok(reader) => reader,
+            Err(fault) => return self.outbox.reply(id, &Reply::Fault(fault)).await,
+        };
+        let (name, mime_type) = name_and_type(reader.metadata());
+        let header = json!({"type": "file", "name": name, "mime_type": mime_type});
+        let content = Content {
+            start: 0,
+            end: reader.len(),
+            reader: Arc::new(reader),
+        };
+        self.outbox
+            .reply_content(self.service.calls(), id, &header, content)
+            .await
+    }
+}
+
+/// How a session ends.
+enum Farewell {
+    /// The participant has gone.
+    Gone,
+    /// It sent text.
+    Text,
+    /// The service stops.
+    Stopping,
+}
+
+fn handle_of(header: &Header) -> String {
+    match header.get("handle") {
+        Some(Value::String(handle)) => handle.clone(),
+        Some(handle) => handle.to_string(),
+        None => String::new(),
+    }
+}
+
+fn no_handle(header: &Header) -> Fault {
+    let reason = format!("no file is open under the handle `{}`", handle_of(header));
+    Fault::new(Code::InvalidHandle, reason)
+}

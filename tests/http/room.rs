@@ -1,0 +1,390 @@
+//! Rooms, as clients of the handle generation use them.
+
+use std::time::Duration;
+
+use komatik::PutMode;
+use serde_json::{Value, json};
+
+use crate::room_client::{Participant, Received};
+use crate::server::Server;
+
+#[test]
+fn a_client_is_greeted_in_its_dialect() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let token = key.token("ann", json!([{"name": "role", "scope": "user"}]));
+    let query = format!("/rooms/r?token={token}");
+    let versioned = format!("{query}&v=0.29.4");
+    let bearer = format!("Bearer {token}");
+    let agent = "user-agent";
+    type Case<'a> = (&'a str, Vec<(&'static str, &'a str)>, bool);
+    let cases: [Case<'_>; 5] = [
+        (&query, vec![(agent, "Python/3.11 aiohttp/3.9")], true),
+        (&query, vec![], false),
+        (&query, vec![(agent, "Dart/3")], false),
+        (&versioned, vec![(agent, "Python/3.13 aiohttp/3.13")], false),
+        (
+            "/rooms/r?v=0.56.0",
+            vec![("authorization", &bearer), (agent, "Python/3.13")],
+            false,
+        ),
+    ];
+    for (path, headers, is_bare) in cases {
+        let mut ann = Participant::connect(&server, path, &headers).unwrap();
+        let value = |received: &Received| match is_bare {
+            true => serde_json::from_slice::<Value>(&received.body).unwrap(),
+            false => received.unpacked().0,
+        };
+        let (ready, connected) = (ann.receive(), ann.receive());
+        assert_eq!(ready.kind, "room_ready");
+        let told = value(&ready);
+        assert_eq!(told["room_name"], "r");
+        let url = format!("ws://{}/rooms/r", server.address);
+        assert_eq!(told["room_url"], url);
+        assert!(told["session_id"].as_str().unwrap().len() > 20);
+        assert_eq!(connected.kind, "connected");
+        let told = value(&connected);
+        assert_eq!(told["type"], "init");
+        assert_eq!(told["participantId"], "ann");
+        assert!(told["attributes"].is_object());
+        // Answers are packed in every dialect.
+        assert_eq!(
+            ann.json("storage.exists", json!({"path": "a"})),
+            json!({"exists": false})
+        );
+        ann.write("a", &[b"x"]);
+        let event = ann.pushed.pop().unwrap_or_else(|| ann.receive());
+        assert_eq!(event.kind, "storage.file.updated");
+        assert_eq!(value(&event), json!({"path": "a", "participant_id": "ann"}));
+        server.store.delete("rooms/proj/r/a").unwrap();
+    }
+}
+
+#[test]
+fn a_file_is_there_when_its_handle_is_closed() {
+    let server = Server::start();
+    let mut ann = server.enter(&server.key("admin"));
+    let large: Vec<u8> = (0..=250).cycle().take(3_000_001).collect();
+    let opened = ann.json(
+        "storage.open",
+        json!({"path": "docs/a.txt", "overwrite": true}),
+    );
+    assert!(opened["handle"].is_string(), "{opened}");
+    let handle = json!({"handle": opened["handle"], "__meshagent__": {"v": 1, "otel": {}}});
+    for piece in [&large[..10], b"", &large[10..1034], &large[1034..]] {
+        let (answer, _) = ann.call_with("storage.write", &handle, piece);
+        assert_eq!(answer, json!({"type": "empty"}));
+    }
+    assert_eq!(
+        ann.json("storage.exists", json!({"path": "docs/a.txt"})),
+        json!({"exists": false})
+    );
+    assert_eq!(
+        ann.call("storage.close", handle.clone()),
+        json!({"type": "empty"})
+    );
+    let (header, content) = ann.call_with("storage.download", &json!({"path": "/docs/a.txt"}), b"");
+    assert_eq!(
+        header,
+        json!({"type": "file", "name": "a.txt", "mime_type": "text/plain"})
+    );
+    assert!(content == large);
+    assert_eq!(
+        server
+            .store
+            .get("rooms/proj/r/docs/a.txt")
+            .unwrap()
+            .unwrap(),
+        large
+    );
+    assert_eq!(
+        ann.code("storage.close", handle.clone()),
+        3003,
+        "closed once"
+    );
+    assert_eq!(ann.code("storage.write", handle), 3003);
+    // `overwrite` has never kept this generation from replacing.
+    ann.write("docs/a.txt", &[b"new"]);
+    assert_eq!(ann.read("docs/a.txt"), b"new");
+    ann.write("empty", &[]);
+    assert_eq!(ann.read("empty"), b"");
+}
+
+#[test]
+fn what_is_not_closed_has_not_happened() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let mut ann = server.enter(&key);
+    ann.write("a", &[b"old"]);
+    let open = json!({"path": "a", "overwrite": true});
+    let opened = ann.json("storage.open", open.clone());
+    ann.call_with(
+        "storage.write",
+        &json!({"handle": opened["handle"]}),
+        b"lost",
+    );
+    drop(ann);
+    let mut bob = server.enter(&key);
+    assert_eq!(bob.read("a"), b"old");
+    // Of two handles on one path, the one that is closed last has it.
+    let (first, second) = (
+        bob.json("storage.open", open.clone()),
+        bob.json("storage.open", open),
+    );
+    assert_ne!(first["handle"], second["handle"]);
+    for (opened, content) in [(&second, b"second"), (&first, b"first.")] {
+        let handle = json!({"handle": opened["handle"]});
+        bob.call_with("storage.write", &handle, content);
+        bob.call("storage.close", handle);
+        assert_eq!(bob.read("a"), content);
+    }
+}
+
+#[test]
+fn files_and_folders_are_told() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let mut ann = server.enter(&key);
+    for path in ["b.txt", "a/b/c", "a/d"] {
+        ann.write(path, &[b"12345"]);
+    }
+    for (path, expected) in [
+        ("a", true),
+        ("a/b", true),
+        ("a/b/c", true),
+        ("/a/b/", true),
+        ("./a", true),
+        ("", true),
+        (".", true),
+        ("b", false),
+        ("a/b/c/d", false),
+        ("x", false),
+    ] {
+        let told = ann.json("storage.exists", json!({"path": path}));
+        assert_eq!(told, json!({"exists": expected}), "{path}");
+    }
+    let stat = ann.json("storage.stat", json!({"path": "a/b/c"}));
+    assert_eq!(
+        stat.as_object().unwrap().keys().collect::<Vec<_>>(),
+        [
+            "name",
+            "is_folder",
+            "size",
+            "created_at",
+            "updated_at",
+            "exists"
+        ]
+    );
+    assert_eq!(
+        (&stat["name"], &stat["size"], &stat["is_folder"]),
+        (&"c".into(), &5.into(), &false.into())
+    );
+    let time = stat["updated_at"].as_str().unwrap();
+    assert!(time.len() == "2026-01-01T00:00:00.000000+00:00".len() && time.ends_with("+00:00"));
+    assert_eq!(
+        ann.json("storage.stat", json!({"path": "a/b"})),
+        json!({"name": "b", "is_folder": true, "size": null, "created_at": null, "updated_at": null, "exists": true})
+    );
+    assert_eq!(
+        ann.json("storage.stat", json!({"path": "x"})),
+        json!({"exists": false})
+    );
+    let mut names = |path: &str| {
+        let told = ann.json("storage.list", json!({"path": path}));
+        assert_eq!(told.as_object().unwrap().len(), 1);
+        let files = told["files"].as_array().unwrap().clone();
+        files
+            .iter()
+            .map(|file| {
+                (
+                    file["name"].as_str().unwrap().to_owned(),
+                    file["is_folder"] == true,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(""),
+        [("a".to_owned(), true), ("b.txt".to_owned(), false)]
+    );
+    assert_eq!(
+        names("/a/"),
+        [("b".to_owned(), true), ("d".to_owned(), false)]
+    );
+    assert_eq!(names("none"), []);
+    // The first clients take no folder without times.
+    let path = format!("/rooms/r?token={}", key.token("bob", json!([])));
+    let mut bob = Participant::connect(&server, &path, &[]).unwrap().greeted();
+    let listed = bob.json("storage.list", json!({"path": ""}));
+    assert_eq!(
+        listed["files"][0]["created_at"],
+        "1970-01-01T00:00:00.000000+00:00"
+    );
+}
+
+#[test]
+fn deleting_asks_before_it_takes_a_folder() {
+    let server = Server::start();
+    let mut ann = server.enter(&server.key("admin"));
+    for path in ["f/a", "f/b/c", "file", "both", "both/below"] {
+        ann.write(path, &[b"x"]);
+    }
+    for (request, code) in [
+        (json!({"path": "f"}), Some(3002)),
+        (json!({"path": "f", "recursive": null}), Some(3002)),
+        (json!({"path": "f", "recursive": false}), Some(3002)),
+        (json!({"path": "file", "recursive": true}), None),
+        (json!({"path": "missing"}), None),
+        (json!({"path": "f/b/c"}), None),
+        (json!({"path": "both"}), None),
+        (json!({"path": ""}), Some(3004)),
+    ] {
+        match code {
+            Some(code) => assert_eq!(
+                ann.code("storage.delete", request.clone()),
+                code,
+                "{request}"
+            ),
+            None => assert_eq!(
+                ann.json("storage.delete", request.clone()),
+                json!({}),
+                "{request}"
+            ),
+        }
+    }
+    let mut exists =
+        |path: &str| ann.json("storage.exists", json!({"path": path}))["exists"] == true;
+    assert!(exists("f/a") && exists("both/below"));
+    assert!(!exists("file") && !exists("f/b"));
+    assert_eq!(
+        ann.json("storage.delete", json!({"path": "f", "recursive": true})),
+        json!({})
+    );
+    assert_eq!(
+        ann.json("storage.exists", json!({"path": "f"})),
+        json!({"exists": false})
+    );
+    assert!(server.store.exists("rooms/proj/r/both/below").unwrap());
+}
+
+#[test]
+fn failures_have_their_codes() {
+    let server = Server::start();
+    let mut ann = server.enter(&server.key("admin"));
+    ann.write("there", &[b"x"]);
+    ann.write("other", &[b"x"]);
+    let locked = server.store.scoped("rooms/proj/r").unwrap();
+    locked.put("locked", "x").unwrap();
+    locked
+        .lock("locked", komatik::Lock::new().view("pass-1").edit("pass-2"))
+        .unwrap();
+    for (kind, request, code) in [
+        ("storage.exists", json!({"path": "../invalid.txt"}), 3004),
+        ("storage.stat", json!({"path": "a//b"}), 3004),
+        ("storage.open", json!({"path": "", "overwrite": true}), 3004),
+        ("storage.list", json!({"path": "a/../b"}), 3004),
+        ("storage.download", json!({"path": "missing"}), 3001),
+        ("storage.download", json!({"path": "locked"}), 1001),
+        ("storage.stat", json!({"path": "locked"}), 1001),
+        ("storage.delete", json!({"path": "locked"}), 1001),
+        (
+            "storage.open",
+            json!({"path": "locked", "overwrite": true}),
+            1001,
+        ),
+        ("storage.download_url", json!({"path": "missing"}), 3001),
+        (
+            "storage.move",
+            json!({"source_path": "missing", "destination_path": "x"}),
+            3001,
+        ),
+        (
+            "storage.move",
+            json!({"source_path": "there", "destination_path": "other"}),
+            3005,
+        ),
+        ("storage.write", json!({"handle": "none"}), 3003),
+        ("storage.write", json!({"handle": 7}), 3003),
+        ("storage.close", json!({}), 3003),
+        ("storage.exists", json!({}), 1002),
+        ("storage.exists", json!({"path": 1}), 1002),
+        ("storage.unknown", json!({"path": "a"}), 1002),
+        ("agent.ask", json!({}), 1002),
+    ] {
+        assert_eq!(ann.code(kind, request.clone()), code, "{kind} {request}");
+    }
+}
+
+#[test]
+fn a_download_url_opens_in_a_browser() {
+    let server = Server::start();
+    let mut ann = server.enter(&server.key("admin"));
+    ann.write("plans/north 100%.txt", &[b"north"]);
+    let path = json!({"path": "plans/north 100%.txt"});
+    let told = ann.json("storage.download_url", path.clone());
+    assert_eq!(told.as_object().unwrap().len(), 1);
+    let url = told["url"].as_str().unwrap();
+    let path_of = |url: &str| {
+        url.strip_prefix(&format!("http://{}", server.address))
+            .unwrap()
+            .to_owned()
+    };
+    let got = server.nobody().get(&path_of(url));
+    assert_eq!((got.status, got.text().as_str()), (200, "north"));
+    assert!(got.header("content-disposition").starts_with("inline"));
+    let mut saved = path;
+    saved["download"] = true.into();
+    let told = ann.json("storage.download_url", saved);
+    let got = server.nobody().get(&path_of(told["url"].as_str().unwrap()));
+    assert!(
+        got.header("content-disposition").starts_with("attachment"),
+        "{got:?}"
+    );
+    server
+        .nobody()
+        .get(&path_of(&url.replace("north", "south")))
+        .problem(403);
+}
+
+#[test]
+fn what_happens_is_told_to_everybody_in_the_room() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let (mut ann, mut bob) = (server.enter(&key), server.enter_as(&key, "bob", json!([])));
+    ann.write("a", &[b"x"]);
+    bob.json("storage.delete", json!({"path": "a"}));
+    let room = server.store.scoped("rooms/proj/r").unwrap();
+    room.create_folder("f").unwrap();
+    server.store.put("rooms/proj/other/a", "x").unwrap();
+    room.acting_as("somebody").put("b", "x").unwrap();
+    room.rename("b", "c", PutMode::Create).unwrap();
+    let event = |kind: &str, path: &str, participant: &str| {
+        (
+            format!("storage.file.{kind}"),
+            json!({"path": path, "participant_id": participant}),
+        )
+    };
+    for participant in [&mut ann, &mut bob] {
+        for expected in [
+            event("updated", "a", "ann"),
+            event("deleted", "a", "bob"),
+            event("updated", "b", "somebody"),
+            event("deleted", "b", ""),
+            event("updated", "c", ""),
+        ] {
+            assert_eq!(participant.next_pushed(), expected);
+        }
+    }
+}
+
+#[test]
+fn who_is_in_a_room_does_not_keep_the_service_from_stopping() {
+    let mut server = Server::start();
+    let mut ann = server.enter(&server.key("admin"));
+    let began = std::time::Instant::now();
+    server.begin_stop();
+    let reason = ann.frame().unwrap_err().unwrap();
+    assert_eq!(u16::from(reason.code), 1001);
+    server.stop();
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
