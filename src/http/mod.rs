@@ -14,10 +14,13 @@ mod auth;
 mod blobs;
 mod blocking;
 mod changes;
+mod cloud_store;
 mod conditions;
 mod content;
+mod cross_origin;
 mod documents;
 mod entries;
+mod form;
 mod key;
 mod locks;
 mod metrics;
@@ -30,6 +33,7 @@ mod serve;
 mod sessions;
 mod shared;
 mod show;
+mod storage;
 mod throttle;
 mod tokens;
 mod transactions;
@@ -150,6 +154,7 @@ impl Service {
             .route("/healthz", get(|| async { "ok" }))
             .merge(blobs::routes())
             .merge(changes::routes())
+            .merge(cloud_store::routes())
             .merge(documents::routes())
             .merge(entries::routes())
             .merge(locks::routes())
@@ -158,6 +163,7 @@ impl Service {
             .merge(people::routes())
             .merge(sessions::routes())
             .merge(shared::routes())
+            .merge(storage::routes())
             .merge(tokens::routes())
             .merge(transactions::routes())
             .fallback(|| async { Problem::no_route() })

@@ -107,6 +107,10 @@ impl Problem {
         self
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
     /// Whether the key is taken that was to be free.
     pub(super) fn is_taken(&self) -> bool {
         self.0.status == StatusCode::CONFLICT

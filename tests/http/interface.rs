@@ -51,7 +51,9 @@ fn the_description_has_every_route_and_no_other() {
     let mut routes = BTreeSet::new();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
     routes_of_sources(&sources, &mut routes);
-    let own = |path: &&String| path.starts_with("/v1/") || !path[1..].contains('/');
+    let foreign = "/is_bulgur_cloud";
+    let own =
+        |path: &&String| path.starts_with("/v1/") || (!path[1..].contains('/') && *path != foreign);
     let routes: BTreeSet<_> = routes.iter().filter(own).collect();
     assert_eq!(described.keys().collect::<BTreeSet<_>>(), routes);
     for (path, methods) in &described {
