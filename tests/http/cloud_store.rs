@@ -193,16 +193,18 @@ fn merges_at_the_same_time_are_all_kept() {
     let server = Server::start();
     let key = server.api_key("ann", "writer");
     std::thread::scope(|scope| {
-        for number in 0..16 {
+        for thread in 0..8 {
             let cloud = CloudStore::of(&server, &key);
             scope.spawn(move || {
-                let value = json!({(number.to_string()): number});
-                assert_eq!(cloud.merge("f", value), said("Entry saved"));
+                for round in 0..20 {
+                    let value = json!({(format!("{thread} {round}")): round});
+                    assert_eq!(cloud.merge("f", value), said("Entry saved"));
+                }
             });
         }
     });
     let found = CloudStore::of(&server, &key).load("f");
-    assert_eq!(found["data"].as_object().unwrap().len(), 16);
+    assert_eq!(found["data"].as_object().unwrap().len(), 160);
 }
 
 #[test]

@@ -87,8 +87,6 @@ impl From<Problem> for Refusal {
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
-        // A browser would ask for a name and password of another kind.
-        headers.remove(header::WWW_AUTHENTICATE);
         *response.body_mut() = Body::from(text);
         Refusal(Box::new(response))
     }
