@@ -142,4 +142,21 @@ mod tests {
         assert_eq!(tokens.give(hours(42), "c".to_owned()), "c");
         assert_eq!(tokens.tokens.len(), 1);
     }
+
+    #[test]
+    fn what_has_expired_is_swept() {
+        let (accounts, _) = Accounts::open(&crate::Store::in_memory().unwrap()).unwrap();
+        let paths = ["/storage/admin/a", "/storage/admin/b"];
+        for path in paths {
+            accounts.path_token(path, "admin").unwrap();
+        }
+        assert_eq!(accounts.sweep_path_tokens().unwrap(), 0);
+        let key = key_of(paths[0]);
+        let mut tokens: PathTokens = accounts.store.load(&key).unwrap().unwrap();
+        tokens.tokens[0].expires = now();
+        accounts.store.save(&key, &tokens).unwrap();
+        assert_eq!(accounts.sweep_path_tokens().unwrap(), 1);
+        assert!(!accounts.store.exists(&key).unwrap());
+        assert!(accounts.store.exists(&key_of(paths[1])).unwrap());
+    }
 }
