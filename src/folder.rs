@@ -53,6 +53,19 @@ impl Store {
         Ok(moved)
     }
 
+    /// Whether there is a folder of this name: one that was made, or one that something lies in. The root of this view
+    /// always is one. An entry of the name is none.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`]; the operating system.
+    pub fn is_folder(&self, folder: &str) -> Result<bool> {
+        let folder = self.folder(folder)?;
+        if folder == *self.scope.as_folder() {
+            return Ok(true);
+        }
+        Ok(self.scan_below(folder.as_prefix())?.next()?.is_some())
+    }
+
     /// Whether there is a settled entry or folder of this name, at one moment: an entry may just be moving into the folder
     /// of its own name, or out of it.
     pub(crate) fn is_there(&self, key: &Key) -> Result<bool> {
@@ -87,7 +100,7 @@ impl Draft<'_> {
     }
 
     /// Whether there is a folder whose keys begin with `prefix`. Only in a draft that runs alone.
-    fn folder_exists(&mut self, prefix: &str) -> Result<bool> {
+    pub(crate) fn folder_exists(&mut self, prefix: &str) -> Result<bool> {
         if self.rows_below(prefix).any(|(_, record)| record.is_some()) {
             return Ok(true);
         }

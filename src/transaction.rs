@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::blob::BlobWriter;
 use crate::draft::Draft;
+use crate::entry::NewEntry;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::key::Key;
@@ -88,6 +89,16 @@ impl Transaction<'_> {
     pub fn exists(&mut self, key: &str) -> Result<bool> {
         let key = self.key(key)?;
         self.draft.exists(&key)
+    }
+
+    /// As [`Store::is_folder`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn is_folder(&mut self, folder: &str) -> Result<bool> {
+        let store = self.draft.store;
+        let folder = store.folder(folder)?;
+        Ok(folder == *store.scope.as_folder() || self.draft.folder_exists(folder.as_prefix())?)
     }
 
     /// As [`Store::metadata`], with revision 0 for what this transaction has written.
@@ -203,13 +214,34 @@ impl Transaction<'_> {
     /// # Errors
     /// As there; [`Error::Misuse`] for a writer of another store.
     pub fn commit_blob(&mut self, writer: BlobWriter) -> Result<()> {
+        let (key, new) = self.finish(writer)?;
+        self.draft.put(&key, &new).map(drop)
+    }
+
+    /// As [`Transaction::commit_blob`], under another key than the writer was opened for, in the scope of the store the
+    /// transaction was begun on. For content that is there before it is known where it belongs. The mode of the writer is
+    /// asked for this key; so is the lock of what it replaces.
+    ///
+    /// # Errors
+    /// As there; [`Error::InvalidKey`]; [`Error::Misuse`] for a writer that appends.
+    pub fn commit_blob_as(&mut self, key: &str, writer: BlobWriter) -> Result<()> {
+        let key = self.key(key)?;
+        if writer.appends() {
+            return Err(Error::Misuse {
+                reason: "a writer that appends can be committed under its own key only",
+            });
+        }
+        let (_, new) = self.finish(writer)?;
+        self.draft.put(&key, &new).map(drop)
+    }
+
+    fn finish(&self, writer: BlobWriter) -> Result<(Key, NewEntry)> {
         if !writer.is_of(self.draft.store) {
             return Err(Error::Misuse {
                 reason: "a writer of one store in a transaction on another",
             });
         }
-        let (key, new) = writer.finish()?;
-        self.draft.put(&key, &new).map(drop)
+        writer.finish()
     }
 
     /// As [`Store::delete`].

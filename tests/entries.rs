@@ -375,3 +375,38 @@ fn what_moves_into_the_folder_of_its_name_is_never_gone() {
         });
     }
 }
+
+#[test]
+fn a_folder_is_told_from_an_entry() {
+    for case in stores() {
+        let store = &case.store;
+        store.put("a/b/c", "x").unwrap();
+        store.create_folder("made").unwrap();
+        let expected = [
+            ("", true),
+            ("/", true),
+            ("a", true),
+            ("a/b/", true),
+            ("made", true),
+            ("a/b/c", false),
+            ("a/b/c/d", false),
+            ("none", false),
+            ("mad", false),
+        ];
+        for (name, is_folder) in expected {
+            assert_eq!(store.is_folder(name).unwrap(), is_folder, "{name}");
+            let found = store.transaction(|tx| tx.is_folder(name)).unwrap();
+            assert_eq!(found, is_folder, "{name}");
+        }
+        let scoped = store.scoped("a").unwrap();
+        assert!(scoped.is_folder("").unwrap() && scoped.is_folder("b").unwrap());
+        assert!(!scoped.is_folder("a").unwrap());
+        let own = store.transaction(|tx| {
+            tx.put("new/x", "x")?;
+            tx.delete_folder("made")?;
+            Ok((tx.is_folder("new")?, tx.is_folder("made")?))
+        });
+        assert_eq!(own.unwrap(), (true, false), "what the transaction has done");
+        assert!(store.is_folder("a//b").is_err());
+    }
+}

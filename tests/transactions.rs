@@ -275,3 +275,44 @@ fn transactions_and_single_writes_take_turns() {
         assert_eq!(store.load::<i64>("ann").unwrap(), Some(500));
     }
 }
+
+#[test]
+fn a_blob_is_committed_where_it_turns_out_to_belong() {
+    for case in stores() {
+        let store = &case.store;
+        let content = vec![7; 3 * case.chunk_bytes + 1];
+        let write = |options: WriteOptions| {
+            let mut writer = store.writer("first.png", options).unwrap();
+            writer.write_all(&content).unwrap();
+            writer
+        };
+        let home = store.scoped("home").unwrap();
+        let writer = write(WriteOptions::new());
+        home.transaction(|tx| tx.commit_blob_as("second", writer))
+            .unwrap();
+        assert!(!store.exists("first.png").unwrap());
+        assert!(home.get("second").unwrap().unwrap() == content);
+        let metadata = home.metadata("second").unwrap().unwrap();
+        assert_eq!(metadata.content_type, "image/png");
+        let writer = write(WriteOptions::create());
+        let refused = home.transaction(|tx| tx.commit_blob_as("second", writer));
+        assert!(matches!(refused, Err(Error::AlreadyExists { key }) if key == "second"));
+        home.lock("second", komatik::Lock::new().edit("sesame"))
+            .unwrap();
+        let commit = |store: &Store| {
+            let writer = write(WriteOptions::new());
+            store.transaction(|tx| tx.commit_blob_as("second", writer))
+        };
+        assert!(matches!(commit(&home), Err(Error::Locked { .. })));
+        commit(&home.unlocked_with("sesame")).unwrap();
+        store.put("log", "1").unwrap();
+        let appends = store.writer("log", WriteOptions::append()).unwrap();
+        let refused = store.transaction(|tx| tx.commit_blob_as("other", appends));
+        assert!(matches!(refused, Err(Error::Misuse { .. })));
+        let other = Store::in_memory().unwrap();
+        let foreign = other.writer("x", WriteOptions::new()).unwrap();
+        let refused = store.transaction(|tx| tx.commit_blob_as("x", foreign));
+        assert!(matches!(refused, Err(Error::Misuse { .. })));
+        assert!(!store.exists("other").unwrap() && !store.exists("x").unwrap());
+    }
+}

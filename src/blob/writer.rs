@@ -216,6 +216,11 @@ impl BlobWriter {
         Ok((self.key, new))
     }
 
+    /// Whether it goes on behind what an entry has.
+    pub(crate) fn appends(&self) -> bool {
+        matches!(self.expect, Expect::Unchanged(_))
+    }
+
     /// Whether it writes to the store whose shared state this is.
     pub(crate) fn is_of(&self, store: &Store) -> bool {
         Arc::ptr_eq(&self.store.shared, &store.shared)

@@ -14,11 +14,14 @@ mod auth;
 mod blobs;
 mod blocking;
 mod changes;
+mod cloud_store;
 mod conditions;
 mod content;
+mod cross_origin;
 mod documents;
 mod drive;
 mod entries;
+mod form;
 mod key;
 mod locks;
 mod metrics;
@@ -32,6 +35,7 @@ mod serve;
 mod sessions;
 mod shared;
 mod show;
+mod storage;
 mod throttle;
 mod tokens;
 mod transactions;
@@ -159,6 +163,7 @@ impl Service {
             .route("/healthz", get(|| async { "ok" }))
             .merge(blobs::routes())
             .merge(changes::routes())
+            .merge(cloud_store::routes())
             .merge(documents::routes())
             .merge(drive::routes())
             .merge(entries::routes())
@@ -169,6 +174,7 @@ impl Service {
             .merge(room::routes())
             .merge(sessions::routes())
             .merge(shared::routes())
+            .merge(storage::routes())
             .merge(tokens::routes())
             .merge(transactions::routes())
             .fallback(|| async { Problem::no_route() })

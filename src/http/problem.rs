@@ -107,13 +107,13 @@ impl Problem {
         self
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
     /// Whether the key is taken that was to be free.
     pub(super) fn is_taken(&self) -> bool {
         self.0.status == StatusCode::CONFLICT
-    }
-
-    pub(super) fn status(&self) -> StatusCode {
-        self.0.status
     }
 
     /// The sentence a person reads, for a protocol that has its own form of errors.

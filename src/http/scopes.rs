@@ -2,7 +2,9 @@
 //!
 //! | folder | is |
 //! |---|---|
-//! | the root of a user | all that `/v1/` shows them |
+//! | the root of a user | all that `/v1/` and `/storage/` show them |
+//! | `cloudstore/data/` in it | the values of CloudStore |
+//! | `cloudstore/media/` in it | its media |
 //! | `drive/<project>/<name>/` | a drive of a project |
 //! | `uploads/<project>/<name>/` | what is being uploaded to a drive |
 //! | `rooms/<project>/<room>/` | a room of a project |
@@ -31,11 +33,27 @@ impl Place {
     }
 }
 
+/// What CloudStore keeps of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CloudStore {
+    Data,
+    Media,
+}
+
 impl Service {
     /// What an account sees, in its name.
     pub(super) fn view_of(&self, account: &Account) -> Answer<Store> {
         let view = self.store().scoped(&account.root)?;
         Ok(view.acting_as(&account.name))
+    }
+
+    /// What CloudStore keeps of an account, in its name.
+    pub(super) fn cloud_store_of(&self, account: &Account, kept: CloudStore) -> Answer<Store> {
+        let folder = match kept {
+            CloudStore::Data => "cloudstore/data",
+            CloudStore::Media => "cloudstore/media",
+        };
+        Ok(self.view_of(account)?.scoped(folder)?)
     }
 
     /// A drive or a room of a project. Who may have it, the caller has found out; `participant` acts in it.

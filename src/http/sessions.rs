@@ -84,7 +84,8 @@ fn session_key(token: &str) -> String {
     format!("{SESSIONS}/{}", hash_of_secret(token))
 }
 
-fn now() -> u64 {
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }

@@ -19,7 +19,7 @@ fn komatik(directory: &Path) -> Command {
 }
 
 /// A service in a process of its own, and what it said first.
-fn start(directory: &Path) -> (Child, Value) {
+pub(crate) fn start(directory: &Path) -> (Child, Value) {
     let mut child = komatik(directory)
         .args(["--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -32,7 +32,7 @@ fn start(directory: &Path) -> (Child, Value) {
     (child, serde_json::from_str(&line).unwrap())
 }
 
-fn client(greeting: &Value, password: &str) -> Client {
+pub(crate) fn client(greeting: &Value, password: &str) -> Client {
     let address = greeting["url"]
         .as_str()
         .unwrap()
@@ -41,7 +41,7 @@ fn client(greeting: &Value, password: &str) -> Client {
     Client::basic(address.parse().unwrap(), "admin", password)
 }
 
-fn stop(mut child: Child) {
+pub(crate) fn stop(mut child: Child) {
     let id = child.id().to_string();
     assert!(
         Command::new("kill")

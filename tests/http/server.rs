@@ -137,7 +137,7 @@ impl Drop for Server {
 
 #[derive(Clone)]
 pub(crate) struct Client {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) credentials: Vec<(String, String)>,
 }
 

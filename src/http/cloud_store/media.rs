@@ -1,0 +1,187 @@
+//! Media of CloudStore: brought in a form, and opened by whoever has the path.
+//!
+//! The path has a folder that nobody can guess, one for each account: of it the account of this folder keeps the document
+//! `media/<folder>` of the service, and the folder of an account is in `media-of/<name>`.
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, Method};
+use axum::response::Response;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use super::super::Service;
+use super::super::accounts::{Account, Accounts};
+use super::super::content::{Disposition, send};
+use super::super::form::{Form, Part, unplaced};
+use super::super::passwords::{hash_of_secret, random_secret};
+use super::super::problem::{self, Problem};
+use super::super::scopes::CloudStore;
+use super::answer::{Answer, Done, Failure};
+use super::{Access, account, ask_lock, unlocked};
+use crate::{BlobWriter, Error, MAX_PASSWORD_BYTES, WriteOptions};
+
+/// How many characters of a hash the folder of an account has: 128 bits.
+const FOLDER_CHARS: usize = 32;
+/// Largest media. It may be here before it is known whose it is, so there has to be a limit.
+const MAX_MEDIA_BYTES: usize = 1 << 30;
+/// Longest text in a field of the form.
+const MAX_FIELD_BYTES: usize = MAX_PASSWORD_BYTES;
+
+impl Accounts {
+    /// The folder of the media of an account, the same at each call.
+    fn media_folder(&self, name: &str) -> problem::Answer<String> {
+        let mut fresh = hash_of_secret(&random_secret()?);
+        fresh.truncate(FOLDER_CHARS);
+        Ok(self.store.transaction(|tx| {
+            let known = format!("media-of/{name}");
+            if let Some(folder) = tx.load(&known)? {
+                return Ok(folder);
+            }
+            tx.save(&known, &fresh)?;
+            tx.save(&format!("media/{fresh}"), name)?;
+            Ok(fresh)
+        })?)
+    }
+
+    /// Whose media are in this folder, `None` where it is nobody's.
+    fn account_of_media(&self, folder: &str) -> problem::Answer<Option<Account>> {
+        let is_folder =
+            folder.len() == FOLDER_CHARS && folder.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_folder {
+            return Ok(None);
+        }
+        let Some(name) = self.store.load::<String>(&format!("media/{folder}"))? else {
+            return Ok(None);
+        };
+        let user = self.user(&name)?;
+        Ok(user.map(|user| Account::of(&name, &user)))
+    }
+}
+
+/// A file that came in.
+struct Came {
+    writer: BlobWriter,
+    name: String,
+    content_type: String,
+}
+
+/// The fields of a form, in whatever order they come: of one client the file is first.
+#[derive(Default)]
+struct Fields {
+    key: Option<String>,
+    passwords: Vec<String>,
+    file: Option<Came>,
+}
+
+pub(super) async fn upload(State(service): State<Service>, request: Request) -> Answer {
+    let mut form = Form::of(request, &service).await?;
+    let mut fields = Fields::default();
+    while let Some(part) = form.next().await? {
+        match part.name() {
+            "key" => fields.key = text(part).await?,
+            "password" | "mediaPass" => fields.passwords.extend(text(part).await?),
+            "file" if fields.file.is_none() => {
+                if let Some(key) = &fields.key {
+                    account(&service, key.clone(), Access::Write).await?;
+                }
+                fields.file = Some(receive(&service, part).await?);
+            }
+            _ => part.skip().await?,
+        }
+    }
+    let key = fields.key.ok_or_else(Failure::bad_key)?;
+    let account = account(&service, key, Access::Write).await?;
+    let came = fields
+        .file
+        .ok_or_else(|| Failure::bad_request("the form has no field `file`"))?;
+    let store = service.cloud_store_of(&account, CloudStore::Media)?;
+    let passwords = fields.passwords.iter();
+    let store = passwords.fold(store, |store, password| unlocked(store, password));
+    let accounts = service.accounts().clone();
+    let commit = move || {
+        let folder = accounts.media_folder(&account.name)?;
+        let size = came.writer.size();
+        ask_lock(&store, &came.name)?;
+        store.transaction(|tx| tx.commit_blob_as(&came.name, came.writer))?;
+        Ok::<_, Problem>(json!({
+            "id": format!("{folder}/{}", came.name),
+            "name": came.name,
+            "folder": folder,
+            "mimetype": came.content_type,
+            "size": size,
+        }))
+    };
+    let data = service.calls().run(commit).await?;
+    let message = Value::from("File Uploaded");
+    Ok(Done { message, data })
+}
+
+/// The text of a field, `None` where the client had nothing to put into it.
+async fn text(part: Part<'_>) -> problem::Answer<Option<String>> {
+    let text = part.text(MAX_FIELD_BYTES).await?;
+    Ok(Some(text).filter(|text| !matches!(text.as_str(), "" | "undefined" | "null")))
+}
+
+/// Writes the file where nobody sees it, until it is known whose it is.
+async fn receive(service: &Service, part: Part<'_>) -> Result<Came, Failure> {
+    let name = part
+        .file_name()
+        .ok_or_else(|| Failure::bad_request("the field `file` has no name of a file"))?;
+    let content_type = match part.content_type() {
+        Some(given) => given.to_owned(),
+        None => mime_guess::from_path(&name)
+            .first_or_octet_stream()
+            .to_string(),
+    };
+    let options = WriteOptions::new().content_type(content_type.as_str());
+    let (store, named) = (service.store().clone(), name.clone());
+    let open = move || unplaced(&store, &named, options);
+    let writer = service.calls().run(open).await?;
+    let mut size = 0_usize;
+    let within = part.content().map(|piece| {
+        let bytes = piece.map_err(|error| error.body_text())?;
+        size = size.saturating_add(bytes.len());
+        match size <= MAX_MEDIA_BYTES {
+            true => Ok(bytes),
+            false => Err("the file is too large".to_owned()),
+        }
+    });
+    let written = service.calls().write(writer, within).await;
+    if size > MAX_MEDIA_BYTES {
+        let limit = u64::try_from(MAX_MEDIA_BYTES).unwrap_or(u64::MAX);
+        return Err(Failure::from(Error::TooLarge {
+            what: "bytes of the file",
+            limit,
+            found: limit.saturating_add(1),
+        }));
+    }
+    Ok(Came {
+        writer: written?,
+        name,
+        content_type,
+    })
+}
+
+/// Opens a file for whoever has its path: a browser, say.
+pub(super) async fn open(
+    State(service): State<Service>,
+    Path((folder, name)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> problem::Answer<Response> {
+    let (accounts, found) = (service.accounts().clone(), service.clone());
+    let open = move || {
+        let missing = || Problem::not_found(&name);
+        let account = accounts.account_of_media(&folder)?.ok_or_else(missing)?;
+        let store = found.cloud_store_of(&account, CloudStore::Media)?;
+        store.reader(&name)?.ok_or_else(missing)
+    };
+    let reader = service.calls().run(open).await?;
+    send(
+        service.calls(),
+        reader,
+        &method,
+        &headers,
+        Disposition::Inline,
+    )
+}

@@ -1,0 +1,138 @@
+//! What a POST does: path tokens, moves and folders; and what a DELETE does.
+
+use rustix::io::Errno;
+use serde::Deserialize;
+
+use super::path::Place;
+use super::refusal::Refusal;
+use crate::{Error, PutMode, Store, Transaction};
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "action")]
+pub(super) enum Action {
+    MakePathToken,
+    Move { new_path: String },
+    CreateFolder,
+}
+
+/// Makes a folder in one that is there.
+pub(super) fn create_folder(store: &Store, place: &Place) -> Result<(), Refusal> {
+    if place.is_root() {
+        return Err(Refusal::exists());
+    }
+    Ok(store.transaction(|tx| {
+        check_free(tx, place)?;
+        tx.create_folder(&place.key)
+    })?)
+}
+
+/// Whether the name is free, and the folder it would lie in there.
+pub(super) fn check_free(tx: &mut Transaction<'_>, place: &Place) -> Result<(), Error> {
+    let key = place.key.clone();
+    if tx.exists(&key)? {
+        return Err(Error::AlreadyExists { key });
+    }
+    match tx.is_folder(place.parent())? {
+        true => Ok(()),
+        false => Err(Error::NotFound { key }),
+    }
+}
+
+/// Deletes a file, or a folder with all that is in it.
+pub(super) fn delete(store: &Store, place: &Place) -> Result<(), Refusal> {
+    if place.is_root() {
+        return Err(Refusal::bad_path());
+    }
+    Ok(store.transaction(|tx| {
+        let is_deleted = !place.is_folder && tx.delete(&place.key)?;
+        if !is_deleted {
+            if !tx.is_folder(&place.key)? {
+                let key = place.key.clone();
+                return Err(Error::NotFound { key });
+            }
+            tx.delete_folder(&place.key)?;
+        }
+        keep_parent(tx, place)
+    })?)
+}
+
+/// As on a disk, the folder stays when the last thing in it has gone.
+fn keep_parent(tx: &mut Transaction<'_>, place: &Place) -> Result<(), Error> {
+    match place.parent() {
+        "" => Ok(()),
+        parent => tx.create_folder(parent),
+    }
+}
+
+/// What a rename of a file system does, in one step: a file replaces a file, a folder an empty folder.
+pub(super) fn relocate(store: &Store, from: &Place, to: &Place) -> Result<(), Refusal> {
+    if from.is_root() {
+        return Err(Refusal::bad_path());
+    }
+    if to.is_root() {
+        return Err(Refusal::cannot_move(Errno::NOTEMPTY));
+    }
+    // A folder that has nothing in it can be replaced; where something comes into it meanwhile, nothing is done.
+    let is_empty = store.list(&to.key)?.next().is_none();
+    store.transaction(|tx| {
+        if !tx.is_folder(to.parent())? {
+            let key = to.key.clone();
+            return Err(Error::NotFound { key });
+        }
+        // Nothing has been written yet where it is refused.
+        match relocate_in(tx, from, to, is_empty)? {
+            Ok(()) => keep_parent(tx, from).map(Ok),
+            refused => Ok(refused),
+        }
+    })?
+}
+
+fn relocate_in(
+    tx: &mut Transaction<'_>,
+    from: &Place,
+    to: &Place,
+    is_empty: bool,
+) -> Result<Result<(), Refusal>, Error> {
+    let (from_folder, to_folder) = (tx.is_folder(&from.key)?, tx.is_folder(&to.key)?);
+    let is_file = !from.is_folder && (!from_folder || is_entry(tx, from)?);
+    if is_file {
+        if to_folder && from.key != to.key {
+            return Ok(Err(Refusal::cannot_move(Errno::ISDIR)));
+        }
+        return tx.rename(&from.key, &to.key, PutMode::Overwrite).map(Ok);
+    }
+    if !from_folder {
+        let key = from.key.clone();
+        return Err(Error::NotFound { key });
+    }
+    if from.key == to.key {
+        return Ok(Ok(()));
+    }
+    if to.key.starts_with(&format!("{}/", from.key)) {
+        return Ok(Err(Refusal::cannot_move(Errno::INVAL)));
+    }
+    if !to_folder && tx.exists(&to.key)? {
+        return Ok(Err(Refusal::cannot_move(Errno::NOTDIR)));
+    }
+    if to_folder {
+        if !is_empty {
+            return Ok(Err(Refusal::cannot_move(Errno::NOTEMPTY)));
+        }
+        if tx.delete_folder(&to.key)? > 0 {
+            let key = to.key.clone();
+            return Err(Error::AlreadyExists { key });
+        }
+    }
+    tx.rename_folder(&from.key, &to.key).map(|_| Ok(()))
+}
+
+/// Whether a folder shares its name with an entry, whatever the lock of that.
+fn is_entry(tx: &mut Transaction<'_>, place: &Place) -> Result<bool, Error> {
+    match tx.metadata(&place.key) {
+        Ok(metadata) => Ok(metadata.is_some()),
+        Err(Error::Locked { .. } | Error::WrongPassword { .. } | Error::TooManyTries { .. }) => {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}

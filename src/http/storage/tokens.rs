@@ -1,0 +1,162 @@
+//! Path tokens: each opens one exact path for reading, for a day, to whoever has it.
+//!
+//! The service keeps them itself, as the document `path-tokens/<hash of the path>`: who asks again is to get the same
+//! token, and of its own tokens the store knows only hashes. They are bound to a path as it is written, not to a key.
+
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use super::super::accounts::{Account, Accounts};
+use super::super::passwords::{hash_of_secret, random_secret};
+use super::super::problem::{Answer, Problem};
+use super::super::sessions::now;
+
+const PATH_TOKENS: &str = "path-tokens";
+/// How many characters of a random secret a token has: 126 bits.
+const TOKEN_CHARS: usize = 21;
+/// Seconds that a token is good for.
+const VALID: u64 = 24 * 60 * 60;
+/// Seconds that a token must have left to be given out again.
+const LEFT_FOR_REUSE: u64 = 6 * 60 * 60;
+
+/// The tokens of one path as they are stored.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct PathTokens {
+    user: String,
+    /// That of the user when the tokens were made: they end with the password.
+    generation: String,
+    /// The newest last.
+    tokens: Vec<PathToken>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PathToken {
+    token: String,
+    /// Seconds since 1970.
+    expires: u64,
+}
+
+impl PathTokens {
+    fn drop_expired(&mut self, now: u64) {
+        self.tokens.retain(|token| now < token.expires);
+    }
+
+    /// The token to give out: the newest while it has time left, else a fresh one. The old ones stay good to their end.
+    fn give(&mut self, now: u64, fresh: String) -> String {
+        self.drop_expired(now);
+        if let Some(newest) = self.tokens.last()
+            && newest.expires - now > LEFT_FOR_REUSE
+        {
+            return newest.token.clone();
+        }
+        self.tokens.push(PathToken {
+            token: fresh.clone(),
+            expires: now.saturating_add(VALID),
+        });
+        fresh
+    }
+
+    fn has(&self, token: &str, now: u64) -> bool {
+        // All of them are compared, so that the time tells nothing of which one it is.
+        self.tokens.iter().fold(false, |found, known| {
+            let is_same: bool = known.token.as_bytes().ct_eq(token.as_bytes()).into();
+            found | (is_same && now < known.expires)
+        })
+    }
+}
+
+impl Accounts {
+    /// A token for a path of a user.
+    pub(super) fn path_token(&self, path: &str, name: &str) -> Answer<String> {
+        let user = self.user(name)?.ok_or_else(|| Problem::not_found(name))?;
+        let mut fresh = random_secret()?;
+        fresh.truncate(TOKEN_CHARS);
+        let key = key_of(path);
+        Ok(self.store.transaction(|tx| {
+            let stored = tx.load::<PathTokens>(&key)?;
+            let same =
+                |tokens: &PathTokens| tokens.user == name && tokens.generation == user.generation;
+            let mut tokens = stored.filter(same).unwrap_or_else(|| PathTokens {
+                user: name.to_owned(),
+                generation: user.generation.clone(),
+                tokens: Vec::new(),
+            });
+            let token = tokens.give(now(), fresh);
+            tx.save(&key, &tokens)?;
+            Ok(token)
+        })?)
+    }
+
+    /// Whose path this token opens, `None` where it does not.
+    pub(super) fn account_of_path_token(&self, path: &str, token: &str) -> Answer<Option<Account>> {
+        let Some(tokens) = self.store.load::<PathTokens>(&key_of(path))? else {
+            return Ok(None);
+        };
+        if !tokens.has(token, now()) {
+            return Ok(None);
+        }
+        let user = self.user(&tokens.user)?;
+        let user = user.filter(|user| user.generation == tokens.generation);
+        Ok(user.map(|user| Account::of(&tokens.user, &user)))
+    }
+
+    /// Removes the tokens that have expired; of how many paths none is left.
+    pub(in super::super) fn sweep_path_tokens(&self) -> Answer<usize> {
+        let mut swept = 0;
+        for item in self.store.list(PATH_TOKENS)? {
+            let key = format!("{PATH_TOKENS}/{}", item?.name);
+            // Another request may just be making one.
+            swept += self.store.transaction(|tx| {
+                let mut tokens = tx.load::<PathTokens>(&key)?.unwrap_or_default();
+                tokens.drop_expired(now());
+                match tokens.tokens.is_empty() {
+                    true => Ok(usize::from(tx.delete(&key)?)),
+                    false => Ok(0),
+                }
+            })?;
+        }
+        Ok(swept)
+    }
+}
+
+fn key_of(path: &str) -> String {
+    format!("{PATH_TOKENS}/{}", hash_of_secret(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_given_again_while_it_has_more_than_six_hours_left() {
+        let hours = |count: u64| 1_000_000 + count * 60 * 60;
+        let mut tokens = PathTokens::default();
+        assert_eq!(tokens.give(hours(0), "a".to_owned()), "a");
+        assert_eq!(tokens.give(hours(18) - 1, "b".to_owned()), "a");
+        assert_eq!(tokens.give(hours(18), "b".to_owned()), "b");
+        assert!(tokens.has("a", hours(24) - 1), "the old one stays good");
+        assert!(!tokens.has("a", hours(24)));
+        assert!(tokens.has("b", hours(42) - 1));
+        assert!(!tokens.has("b", hours(42)));
+        assert!(!tokens.has("", hours(0)));
+        assert_eq!(tokens.give(hours(42), "c".to_owned()), "c");
+        assert_eq!(tokens.tokens.len(), 1);
+    }
+
+    #[test]
+    fn what_has_expired_is_swept() {
+        let (accounts, _) = Accounts::open(&crate::Store::in_memory().unwrap()).unwrap();
+        let paths = ["/storage/admin/a", "/storage/admin/b"];
+        for path in paths {
+            accounts.path_token(path, "admin").unwrap();
+        }
+        assert_eq!(accounts.sweep_path_tokens().unwrap(), 0);
+        let key = key_of(paths[0]);
+        let mut tokens: PathTokens = accounts.store.load(&key).unwrap().unwrap();
+        tokens.tokens[0].expires = now();
+        accounts.store.save(&key, &tokens).unwrap();
+        assert_eq!(accounts.sweep_path_tokens().unwrap(), 1);
+        assert!(!accounts.store.exists(&key).unwrap());
+        assert!(accounts.store.exists(&key_of(paths[1])).unwrap());
+    }
+}

@@ -1,0 +1,151 @@
+//! Files into a folder, each under its own name, or under the next free one.
+
+use std::path::Path;
+
+use axum::Json;
+use axum::extract::Request;
+use serde_json::{Value, json};
+
+use super::super::Service;
+use super::super::form::{Form, unplaced};
+use super::super::passwords::random_secret;
+use super::path::Place;
+use super::refusal::Refusal;
+use super::{Caller, call, under};
+use crate::{BlobWriter, Error, MAX_SEGMENT_BYTES, Store, Transaction, WriteOptions};
+
+/// How many names are tried before a random one is taken.
+const NUMBERED_NAMES: usize = 100;
+
+/// Stores each part of the form in the folder, which is made where only itself is missing. Each file is there as soon as
+/// its part has ended, and whole; those before one that fails stay.
+pub(super) async fn put(
+    service: &Service,
+    caller: Caller,
+    place: Place,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
+    let Caller { account, store } = caller;
+    // Before the body is read: it may be large.
+    let (asked, folder) = (store.clone(), place.clone());
+    call(service, move || can_take_files(&asked, &folder)).await?;
+    let mut form = Form::of(request, service).await.map_err(Refusal::upload)?;
+    let mut written: Vec<String> = Vec::new();
+    while let Some(part) = form.next().await.map_err(Refusal::upload)? {
+        let name = match part.file_name() {
+            Some(name) => name,
+            None => random_name()?,
+        };
+        let (view, named) = (store.clone(), name.clone());
+        let open = move || unplaced(&view, &named, WriteOptions::new());
+        let writer = service.calls().run(open).await?;
+        let writer = service.calls().write(writer, part.content()).await;
+        let writer = writer.map_err(Refusal::upload)?;
+        let (view, folder) = (store.clone(), place.clone());
+        let path = call(service, move || commit(&view, &folder, &name, writer)).await?;
+        written.push(format!("storage/{}/{path}", account.name));
+    }
+    let make = move || {
+        store
+            .transaction(|tx| make_folder(tx, &place))
+            .map_err(Refusal::from)
+    };
+    call(service, make).await?;
+    Ok(Json(json!({"files_written": written})))
+}
+
+fn can_take_files(store: &Store, folder: &Place) -> Result<(), Refusal> {
+    if store.is_folder(&folder.key)? {
+        return Ok(());
+    }
+    if store.exists(&folder.key)? {
+        return Err(Refusal::exists());
+    }
+    match store.is_folder(folder.parent())? {
+        true => Ok(()),
+        false => Err(Refusal::missing()),
+    }
+}
+
+/// The folder is one that stays when it is empty, as on a disk.
+fn make_folder(tx: &mut Transaction<'_>, folder: &Place) -> Result<(), Error> {
+    if folder.is_root() {
+        return Ok(());
+    }
+    if !tx.is_folder(&folder.key)? {
+        super::make::check_free(tx, folder)?;
+    }
+    tx.create_folder(&folder.key)
+}
+
+/// Makes the content a file of the folder in one step, under the first name that is free. Answers its key.
+fn commit(
+    store: &Store,
+    folder: &Place,
+    name: &str,
+    writer: BlobWriter,
+) -> Result<String, Refusal> {
+    let random = random_name()?;
+    Ok(store.transaction(|tx| {
+        make_folder(tx, folder)?;
+        let mut key = under(&folder.key, &numbered(name, &random));
+        for number in 0..NUMBERED_NAMES {
+            let candidate = match number {
+                0 => name.to_owned(),
+                _ => numbered(name, &number.to_string()),
+            };
+            let candidate = under(&folder.key, &candidate);
+            if !tx.exists(&candidate)? {
+                key = candidate;
+                break;
+            }
+        }
+        tx.commit_blob_as(&key, writer)?;
+        Ok(key)
+    })?)
+}
+
+/// `name (number).extension`, with so much of the name as a key takes.
+fn numbered(name: &str, number: &str) -> String {
+    let path = Path::new(name);
+    let extension = path.extension().and_then(|part| part.to_str());
+    let stem = path
+        .file_stem()
+        .and_then(|part| part.to_str())
+        .unwrap_or(name);
+    let end = match extension {
+        Some(extension) => format!(" ({number}).{extension}"),
+        None => format!(" ({number})"),
+    };
+    let room = MAX_SEGMENT_BYTES.saturating_sub(end.len());
+    format!("{}{end}", &stem[..stem.floor_char_boundary(room)])
+}
+
+fn random_name() -> Result<String, Refusal> {
+    let mut name = random_secret()?;
+    name.truncate(21);
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_before_the_extension() {
+        for (name, expected) in [
+            ("plan.txt", "plan (1).txt"),
+            ("plan", "plan (1)"),
+            ("a.tar.gz", "a.tar (1).gz"),
+            (".profile", ".profile (1)"),
+            ("plan.", "plan (1)."),
+        ] {
+            assert_eq!(numbered(name, "1"), expected);
+        }
+        let long = numbered(&format!("{}.txt", "\u{e4}".repeat(125)), "12");
+        assert!(
+            long.len() <= MAX_SEGMENT_BYTES && long.ends_with(" (12).txt"),
+            "{long}"
+        );
+    }
+}
