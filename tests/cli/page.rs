@@ -28,7 +28,7 @@ fn completions_and_manual_pages_are_made() {
     assert!(!env.path("pages/man1/komatik-crash-writer.1").exists());
     assert_eq!(
         std::fs::read_dir(env.path("pages/man1")).unwrap().count(),
-        35
+        35 + usize::from(cfg!(feature = "http"))
     );
 }
 
