@@ -3,8 +3,9 @@
 //! Where sled cannot read its log it takes that for the end, and wipes the rest. So what it is going to read is read
 //! before: what does not come from the disk fails here, with nothing touched, and the rest comes from memory then.
 //!
-//! The log lies in segments of one size, in any order. Each begins with a checksum of 4 bytes and its log sequence
-//! number, 8 bytes, little-endian and with all bits but the highest flipped. A snapshot `snap.<number in hex>` holds what came
+//! The log lies in segments of one size, in any order. Each begins with 20 bytes, little-endian: CRC-32 of the others, all
+//! bits flipped; its log sequence number, all bits but the highest flipped; another number. One whose checksum is wrong,
+//! as that of a segment which is free, is none. A snapshot `snap.<number in hex>` holds what came
 //! before its number, so that sled skips every segment that ends below it (sled 0.34.7, `pagecache/iterator.rs` and
 //! `pagecache/snapshot.rs`).
 
@@ -55,7 +56,7 @@ fn read_segments(path: &Path, snapshot: u64) -> std::io::Result<u64> {
         file.seek(SeekFrom::Start(offset))?;
         let header = fill(&mut file, &mut segment[..HEADER_BYTES])?;
         let mut filled = header;
-        if header == HEADER_BYTES && number_of(&segment) >= first_needed {
+        if header == HEADER_BYTES && number_of(&segment).is_some_and(|it| it >= first_needed) {
             filled += fill(&mut file, &mut segment[HEADER_BYTES..])?;
         }
         read += filled as u64;
@@ -66,10 +67,14 @@ fn read_segments(path: &Path, snapshot: u64) -> std::io::Result<u64> {
     }
 }
 
-/// The log sequence number of a segment, whether its checksum is right or not: sled skips it where it is not.
-fn number_of(segment: &[u8]) -> u64 {
-    let number = segment.get(4..12).and_then(|bytes| bytes.try_into().ok());
-    number.map_or(u64::MAX, |bytes| u64::from_le_bytes(bytes) ^ NUMBER_MASK)
+/// The log sequence number of a segment, `None` where it is none.
+fn number_of(segment: &[u8]) -> Option<u64> {
+    let crc = u32::from_le_bytes(segment.get(..4)?.try_into().ok()?);
+    if crc != !crc32fast::hash(segment.get(4..HEADER_BYTES)?) {
+        return None;
+    }
+    let number = segment.get(4..12)?.try_into().ok()?;
+    Some(u64::from_le_bytes(number) ^ NUMBER_MASK)
 }
 
 /// Reads until the buffer is full or the file at its end.
