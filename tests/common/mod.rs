@@ -43,16 +43,18 @@ impl Case {
         Some(directory.path().join("store"))
     }
 
-    /// Sizes around every boundary there is for a blob.
-    pub fn sizes(&self) -> [usize; 9] {
+    /// Sizes around every boundary there is for a blob: those of what lies inline, with and without waiting for the
+    /// disk, and those of a chunk.
+    pub fn sizes(&self) -> [usize; 11] {
         let chunk = self.chunk_bytes;
-        let inline = 4096;
         [
             0,
             1,
-            inline - 1,
-            inline,
-            inline + 1,
+            1024,
+            1025,
+            4095,
+            4096,
+            4097,
             chunk - 1,
             chunk,
             chunk + 1,

@@ -4,31 +4,11 @@ use std::io::Read;
 
 use serde_json::{Value, json};
 
-/// xorshift64*, Vigna 2016.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
+pub use crate::common::Random;
 
 /// Bytes that do not compress.
 pub fn content(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut random = Random::new(seed);
-    let words = std::iter::repeat_with(|| random.next().to_le_bytes());
-    words.flatten().take(bytes).collect()
+    Random::new(seed).bytes(bytes)
 }
 
 /// A document of about 300 bytes.

@@ -19,6 +19,9 @@ mod run;
 mod targets;
 mod workload;
 
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
