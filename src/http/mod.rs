@@ -13,6 +13,7 @@ mod accounts;
 mod auth;
 mod blobs;
 mod blocking;
+mod care;
 mod changes;
 mod conditions;
 mod content;
@@ -22,6 +23,7 @@ mod key;
 mod locks;
 mod metrics;
 mod openapi;
+mod page;
 mod passwords;
 mod people;
 mod problem;
@@ -40,7 +42,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -149,12 +151,14 @@ impl Service {
         Router::new()
             .route("/healthz", get(|| async { "ok" }))
             .merge(blobs::routes())
+            .merge(care::routes())
             .merge(changes::routes())
             .merge(documents::routes())
             .merge(entries::routes())
             .merge(locks::routes())
             .merge(metrics::routes())
             .merge(openapi::routes())
+            .merge(page::routes())
             .merge(people::routes())
             .merge(sessions::routes())
             .merge(shared::routes())
@@ -168,6 +172,7 @@ impl Service {
                     Problem::internal("a handler panicked").into_response()
                 },
             ))
+            .layer(from_fn(auth::leave_asking_to_pages))
             .layer(from_fn_with_state(self.clone(), metrics::count))
             .layer(nosniff)
             .layer(no_referrer)
