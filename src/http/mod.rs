@@ -19,6 +19,7 @@ mod conditions;
 mod content;
 mod documents;
 mod entries;
+mod hosts;
 mod key;
 mod locks;
 mod metrics;
@@ -33,6 +34,7 @@ mod sessions;
 mod shared;
 mod show;
 mod throttle;
+mod tls;
 mod tokens;
 mod transactions;
 
@@ -57,8 +59,9 @@ use metrics::Metrics;
 use problem::Problem;
 use throttle::Throttle;
 
-pub use accounts::FirstPassword;
-pub use serve::{is_loopback, serve, stop_signal};
+pub use accounts::{FirstPassword, set_password};
+pub use serve::{Endpoint, is_loopback, serve, serve_at, stop_signal};
+pub use tls::Tls;
 
 /// What a client may ask of the service at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +120,10 @@ struct Shared {
 /// The other end of the connection a request came by.
 #[derive(Debug, Clone, Copy)]
 struct Peer(IpAddr);
+
+/// Whether nobody between the two ends of a connection reads along.
+#[derive(Debug, Clone, Copy)]
+struct Encrypted(bool);
 
 impl Service {
     /// A service of this store. Where the store has no account yet, `admin` is made with a random password, which is

@@ -3,13 +3,17 @@
 
 mod accounts;
 mod blobs;
+mod care;
 mod changes;
 mod command;
 mod documents;
 mod entries;
 mod hostile;
+mod hosts;
 mod interface;
+mod page;
 mod server;
 mod sharing;
 mod stopping;
+mod tls;
 mod transactions;

@@ -25,9 +25,18 @@ const ICON: Part = Part("image/svg+xml", include_str!("icon.svg"));
 pub(super) fn routes() -> Router<Service> {
     Router::new()
         .route("/", get(|headers: HeaderMap| async { HTML.send(headers) }))
-        .route("/page/style.css", get(|headers: HeaderMap| async { STYLE.send(headers) }))
-        .route("/page/script.js", get(|headers: HeaderMap| async { SCRIPT.send(headers) }))
-        .route("/page/icon.svg", get(|headers: HeaderMap| async { ICON.send(headers) }))
+        .route(
+            "/page/style.css",
+            get(|headers: HeaderMap| async { STYLE.send(headers) }),
+        )
+        .route(
+            "/page/script.js",
+            get(|headers: HeaderMap| async { SCRIPT.send(headers) }),
+        )
+        .route(
+            "/page/icon.svg",
+            get(|headers: HeaderMap| async { ICON.send(headers) }),
+        )
 }
 
 /// A content type and a text of the page.
@@ -46,7 +55,10 @@ impl Part {
         let mut headers = HeaderMap::new();
         headers.typed_insert(tag);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(POLICY),
+        );
         if !is_new {
             return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
         }

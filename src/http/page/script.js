@@ -62,7 +62,15 @@ async function attempt(work) {
 function choose(dialog) {
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue), { once: true }));
+  return new Promise((done) => {
+    const closed = () => {
+      // The event comes late: it may be of the time before.
+      if (dialog.open) return;
+      dialog.removeEventListener("close", closed);
+      done(dialog.returnValue);
+    };
+    dialog.addEventListener("close", closed);
+  });
 }
 
 /** Asks for a line of text, or where `label` is empty for a yes. Answers `null` where nothing was given. */
