@@ -46,9 +46,8 @@ function tell(text = "") {
 
 function say(text) { $("status").textContent = text; }
 
-/** Does `work` and tells how it failed. Answers whether it was done. */
-async function attempt(work) {
-  tell();
+/** Does what nobody has just asked for, and tells how it failed. Answers whether it was done. */
+async function inBackground(work) {
   try {
     await work();
     return true;
@@ -56,6 +55,12 @@ async function attempt(work) {
     if (error !== GIVEN_UP) tell(error.message);
     return false;
   }
+}
+
+/** Does what was asked for: what was told before is of the past. */
+function attempt(work) {
+  tell();
+  return inBackground(work);
 }
 
 /** Opens a dialog; answers the value of the button that closed it, empty for Escape. */
@@ -329,18 +334,21 @@ function follow(path) {
   if (path === null) return;
   events = new EventSource(`/v1/changes?${new URLSearchParams({ folder: path, after: "now" })}`);
   const source = events;
-  source.addEventListener("open", () => attempt(refresh));
+  source.addEventListener("open", () => inBackground(refresh));
   for (const kind of ["put", "delete", "move"]) {
     source.addEventListener(kind, (event) => {
       const change = JSON.parse(event.data);
       if (opening && (change.key === opening.key || change.from === opening.key)) $("preview").dataset.stale = "yes";
-      waiting ??= setTimeout(() => { waiting = null; notice(); attempt(refresh); }, 200);
+      waiting ??= setTimeout(() => { waiting = null; notice(); inBackground(refresh); }, 200);
     });
   }
-  // The history that was to be told is gone: begin anew.
-  source.addEventListener("problem", () => follow(path));
+  const again = (delay) => { if (events === source) waiting = setTimeout(() => follow(path), delay); };
+  // The history that was to be told is gone, or the service stops: begin anew.
+  source.addEventListener("problem", () => { source.close(); again(1000); });
+  // A browser goes on by itself where the connection broke, but not where it was refused.
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) attempt(() => answer("GET", "/v1/sessions"));
+    if (source.readyState !== EventSource.CLOSED) return;
+    inBackground(async () => { await answer("GET", "/v1/sessions"); again(5000); });
   });
 }
 
@@ -704,7 +712,7 @@ function upload(files) {
     $("uploads").append(line);
     const report = (done) => { progress.value = done; state.textContent = `${bytes(done)} of ${bytes(file.size)}`; };
     uploads = uploads.then(async () => {
-      const isDone = await attempt(() => send(key, file, report, stop.signal));
+      const isDone = await inBackground(() => send(key, file, report, stop.signal));
       if (isDone) say(`Uploaded ${path}.`);
       line.remove();
     });
