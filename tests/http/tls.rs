@@ -68,7 +68,11 @@ fn ask(stream: &mut Encrypted, request: &str) -> String {
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "));
-        if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+        let is_whole = match length {
+            Some(length) => body.len() >= length.parse().unwrap(),
+            None => body.ends_with("0\r\n\r\n"),
+        };
+        if is_whole {
             return text;
         }
     }
@@ -94,7 +98,7 @@ fn a_certificate_is_renewed_without_dropping_a_connection() {
     let port = url.strip_prefix("https://0.0.0.0:").unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
     let mut early = connect(address, &first).unwrap();
-    assert!(ask(&mut early, HEALTH).ends_with("\r\n\r\nok"));
+    assert!(ask(&mut early, HEALTH).contains("ok\r\n"));
 
     let password = greeting["first_login"]["password"].as_str().unwrap();
     let login = format!("{{\"name\": \"admin\", \"password\": \"{password}\", \"cookie\": true}}");
@@ -135,10 +139,7 @@ fn a_certificate_is_renewed_without_dropping_a_connection() {
         std::thread::sleep(Duration::from_millis(50));
     }
     connect(address, &first).unwrap_err();
-    assert!(
-        ask(&mut early, HEALTH).ends_with("\r\n\r\nok"),
-        "it goes on"
-    );
+    assert!(ask(&mut early, HEALTH).contains("ok\r\n"), "it goes on");
     drop(early);
     stop(child);
 }
