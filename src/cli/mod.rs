@@ -180,11 +180,14 @@ fn execute(command: Command, globals: &Globals) -> Outcome<()> {
 }
 
 /// Whether the command takes SIGHUP for something else than an end.
+#[cfg(feature = "http")]
 fn is_service(command: &Command) -> bool {
-    #[cfg(feature = "http")]
-    return matches!(command, Command::Serve(_));
-    #[cfg(not(feature = "http"))]
-    return false;
+    matches!(command, Command::Serve(_))
+}
+
+#[cfg(not(feature = "http"))]
+fn is_service(_: &Command) -> bool {
+    false
 }
 
 #[cfg(test)]
