@@ -22,10 +22,11 @@ const LOOK: Timespec = Timespec {
     tv_nsec: 200_000_000,
 };
 
-/// From here on a signal is noted, and a second one ends the process.
-pub(crate) fn listen() -> io::Result<()> {
+/// From here on a signal is noted, and a second one ends the process; SIGHUP where it is to end the work as well.
+pub(crate) fn listen(also_hangup: bool) -> io::Result<()> {
     let is_second = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    let hangup = also_hangup.then_some(SIGHUP);
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         // In this order: the first signal finds the flag not set yet.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_second))?;
         flag::register(signal, Arc::clone(&is_second))?;

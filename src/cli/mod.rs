@@ -3,6 +3,8 @@
 //! Each file has the commands of one topic: their arguments and what they do. [`session`] opens the store for them;
 //! [`output`] is how they answer, [`failure`] and [`exit`] how they end.
 
+#[cfg(feature = "http")]
+mod account;
 mod attribute;
 mod blobs;
 mod care;
@@ -88,6 +90,8 @@ enum Command {
     Watch(watch::Watch),
     #[cfg(feature = "http")]
     Serve(serve::Serve),
+    #[cfg(feature = "http")]
+    Account(account::Account),
     Stats(care::Stats),
     Verify(care::Verify),
     Compact(care::Compact),
@@ -130,7 +134,7 @@ pub(crate) fn run() -> ExitCode {
 fn execute(command: Command, globals: &Globals) -> Outcome<()> {
     let ends_at_once = matches!(command, Command::Tour(_) | Command::CrashWriter { .. });
     if !ends_at_once {
-        interrupt::listen().doing(|| "listening for Ctrl-C".to_owned())?;
+        interrupt::listen(!is_service(&command)).doing(|| "listening for Ctrl-C".to_owned())?;
     }
     match command {
         Command::Save(save) => save.run(globals),
@@ -158,6 +162,8 @@ fn execute(command: Command, globals: &Globals) -> Outcome<()> {
         Command::Watch(watch) => watch.run(globals),
         #[cfg(feature = "http")]
         Command::Serve(serve) => serve.run(globals),
+        #[cfg(feature = "http")]
+        Command::Account(account) => globals.with_store(|session| account.run(session)),
         Command::Stats(stats) => globals.with_store(|session| stats.run(session)),
         Command::Verify(verify) => globals.with_store(|session| verify.run(session)),
         Command::Compact(compact) => globals.with_store(|session| compact.run(session)),
@@ -171,6 +177,17 @@ fn execute(command: Command, globals: &Globals) -> Outcome<()> {
         Command::Man(man) => man.run(),
         Command::CrashWriter { directory } => tour::write_until_killed(&directory),
     }
+}
+
+/// Whether the command takes SIGHUP for something else than an end.
+#[cfg(feature = "http")]
+fn is_service(command: &Command) -> bool {
+    matches!(command, Command::Serve(_))
+}
+
+#[cfg(not(feature = "http"))]
+fn is_service(_: &Command) -> bool {
+    false
 }
 
 #[cfg(test)]

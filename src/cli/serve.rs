@@ -1,22 +1,35 @@
 //! The store over HTTP.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use komatik::http::{FirstPassword, Limits, Service, is_loopback, serve, stop_signal};
+use komatik::http::{
+    Endpoint, FirstPassword, Limits, Service, Tls, is_loopback, serve_at, stop_signal,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Doing, Failure, Outcome};
 use super::output::Manner;
 use super::session::{Globals, Session};
 
-/// Serve the store over HTTP, until Ctrl-C
+/// Serve the store over HTTP, with a page for people, until Ctrl-C
 ///
-/// The first time, an account `admin` is made and its password printed, once. Only this machine reaches the service: to
-/// open it to others put a proxy in front that encrypts.
+/// The first time, an account `admin` is made and its password printed, once. Without a certificate only this machine
+/// reaches the service: to open it to others give one, or put a proxy in front that encrypts.
 #[derive(clap::Args)]
 pub(crate) struct Serve {
     /// Listen on this address; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Encrypt with the certificate in this PEM file, followed by those between it and the root; SIGHUP reads it again
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    certificate: Option<PathBuf>,
+    /// The key of the certificate, in a PEM file
+    #[arg(long = "key", value_name = "FILE", requires = "certificate")]
+    key_file: Option<PathBuf>,
+    /// Answer also to this name, besides localhost and any address; may be given several times
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
     /// Connections at a time; more wait
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
     connections: usize,
@@ -24,19 +37,30 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
-        if !is_loopback(self.listen) {
+        let tls = match (&self.certificate, &self.key_file) {
+            (Some(certificate), Some(key)) => {
+                Some(Tls::from_files(certificate, key).doing(|| "the certificate".to_owned())?)
+            }
+            _ => None,
+        };
+        if tls.is_none() && !is_loopback(self.listen) {
             return Err(Failure::usage(format!(
                 "{} can be reached by other machines, and passwords would cross the network as they are",
                 self.listen
             ))
-            .advise("listen on 127.0.0.1 or [::1], and put a proxy that encrypts in front of it"));
+            .advise(
+                "give `--certificate FILE --key FILE`, or listen on 127.0.0.1 or [::1] with a proxy that encrypts in front",
+            ));
         }
-        globals.with_new_store(|session| self.serve(session))
+        globals.with_new_store(|session| self.serve(session, tls.as_ref()))
     }
 
-    fn serve(&self, session: &mut Session) -> Outcome<()> {
+    fn serve(&self, session: &mut Session, tls: Option<&Tls>) -> Outcome<()> {
         let mut limits = Limits::default();
         limits.connections = self.connections;
+        let mut endpoint = Endpoint::default();
+        endpoint.tls = tls.cloned();
+        endpoint.hosts.clone_from(&self.hosts);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -46,22 +70,50 @@ impl Serve {
             let listener = tokio::net::TcpListener::bind(self.listen).await;
             let listener = listener.doing(|| format!("listening on {}", self.listen))?;
             let address = listener.local_addr().doing(|| "listening".to_owned())?;
+            let hangups = signal(SignalKind::hangup()).doing(|| "listening".to_owned())?;
             let (service, first) = Service::new(&session.store, limits)?;
-            greet(session.manner, address, first.as_ref())?;
-            let stop = async {
-                if let Err(error) = stop_signal().await {
-                    tracing::error!(%error, "no signal can be waited for");
-                }
-            };
-            let served = serve(service, listener, stop).await;
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            greet(
+                session.manner,
+                &format!("{scheme}://{address}"),
+                first.as_ref(),
+            )?;
+            let stop = asked_to_stop(session.manner, tls.cloned(), hangups);
+            let served = serve_at(service, listener, endpoint, stop).await;
             served.doing(|| "serving".to_owned())
         })
     }
 }
 
+/// Done when it is time to stop. With a certificate, SIGHUP reads that again; without one, it ends the service as well.
+async fn asked_to_stop(manner: Manner, tls: Option<Tls>, hangups: Signal) {
+    let signals = async {
+        if let Err(error) = stop_signal().await {
+            tracing::error!(%error, "no signal can be waited for");
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = signals => {}
+        () = on_hangups(manner, tls, hangups) => {}
+    }
+}
+
+async fn on_hangups(manner: Manner, tls: Option<Tls>, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        let Some(tls) = &tls else {
+            return;
+        };
+        match tls.reload() {
+            Ok(()) => manner.note("the certificate was read again"),
+            Err(error) => manner.note(&format!("the certificate stays as it was: {error}")),
+        }
+    }
+    std::future::pending().await
+}
+
 /// Where it listens and, the first time, how to log in.
-fn greet(manner: Manner, address: SocketAddr, first: Option<&FirstPassword>) -> Outcome<()> {
-    let url = format!("http://{address}");
+fn greet(manner: Manner, url: &str, first: Option<&FirstPassword>) -> Outcome<()> {
     manner.answer(
         || {
             serde_json::json!({

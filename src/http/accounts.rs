@@ -27,9 +27,10 @@ const KEYS: &str = "keys";
 /// The account that a store begins with.
 const FIRST: &str = "admin";
 /// What comes behind `/v1/` in addresses that are not of projects.
-const RESERVED: [&str; 15] = [
+const RESERVED: [&str; 18] = [
     "blobs",
     "changes",
+    "compact",
     "copy",
     "documents",
     "entries",
@@ -40,9 +41,11 @@ const RESERVED: [&str; 15] = [
     "openapi.json",
     "sessions",
     "shared",
+    "stats",
     "tokens",
     "transactions",
     "users",
+    "verify",
 ];
 /// Longest name of a user or project, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -157,19 +160,16 @@ pub(super) struct Accounts {
 impl Accounts {
     /// The accounts of this store; the first one is made where there is none.
     pub(super) fn open(store: &Store) -> crate::Result<(Accounts, Option<FirstPassword>)> {
-        let failed = |_| Error::Misuse {
-            reason: "the system has no random bytes to make a password of",
-        };
         let accounts = Accounts {
             store: store.scoped(FOLDER)?,
-            checker: Arc::new(Checker::new().map_err(failed)?),
+            checker: Arc::new(Checker::new().map_err(no_random)?),
             changing: Arc::default(),
         };
         if accounts.store.list(USERS)?.next().transpose()?.is_some() {
             return Ok((accounts, None));
         }
-        let password = random_secret().map_err(failed)?;
-        let first = User::new(&password, Role::Admin, "").map_err(failed)?;
+        let password = random_secret().map_err(no_random)?;
+        let first = User::new(&password, Role::Admin, "").map_err(no_random)?;
         accounts
             .store
             .save_with(&user_key(FIRST), &first, PutOptions::create())?;
@@ -318,6 +318,33 @@ impl Accounts {
     /// Whether the password was right a short while ago.
     pub(super) fn remembers(&self, user: &User, password: &str) -> bool {
         self.checker.remembers(&user.password, password)
+    }
+}
+
+/// Gives an account of a store a new password, for who has lost it. Its sessions end; its API keys go on.
+///
+/// # Errors
+/// [`Error::NotFound`] where the store has no such account; [`Error::InvalidArgument`] for a password of less than 8
+/// characters or more than 1,024 bytes; those of every read and write.
+pub fn set_password(store: &Store, name: &str, password: &str) -> crate::Result<()> {
+    let store = store.scoped(FOLDER)?;
+    let user: Option<User> = match check_name(name) {
+        Ok(()) => store.load(&user_key(name))?,
+        Err(_) => None,
+    };
+    let mut user = user.ok_or_else(|| missing(name))?;
+    user.password = passwords::hash(password).map_err(|problem| Error::InvalidArgument {
+        what: "password",
+        reason: problem.detail().to_owned(),
+    })?;
+    user.generation = random_secret().map_err(no_random)?;
+    store.save(&user_key(name), &user)?;
+    Ok(())
+}
+
+fn no_random(_: Problem) -> Error {
+    Error::Misuse {
+        reason: "the system has no random bytes to make a password of",
     }
 }
 

@@ -3,9 +3,11 @@
 //! `Authorization: Bearer` with a session or an API key, `Authorization: Basic` with name and password, `X-API-Key`, or the
 //! cookie of a session. Random secrets are found by their hash; passwords are compared by Argon2.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use headers::authorization::{Basic, Bearer};
 use headers::{Authorization, Cookie, HeaderMapExt};
 
@@ -142,6 +144,20 @@ fn check_site(parts: &Parts) -> Answer<()> {
         true => Ok(()),
         false => Err(Problem::forbidden("a page of another site may not write")),
     }
+}
+
+/// Keeps a browser from asking for name and password over a page whose script meets a 401: it does where `Basic` is a way,
+/// and the page has its own form.
+pub(super) async fn leave_asking_to_pages(request: Request, next: Next) -> Response {
+    let mode = request.headers().get("sec-fetch-mode");
+    let is_script = mode.is_some_and(|mode| mode != "navigate");
+    let mut response = next.run(request).await;
+    if is_script && response.status() == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer");
+        let headers = response.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    response
 }
 
 /// Who the request comes from, and what they may reach.

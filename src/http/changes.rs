@@ -63,6 +63,10 @@ impl News {
         self.is_stopping.send_replace(true);
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.is_stopping.borrow()
+    }
+
     /// Done when the service stops.
     pub(super) async fn stopped(&self) {
         let mut is_stopping = self.is_stopping.subscribe();

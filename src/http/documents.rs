@@ -149,6 +149,17 @@ enum AskedNulls {
     Remove,
 }
 
+/// How to change a document.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changing {
+    arrays: Option<AskedArrays>,
+    nulls: Option<AskedNulls>,
+    /// Whether only what the document would be is asked for.
+    #[serde(default)]
+    dry_run: bool,
+}
+
 impl Merging {
     pub(super) fn options(self) -> MergeOptions {
         MergeOptions::new()
@@ -169,11 +180,15 @@ async fn change(
     State(service): State<Service>,
     caller: Caller,
     KeyPath(key): KeyPath,
-    Asked(merging): Asked<Merging>,
+    Asked(changing): Asked<Changing>,
     headers: HeaderMap,
     WholeBody(body): WholeBody,
 ) -> Answer {
     let conditions = Conditions::of(&headers)?;
+    let merging = Merging {
+        arrays: changing.arrays,
+        nulls: changing.nulls,
+    };
     let change = match media_type(&headers).as_str() {
         OWN_MERGE => Change::Merge(merging.options()),
         _ if merging.arrays.is_some() || merging.nulls.is_some() => {
@@ -190,6 +205,12 @@ async fn change(
             ));
         }
     };
+    if changing.dry_run {
+        let rehearse = move || rehearse(&caller.store, &key, &conditions, &change, &body);
+        let changed = service.calls().run(rehearse).await?;
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        return Ok((json, changed.to_string()).into_response());
+    }
     let write = move || {
         let value = parse_json(&body)?;
         let store = &caller.store;
@@ -209,6 +230,38 @@ async fn change(
     };
     let stored = service.calls().run(write).await?;
     Ok(show::written(&stored))
+}
+
+/// What a document would be after the change, which is not made.
+fn rehearse(
+    store: &Store,
+    key: &str,
+    conditions: &Conditions,
+    change: &Change,
+    body: &[u8],
+) -> Answer<Value> {
+    let value = parse_json(body)?;
+    let patch = match change {
+        Change::Merge(_) => Patch::default(),
+        Change::Patch => patch_of(value.clone())?,
+    };
+    // Before the transaction, so that no password is verified while others wait.
+    let present = store.metadata(key)?;
+    conditions.check(present.as_ref())?;
+    let mut changed = None;
+    let ended = store.transaction(|tx| {
+        match change {
+            Change::Merge(options) => tx.merge_with(key, &value, options.clone())?,
+            Change::Patch => tx.patch(key, &patch)?,
+        }
+        changed = tx.load::<Value>(key)?;
+        Err::<(), _>(Error::Cancelled)
+    });
+    match (changed, ended) {
+        (Some(changed), _) => Ok(changed),
+        (None, Err(error)) => Err(error.into()),
+        (None, Ok(())) => Err(Problem::internal("a change that left no document")),
+    }
 }
 
 enum Change {

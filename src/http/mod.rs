@@ -13,6 +13,7 @@ mod accounts;
 mod auth;
 mod blobs;
 mod blocking;
+mod care;
 mod changes;
 mod cloud_store;
 mod conditions;
@@ -22,10 +23,12 @@ mod documents;
 mod drive;
 mod entries;
 mod form;
+mod hosts;
 mod key;
 mod locks;
 mod metrics;
 mod openapi;
+mod page;
 mod passwords;
 mod people;
 mod problem;
@@ -37,6 +40,7 @@ mod shared;
 mod show;
 mod storage;
 mod throttle;
+mod tls;
 mod tokens;
 mod transactions;
 
@@ -46,7 +50,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -62,11 +66,12 @@ use problem::Problem;
 use room::Sessions;
 use throttle::Throttle;
 
-pub use accounts::FirstPassword;
+pub use accounts::{FirstPassword, set_password};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use room::fuzz_packets;
-pub use serve::{is_loopback, serve, stop_signal};
+pub use serve::{Endpoint, is_loopback, serve, serve_at, stop_signal};
+pub use tls::Tls;
 
 /// What a client may ask of the service at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +133,10 @@ struct Shared {
 #[derive(Debug, Clone, Copy)]
 struct Peer(IpAddr);
 
+/// Whether nobody between the two ends of a connection reads along.
+#[derive(Debug, Clone, Copy)]
+struct Encrypted(bool);
+
 impl Service {
     /// A service of this store. Where the store has no account yet, `admin` is made with a random password, which is
     /// answered and never told again.
@@ -162,6 +171,7 @@ impl Service {
         Router::new()
             .route("/healthz", get(|| async { "ok" }))
             .merge(blobs::routes())
+            .merge(care::routes())
             .merge(changes::routes())
             .merge(cloud_store::routes())
             .merge(documents::routes())
@@ -170,6 +180,7 @@ impl Service {
             .merge(locks::routes())
             .merge(metrics::routes())
             .merge(openapi::routes())
+            .merge(page::routes())
             .merge(people::routes())
             .merge(room::routes())
             .merge(sessions::routes())
@@ -185,6 +196,7 @@ impl Service {
                     Problem::internal("a handler panicked").into_response()
                 },
             ))
+            .layer(from_fn(auth::leave_asking_to_pages))
             .layer(from_fn_with_state(self.clone(), metrics::count))
             .layer(nosniff)
             .layer(no_referrer)

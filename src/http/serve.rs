@@ -9,15 +9,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use axum::middleware::from_fn_with_state;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use super::hosts::{self, Hosts};
 use super::problem::Problem;
-use super::{Limits, Peer, Service};
+use super::tls::Tls;
+use super::{Encrypted, Limits, Peer, Service};
 
 /// How long to wait before the next connection is accepted, where the system could not give this one.
 const BREATH: Duration = Duration::from_millis(100);
@@ -27,6 +31,16 @@ const SWEEP: Duration = Duration::from_secs(60 * 60);
 const HEAD_BYTES: usize = 64 * 1024;
 /// Connections at a time, whatever the limits say.
 const MOST_CONNECTIONS: u32 = 65_536;
+
+/// How a service is reached.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// Encrypts every connection; without it they are as they are, which is for one machine only.
+    pub tls: Option<Tls>,
+    /// Names the service is known by, besides `localhost` and any address. A request for another is refused.
+    pub hosts: Vec<String>,
+}
 
 /// Whether only this machine reaches the address. Any other needs an encrypted connection in front of the service:
 /// passwords and sessions go over it as they are.
@@ -38,7 +52,8 @@ pub fn is_loopback(address: SocketAddr) -> bool {
 /// Serves the listener until `stop` is done. Then no more connections are accepted, and requests under way have
 /// [`Limits::stop_time`](super::Limits::stop_time) to end. What was acknowledged is in the store in any case.
 ///
-/// It runs in a tokio runtime with I/O and time. The store is the caller's to close.
+/// It runs in a tokio runtime with I/O and time. The store is the caller's to close. Connections are not encrypted:
+/// [`serve_at`] can.
 ///
 /// # Errors
 /// None at present: what fails is a connection, and the next one is served.
@@ -47,7 +62,23 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let router = service.router();
+    serve_at(service, listener, Endpoint::default(), stop).await
+}
+
+/// As [`serve`], with encryption and names of its own.
+///
+/// # Errors
+/// None at present: what fails is a connection, and the next one is served.
+pub async fn serve_at(
+    service: Service,
+    listener: TcpListener,
+    endpoint: Endpoint,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let hosts: Hosts = endpoint.hosts.into();
+    let router = service
+        .router()
+        .layer(from_fn_with_state(hosts, hosts::check));
     let limits = service.limits().clone();
     let places = u32::try_from(limits.connections).unwrap_or(MOST_CONNECTIONS);
     let places = places.clamp(1, MOST_CONNECTIONS);
@@ -69,7 +100,9 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(service.clone(), router.clone(), http1.clone(), stream);
+                let tls = endpoint.tls.clone();
+                let (service, router) = (service.clone(), router.clone());
+                let connection = connection(service, router, http1.clone(), tls, stream);
                 tokio::spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, %peer, "a connection ended early");
@@ -97,20 +130,43 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves a connection until it ends, or until the request under way is answered and the service stops.
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Serves a connection, encrypted where there is a certificate.
 async fn connection(
     service: Service,
     router: Router,
     http1: http1::Builder,
+    tls: Option<Tls>,
     stream: TcpStream,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Ended {
     // An answer of a few bytes is not to wait for more.
     stream.set_nodelay(true)?;
     let address = Peer(stream.peer_addr()?.ip().to_canonical());
+    let from = (address, Encrypted(tls.is_some()));
+    let Some(tls) = tls else {
+        return converse(service, router, http1, from, stream).await;
+    };
+    let time = service.limits().head_time;
+    let stream = tokio::select! {
+        agreed = tokio::time::timeout(time, tls.acceptor().accept(stream)) => agreed??,
+        () = service.news().stopped() => return Ok(()),
+    };
+    converse(service, router, http1, from, stream).await
+}
+
+/// Answers requests until the connection ends, or until the one under way is answered and the service stops.
+async fn converse(
+    service: Service,
+    router: Router,
+    http1: http1::Builder,
+    (address, encrypted): (Peer, Encrypted),
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Ended {
     // hyper counts the time from the first byte on only.
-    let mut first = [0];
+    let mut stream = BufReader::new(stream);
     tokio::select! {
-        begun = tokio::time::timeout(service.limits().head_time, stream.peek(&mut first)) => {
+        begun = tokio::time::timeout(service.limits().head_time, stream.fill_buf()) => {
             begun??;
         }
         () = service.news().stopped() => return Ok(()),
@@ -118,6 +174,7 @@ async fn connection(
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(address);
+        request.extensions_mut().insert(encrypted);
         router.clone().oneshot(request)
     });
     let connection = http1.serve_connection(TokioIo::new(stream), answer);
@@ -158,7 +215,7 @@ async fn sweep(service: Service) {
     }
 }
 
-/// Done when the process is asked to end: SIGINT or SIGTERM.
+/// Done when the process is asked to end: SIGINT or SIGTERM. SIGHUP is the caller's, to [`Tls::reload`] at.
 ///
 /// # Errors
 /// The operating system.

@@ -15,7 +15,7 @@ use super::auth::{self, Proof};
 use super::key::JsonBody;
 use super::passwords::{hash_of_secret, random_secret};
 use super::problem::{Answer, Problem};
-use super::{Peer, Service};
+use super::{Encrypted, Peer, Service};
 
 const SESSIONS: &str = "sessions";
 /// The cookie a browser is given where it asks for one.
@@ -103,6 +103,7 @@ struct Login {
 async fn log_in(
     State(service): State<Service>,
     Extension(peer): Extension<Peer>,
+    Extension(encrypted): Extension<Encrypted>,
     JsonBody(login): JsonBody<Login>,
 ) -> Answer {
     let account = auth::with_password(&service, &login.name, &login.password, peer).await?;
@@ -121,15 +122,21 @@ async fn log_in(
         answer["token"] = token.into();
         return Ok((StatusCode::CREATED, Json(answer)).into_response());
     }
-    let cookie = set_cookie(&token, time)?;
+    let cookie = set_cookie(&token, time, encrypted)?;
     let headers = [(header::SET_COOKIE, cookie)];
     Ok((StatusCode::CREATED, headers, Json(answer)).into_response())
 }
 
 /// A cookie that no page reads, and that comes with no request another site has made.
-fn set_cookie(token: &str, time: Duration) -> Answer<HeaderValue> {
+fn set_cookie(token: &str, time: Duration, encrypted: Encrypted) -> Answer<HeaderValue> {
     let seconds = time.as_secs();
-    let cookie = format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict");
+    // Over a connection that is not encrypted a browser would not take one that says so.
+    let secure = match encrypted {
+        Encrypted(true) => "; Secure",
+        Encrypted(false) => "",
+    };
+    let cookie =
+        format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::try_from(cookie).map_err(|_| Problem::internal("making a cookie"))
 }
 
@@ -142,7 +149,11 @@ async fn show(account: Account) -> Json<serde_json::Value> {
     }))
 }
 
-async fn log_out(State(service): State<Service>, headers: HeaderMap) -> Answer {
+async fn log_out(
+    State(service): State<Service>,
+    Extension(encrypted): Extension<Encrypted>,
+    headers: HeaderMap,
+) -> Answer {
     if let Some(Proof::Bearer(token)) = Proof::of(&headers)? {
         let accounts = service.accounts().clone();
         service
@@ -150,7 +161,7 @@ async fn log_out(State(service): State<Service>, headers: HeaderMap) -> Answer {
             .run(move || accounts.end_session(&token))
             .await?;
     }
-    let cookie = set_cookie("", Duration::ZERO)?;
+    let cookie = set_cookie("", Duration::ZERO, encrypted)?;
     let answer: Response = (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response();
     Ok(answer)
 }

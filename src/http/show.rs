@@ -9,7 +9,7 @@ use headers::HeaderMapExt;
 use serde_json::{Value, json};
 
 use super::conditions::etag;
-use crate::{Change, ChangeKind, ListItem, Metadata};
+use crate::{Change, ChangeKind, Finding, ListItem, Metadata, Stats};
 
 pub(super) fn time(time: SystemTime) -> Value {
     humantime::format_rfc3339_micros(time).to_string().into()
@@ -68,6 +68,29 @@ pub(super) fn change_name(kind: &ChangeKind) -> &'static str {
         ChangeKind::Delete => "delete",
         ChangeKind::Move { .. } => "move",
     }
+}
+
+pub(super) fn stats(stats: &Stats) -> Value {
+    json!({
+        "entries": stats.entries,
+        "tokens": stats.tokens,
+        "row_bytes": stats.row_bytes,
+        "chunk_bytes": stats.chunk_bytes,
+        "dead_bytes": stats.dead_bytes,
+        "journal_bytes": stats.journal_bytes,
+        "tree_bytes": stats.tree_bytes,
+        "pack_bytes": stats.pack_bytes,
+        "oldest_revision": stats.history.oldest(),
+        "newest_revision": stats.history.newest(),
+    })
+}
+
+pub(super) fn finding(finding: &Finding) -> Value {
+    json!({
+        "what": finding.what,
+        "location": finding.location,
+        "problem": finding.problem,
+    })
 }
 
 /// What a write answers: what is stored now, and its tag.

@@ -90,7 +90,7 @@ fn listen(server: &Server, session: &str, more: &str) -> BufReader<TcpStream> {
         .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
     let request = format!(
-        "GET /v1/changes HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nauthorization: {session}\r\n{more}\r\n"
+        "GET /v1/changes HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\nauthorization: {session}\r\n{more}\r\n"
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut stream = BufReader::new(stream);

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
 use crate::server::Client;
 
-fn komatik(directory: &Path) -> Command {
+pub(crate) fn komatik(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_komatik"));
     command
         .arg("--store")
@@ -18,15 +18,39 @@ fn komatik(directory: &Path) -> Command {
     command
 }
 
+/// A process that does not outlive a test that fails: whoever waits for the end of its output would wait for ever.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A service in a process of its own, and what it said first.
-pub(crate) fn start(directory: &Path) -> (Child, Value) {
-    let mut child = komatik(directory)
-        .args(["--listen", "127.0.0.1:0"])
+pub(crate) fn start(directory: &Path) -> (Running, Value) {
+    start_with(directory, &["--listen", "127.0.0.1:0"])
+}
+
+pub(crate) fn start_with(directory: &Path, arguments: &[&str]) -> (Running, Value) {
+    let child = komatik(directory)
+        .args(arguments)
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut child = Running(child.unwrap());
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap())
+    BufReader::new(child.0.stdout.as_mut().unwrap())
         .read_line(&mut line)
         .unwrap();
     (child, serde_json::from_str(&line).unwrap())
@@ -41,7 +65,7 @@ pub(crate) fn client(greeting: &Value, password: &str) -> Client {
     Client::basic(address.parse().unwrap(), "admin", password)
 }
 
-pub(crate) fn stop(mut child: Child) {
+pub(crate) fn stop(mut child: Running) {
     let id = child.id().to_string();
     assert!(
         Command::new("kill")
@@ -50,7 +74,7 @@ pub(crate) fn stop(mut child: Child) {
             .unwrap()
             .success()
     );
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(child.wait().code(), Some(0));
 }
 
 #[test]
@@ -71,6 +95,107 @@ fn what_was_acknowledged_is_there_the_next_time() {
         "kept"
     );
     stop(child);
+}
+
+#[test]
+fn a_lost_password_is_replaced_while_nothing_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("store");
+    let (child, greeting) = start(&store);
+    let first = greeting["first_login"]["password"].as_str().unwrap();
+    let file = directory.path().join("new");
+    let account = |name: &str, password: &str| {
+        std::fs::write(&file, password).unwrap();
+        let set = Command::new(env!("CARGO_BIN_EXE_komatik"))
+            .arg("--store")
+            .arg(&store)
+            .args(["--wait", "0s", "account", name, "--login-file"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        (
+            set.status.code().unwrap(),
+            String::from_utf8(set.stderr).unwrap(),
+        )
+    };
+    let (code, said) = account("admin", "a fresh one\n");
+    assert_eq!(code, 7, "the service has the store: {said}");
+    assert_eq!(client(&greeting, first).get("/v1/sessions").status, 200);
+    stop(child);
+    assert_eq!(account("nobody", "a fresh one\n").0, 3);
+    assert_eq!(account("admin", "short\n").0, 2);
+    let (code, said) = account("admin", "a fresh one\n");
+    assert_eq!((code, said.as_str()), (0, "admin has a new password\n"));
+    let (child, greeting) = start(&store);
+    client(&greeting, first).get("/v1/sessions").problem(401);
+    assert_eq!(
+        client(&greeting, "a fresh one").get("/v1/sessions").status,
+        200
+    );
+    stop(child);
+}
+
+/// Whether a program is there to be run.
+fn is_there(program: &str) -> bool {
+    let asked = Command::new(program).arg("--version").output();
+    asked.is_ok_and(|answer| answer.status.success())
+}
+
+/// The page tells of port 8080; here each run takes one that is free.
+#[test]
+fn the_page_about_the_service_goes_as_it_says() {
+    if !is_there("curl") {
+        eprintln!("skipped: the_page_about_the_service_goes_as_it_says, there is no curl");
+        return;
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port().to_string();
+    drop(free);
+    let page = include_str!("../../docs/service.md").replace("8080", &port);
+    let blocks = page.split("```console\n").skip(1);
+    let lines = blocks.flat_map(|block| block.split("```").next().unwrap().lines());
+    let (mut script, mut expected) = (String::from("exec 2>&1\n"), Vec::new());
+    for line in lines {
+        match line.strip_prefix("$ ") {
+            Some(command) => script.push_str(&format!("{command}\n")),
+            None => expected.push(line),
+        }
+    }
+    assert!(script.lines().count() > 10, "{script}");
+    let directory = tempfile::tempdir().unwrap();
+    let own = Path::new(env!("CARGO_BIN_EXE_komatik")).parent().unwrap();
+    let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());
+    let said = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(directory.path())
+        .env("PATH", path)
+        .env_remove("KOMATIK_STORE")
+        .env_remove("KOMATIK_PASSWORD")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_unit_for_systemd_names_options_that_are_there() {
+    let unit = include_str!("../../docs/komatik.service");
+    let start = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="));
+    let arguments: Vec<&str> = start.unwrap().split(' ').collect();
+    assert_eq!(arguments[0], "/usr/local/bin/komatik");
+    let help = Command::new(env!("CARGO_BIN_EXE_komatik"))
+        .args(["help", "serve"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for option in arguments
+        .iter()
+        .filter(|argument| argument.starts_with("--"))
+    {
+        assert!(help.contains(&format!("{option} <")), "{option} in {help}");
+    }
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn a_body_that_breaks_off_stores_nothing() {
         format!("{UPLOADS}/{id}/parts?name=b&part=1"),
     ] {
         let request = format!(
-            "POST {address} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n5\r\nabcde\r\nzz\r\n"
+            "POST {address} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n5\r\nabcde\r\nzz\r\n"
         );
         let answer = server.raw(request.as_bytes());
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");

@@ -52,7 +52,7 @@ fn no_key_leads_out_of_the_root() {
     for (trick, status) in TRICKS {
         for kind in ["blobs", "documents"] {
             let request = format!(
-                "GET /v1/{kind}/{trick} HTTP/1.1\r\nhost: x\r\nauthorization: {session}\r\nconnection: close\r\n\r\n"
+                "GET /v1/{kind}/{trick} HTTP/1.1\r\nhost: localhost\r\nauthorization: {session}\r\nconnection: close\r\n\r\n"
             );
             let answer = server.raw(request.as_bytes());
             assert!(
@@ -67,7 +67,7 @@ fn no_key_leads_out_of_the_root() {
     }
     for (trick, status) in TRICKS {
         let request = format!(
-            "PUT /v1/blobs/{trick} HTTP/1.1\r\nhost: x\r\nauthorization: {session}\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx"
+            "PUT /v1/blobs/{trick} HTTP/1.1\r\nhost: localhost\r\nauthorization: {session}\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx"
         );
         let answer = server.raw(request.as_bytes());
         // Two of the ways are the same name.
@@ -203,10 +203,10 @@ fn who_sends_nothing_is_not_waited_for() {
     let server = Server::with(&Store::in_memory().unwrap(), limits);
     let session = server.admin().credentials[0].1.clone();
     let began = Instant::now();
-    let head = server.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n");
+    let head = server.raw(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n");
     assert!(!head.contains("200 OK"), "{head}");
     let request = format!(
-        "PUT /v1/blobs/b HTTP/1.1\r\nhost: x\r\nauthorization: {session}\r\ncontent-length: 10\r\n\r\nabc"
+        "PUT /v1/blobs/b HTTP/1.1\r\nhost: localhost\r\nauthorization: {session}\r\ncontent-length: 10\r\n\r\nabc"
     );
     let body = server.raw(request.as_bytes());
     assert!(body.starts_with("HTTP/1.1 400 "), "{body}");

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod blobs;
+mod care;
 mod changes;
 mod cloud_store;
 mod cloud_store_media;
@@ -13,7 +14,9 @@ mod drive_uploads;
 mod entries;
 mod form;
 mod hostile;
+mod hosts;
 mod interface;
+mod page;
 mod room;
 mod room_access;
 mod room_client;
@@ -26,4 +29,5 @@ mod storage;
 mod storage_changes;
 mod storage_hostile;
 mod storage_memory;
+mod tls;
 mod transactions;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use komatik::Store;
-use komatik::http::{Limits, Service, serve};
+use komatik::http::{Endpoint, Limits, Service, serve_at};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use ureq::Agent;
@@ -30,6 +30,10 @@ impl Server {
     }
 
     pub(crate) fn with(store: &Store, limits: Limits) -> Server {
+        Server::at(store, limits, Endpoint::default())
+    }
+
+    pub(crate) fn at(store: &Store, limits: Limits, endpoint: Endpoint) -> Server {
         let (service, first) = Service::new(store, limits).unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -45,7 +49,7 @@ impl Server {
                 let stop = async {
                     let _ = stopped.await;
                 };
-                serve(service, listener, stop).await.unwrap();
+                serve_at(service, listener, endpoint, stop).await.unwrap();
             });
         });
         Server {

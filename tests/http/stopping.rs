@@ -15,7 +15,7 @@ fn a_request_under_way_is_done_and_no_other_is_taken() {
     let session = server.admin().credentials[0].1.clone();
     let mut stream = TcpStream::connect(server.address).unwrap();
     let head = format!(
-        "PUT /v1/blobs/b HTTP/1.1\r\nhost: x\r\nauthorization: {session}\r\ncontent-length: 6\r\n\r\nabc"
+        "PUT /v1/blobs/b HTTP/1.1\r\nhost: localhost\r\nauthorization: {session}\r\ncontent-length: 6\r\n\r\nabc"
     );
     stream.write_all(head.as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(300));
@@ -41,7 +41,7 @@ fn who_takes_too_long_is_given_up() {
     let session = server.admin().credentials[0].1.clone();
     let mut stream = TcpStream::connect(server.address).unwrap();
     let head = format!(
-        "PUT /v1/blobs/b HTTP/1.1\r\nhost: x\r\nauthorization: {session}\r\ncontent-length: 6\r\n\r\nabc"
+        "PUT /v1/blobs/b HTTP/1.1\r\nhost: localhost\r\nauthorization: {session}\r\ncontent-length: 6\r\n\r\nabc"
     );
     stream.write_all(head.as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(300));

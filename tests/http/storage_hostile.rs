@@ -10,7 +10,7 @@ use crate::server::{Client, Server};
 /// Sends it as it is, on a connection of its own.
 fn raw(server: &Server, client: &Client, head: &str, body: &[u8]) -> String {
     let token = &client.credentials[0].1;
-    let head = format!("{head}\r\nhost: x\r\nauthorization: {token}\r\nconnection: close\r\n\r\n");
+    let head = format!("{head}\r\nhost: localhost\r\nauthorization: {token}\r\nconnection: close\r\n\r\n");
     server.raw(&[head.as_bytes(), body].concat())
 }
 
@@ -155,7 +155,7 @@ fn a_body_that_breaks_off_stores_nothing() {
     let ann = server.storage("ann");
     let body = form(&[Part::file("x", &[7; 10_000])]);
     let head = format!(
-        "PUT /storage/ann/ HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n\r\n",
+        "PUT /storage/ann/ HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n\r\n",
         ann.credentials[0].1,
         body.len()
     );

@@ -31,7 +31,7 @@ fn flood(client: &Client, request: &str, begin: &[u8], end: &[u8]) -> String {
     let token = &client.credentials[0].1;
     let length = begin.len() + TOTAL + end.len();
     let head = format!(
-        "{request} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\nconnection: close\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {length}\r\n\r\n"
+        "{request} HTTP/1.1\r\nhost: localhost\r\nauthorization: {token}\r\nconnection: close\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {length}\r\n\r\n"
     );
     let mut stream = TcpStream::connect(client.address).unwrap();
     stream
