@@ -10,7 +10,8 @@ use crate::server::{Client, Server};
 /// Sends it as it is, on a connection of its own.
 fn raw(server: &Server, client: &Client, head: &str, body: &[u8]) -> String {
     let token = &client.credentials[0].1;
-    let head = format!("{head}\r\nhost: localhost\r\nauthorization: {token}\r\nconnection: close\r\n\r\n");
+    let head =
+        format!("{head}\r\nhost: localhost\r\nauthorization: {token}\r\nconnection: close\r\n\r\n");
     server.raw(&[head.as_bytes(), body].concat())
 }
 
