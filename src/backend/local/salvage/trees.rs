@@ -19,6 +19,8 @@ use crate::report::Finding;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Rows read at once.
 const ROWS_A_STEP: usize = 1024;
+/// How many times fewer are read at once where they cannot all be read. Each read that fails may take sled a second.
+const FEWER: usize = 32;
 
 /// Reads every row that can be read; answers the revision up to which the rows are known to be whole, 0 where they are not.
 pub(super) fn read(
@@ -81,13 +83,12 @@ fn read_tree(
                     return Ok(());
                 };
                 start = [&last[..], &[0]].concat();
-                limit = ROWS_A_STEP.min(limit * 2);
                 for (key, bytes) in found {
                     take(tree, key, &bytes, rows, findings);
                 }
             }
             Err(error @ Error::NoSpace { .. }) => return Err(error),
-            Err(_) if limit > 1 => limit /= 2,
+            Err(_) if limit > 1 => limit /= FEWER,
             Err(error) => {
                 let behind = gap::behind(trees, tree, &start, None);
                 let from = format!("{tree:?} from \"{}\"", start.escape_ascii());
@@ -96,10 +97,11 @@ fn read_tree(
                     None => format!("{from} on"),
                 };
                 findings.push(Finding::new("rows", place, unreadable(&error)));
-                match behind {
-                    Some(behind) => start = behind,
-                    None => return Ok(()),
-                }
+                let Some(behind) = behind else {
+                    return Ok(());
+                };
+                start = behind;
+                limit = ROWS_A_STEP;
             }
         }
     }
