@@ -29,6 +29,7 @@ mod report;
 #[cfg(shuttle)]
 mod schedules;
 mod scope;
+mod shown;
 mod store;
 mod sync;
 mod token;

@@ -117,6 +117,18 @@ pub enum ChangeKind {
     },
 }
 
+impl ChangeKind {
+    /// `put`, `delete` or `move`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            ChangeKind::Put => "put",
+            ChangeKind::Delete => "delete",
+            ChangeKind::Move { .. } => "move",
+        }
+    }
+}
+
 /// One line of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -16,7 +16,7 @@ use super::progress::Bar;
 use super::range::Range;
 use super::session::{Globals, Session};
 use super::walk::Tree;
-use super::{files, input, interrupt, json, output, show, transfer};
+use super::{files, input, interrupt, output, show, transfer};
 
 /// Store a file as a blob; with -r, a directory as a folder
 #[derive(clap::Args)]
@@ -177,7 +177,7 @@ impl Get {
         drop(bar);
         let metadata = reader.metadata();
         session.manner.done(
-            || json::metadata(metadata),
+            || serde_json::json!(metadata),
             || {
                 format!(
                     "wrote {} of {} to {}",
@@ -266,7 +266,7 @@ fn is_text(reader: &BlobReader) -> Outcome<bool> {
 
 fn done(session: &Session, what: &str, metadata: &Metadata) -> Outcome<()> {
     session.manner.done(
-        || json::metadata(metadata),
+        || serde_json::json!(metadata),
         || {
             let size = show::bytes(metadata.size);
             format!(

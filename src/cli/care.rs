@@ -8,7 +8,7 @@ use super::failure::{Failure, Outcome};
 use super::listing::table;
 use super::output::{self, Lines, RED, painted};
 use super::session::Session;
-use super::{json, show};
+use super::show;
 
 /// Tell how large the store is
 #[derive(clap::Args)]
@@ -79,16 +79,7 @@ impl Verify {
         drop(bar);
         let findings = report.findings.len();
         if session.manner.json {
-            let told =
-                |findings: &[Finding]| findings.iter().map(json::finding).collect::<Vec<_>>();
-            let object = json!({
-                "sound": report.is_sound(),
-                "entries": report.entries,
-                "bytes": report.bytes,
-                "findings": told(&report.findings),
-                "unchecked": told(&report.unchecked),
-            });
-            output::line(&object.to_string())?;
+            output::line(&json!(report).to_string())?;
         } else {
             tell(&report.findings)?;
             tell(&report.unchecked)?;

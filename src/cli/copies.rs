@@ -10,7 +10,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::session::{Globals, Session};
-use super::{care, files, input, interrupt, json, output, show};
+use super::{care, files, input, interrupt, output, show};
 
 /// Copy the whole store into a directory, which then opens as a store
 #[derive(clap::Args)]
@@ -148,8 +148,7 @@ impl Repair {
         let repaired = repaired?;
         let entries = show::number_of(repaired.entries, "entry", "entries");
         if manner.json {
-            let lost: Vec<_> = repaired.lost.iter().map(json::finding).collect();
-            let object = json!({"entries": repaired.entries, "lost": lost});
+            let object = json!({"entries": repaired.entries, "lost": repaired.lost});
             output::line(&object.to_string())?;
         } else {
             care::tell(&repaired.lost)?;

@@ -12,7 +12,7 @@ use super::condition::Condition;
 use super::difference::Difference;
 use super::failure::{Failure, Outcome};
 use super::session::{Globals, Session};
-use super::{input, json, output, show};
+use super::{input, output, show};
 
 /// Save a document, in place of what is at KEY
 #[derive(clap::Args)]
@@ -276,7 +276,7 @@ fn rehearse(
 
 fn done(session: &Session, what: &str, metadata: &Metadata) -> Outcome<()> {
     session.manner.done(
-        || json::metadata(metadata),
+        || serde_json::json!(metadata),
         || format!("{what} {}, revision {}", metadata.key, metadata.revision),
     )
 }

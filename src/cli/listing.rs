@@ -8,7 +8,7 @@ use super::failure::Outcome;
 use super::naming::bare;
 use super::output::{BLUE, Lines, painted};
 use super::session::Session;
-use super::{interrupt, json, show};
+use super::{interrupt, show};
 
 /// List a folder
 #[derive(clap::Args)]
@@ -57,7 +57,7 @@ impl Ls {
             let item = item?;
             is_empty = false;
             lines.line(&match (session.manner.json, self.long) {
-                (true, _) => json::item(&item).to_string(),
+                (true, _) => json!(item).to_string(),
                 (false, true) => long(&item),
                 (false, false) => name(&item),
             })?;
@@ -112,7 +112,7 @@ impl Stat {
         match session.unlocked(|store| store.metadata(&self.key))? {
             Some(metadata) => session
                 .manner
-                .answer(|| json::metadata(&metadata), || about(&metadata)),
+                .answer(|| json!(metadata), || about(&metadata)),
             None if session.store.exists(&self.key)? => session.manner.answer(
                 || json!({"key": bare(&self.key), "kind": "folder"}),
                 || {

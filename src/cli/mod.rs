@@ -17,7 +17,6 @@ mod failure;
 mod files;
 mod input;
 mod interrupt;
-mod json;
 mod listing;
 mod locks;
 mod manual;

@@ -7,7 +7,7 @@ use super::condition::Condition;
 use super::documents::not_found;
 use super::failure::{Failure, Outcome};
 use super::session::Session;
-use super::{json, show};
+use super::show;
 
 /// Give an entry or a folder another name, without copying its content
 #[derive(clap::Args)]
@@ -121,7 +121,7 @@ impl Cp {
             }
         })?;
         session.manner.done(
-            || json::metadata(&copied),
+            || json!(copied),
             || format!("copied {} to {to}, revision {}", self.from, copied.revision),
         )
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::failure::{Doing, Failure, Outcome};
 use super::output::Lines;
 use super::session::Session;
-use super::{input, json, output, show};
+use super::{input, output, show};
 
 /// Print a token that lets its holder read one entry, or list one folder
 #[derive(clap::Args)]
@@ -63,7 +63,7 @@ impl Token {
                     "folder": self.folder,
                     "token": token.as_str(),
                     "url": url,
-                    "expires": grant.expires.map(json::time),
+                    "expires": grant.expires.map(micros),
                 })
             },
             || url.clone().unwrap_or_else(|| token.to_string()),
@@ -78,7 +78,7 @@ impl Tokens {
         let mut lines = Lines::new();
         for token in &tokens {
             lines.line(&match session.manner.json {
-                true => object(token).to_string(),
+                true => json!(token).to_string(),
                 false => text(token),
             })?;
         }
@@ -86,13 +86,8 @@ impl Tokens {
     }
 }
 
-fn object(token: &TokenInfo) -> serde_json::Value {
-    json!({
-        "key": token.key,
-        "folder": token.folder,
-        "created": json::time(token.created),
-        "expires": token.expires.map(json::time),
-    })
+fn micros(time: SystemTime) -> String {
+    humantime::format_rfc3339_micros(time).to_string()
 }
 
 fn text(token: &TokenInfo) -> String {

@@ -5,7 +5,7 @@ use super::listing::{name, require_folder};
 use super::naming::bare;
 use super::output::{BLUE, Lines, painted};
 use super::session::Session;
-use super::{interrupt, json, show};
+use super::{interrupt, show};
 
 /// Show a folder as a tree
 #[derive(clap::Args)]
@@ -62,7 +62,7 @@ impl Tree {
             let before = format!("{}{below}", level.before);
             lines.line(&match session.manner.json {
                 true => {
-                    let mut object = json::item(&item);
+                    let mut object = serde_json::json!(item);
                     object["key"] = key.as_str().into();
                     object["depth"] = levels.len().into();
                     object.to_string()

@@ -17,7 +17,7 @@ use super::exit::Exit;
 use super::failure::{Doing, Failure, Outcome};
 use super::output::Manner;
 use super::session::Globals;
-use super::{interrupt, json, show};
+use super::{interrupt, show};
 
 /// How often the directory is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -150,7 +150,7 @@ impl Watch {
     }
 
     fn tell(&self, change: &Change, manner: Manner, directory: &Path) -> Outcome<()> {
-        manner.answer(|| json::change(change), || line(change))?;
+        manner.answer(|| serde_json::json!(change), || line(change))?;
         let Some(command) = &self.exec else {
             return Ok(());
         };
@@ -180,7 +180,7 @@ fn line(change: &Change) -> String {
         "{} {:>6} {:<6} ",
         show::moment(change.time),
         change.revision,
-        json::change_name(&change.kind),
+        change.kind.as_str(),
     );
     if let ChangeKind::Move { from } = &change.kind {
         text.push_str(&format!("{} → ", show::name(from)));
@@ -204,7 +204,7 @@ fn variables(change: &Change) -> BTreeMap<&'static str, String> {
         _ => String::new(),
     };
     BTreeMap::from([
-        ("KOMATIK_CHANGE", json::change_name(&change.kind).to_owned()),
+        ("KOMATIK_CHANGE", change.kind.as_str().to_owned()),
         ("KOMATIK_KEY", change.key.clone()),
         ("KOMATIK_FROM", from),
         ("KOMATIK_KIND", change.entry.to_string()),

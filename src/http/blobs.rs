@@ -267,7 +267,7 @@ async fn take_files(
         let writer = calls.run(move || store.writer(&key, options)).await?;
         let writer = calls.write(writer, field).await?;
         let metadata = calls.run(move || writer.commit()).await?;
-        stored.push(show::metadata(&metadata));
+        stored.push(json!(metadata));
     }
     Ok(())
 }

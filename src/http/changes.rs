@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -21,7 +21,6 @@ use super::Service;
 use super::auth::Caller;
 use super::key::Asked;
 use super::problem::{Answer, Problem};
-use super::show;
 use crate::{Change, Error, Events, Since, Store, Subscription, Watcher};
 
 /// How many changes an answer has where the request does not say, and how many are read at a time.
@@ -215,7 +214,7 @@ async fn poll(mut follower: Follower, limit: usize, wait: Duration) -> Answer<Re
                 continue;
             }
         }
-        let changes: Vec<Value> = batch.changes.iter().map(show::change).collect();
+        let changes = &batch.changes;
         let answer = json!({
             "changes": changes,
             "position": batch.position,
@@ -253,8 +252,8 @@ fn events(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> {
 
 fn event(change: &Change) -> Event {
     let event = Event::default()
-        .event(show::change_name(&change.kind))
-        .data(show::change(change).to_string());
+        .event(change.kind.as_str())
+        .data(json!(change).to_string());
     match change.last {
         true => event.id(change.revision.to_string()),
         false => event,

@@ -82,7 +82,7 @@ pub(super) fn read_page(mut listing: Listing, limit: Option<usize>) -> Answer<Va
     for item in listing.by_ref().take(limit) {
         let item = item?;
         last = item.cursor();
-        items.push(show::item(&item));
+        items.push(json!(item));
     }
     let is_more = items.len() == limit && listing.next().transpose()?.is_some();
     Ok(json!({"entries": items, "next": is_more.then_some(last)}))
@@ -102,7 +102,7 @@ async fn stat(
     let headers = headers_of(&metadata);
     match Conditions::of(&request)?.for_reading(&metadata)? {
         Verdict::NotModified => Ok((StatusCode::NOT_MODIFIED, headers).into_response()),
-        Verdict::Send => Ok((headers, Json(show::metadata(&metadata))).into_response()),
+        Verdict::Send => Ok((headers, Json(metadata)).into_response()),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::format::{from_micros, to_micros};
+
 /// What a token may do, and how long.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -23,7 +25,7 @@ impl Grant {
     #[must_use]
     pub fn expires(self, time: SystemTime) -> Grant {
         Grant {
-            expires: Some(time),
+            expires: Some(with_a_text(time)),
             ..self
         }
     }
@@ -32,7 +34,7 @@ impl Grant {
     #[must_use]
     pub fn expires_in(self, time: Duration) -> Grant {
         Grant {
-            expires: SystemTime::now().checked_add(time),
+            expires: SystemTime::now().checked_add(time).map(with_a_text),
             ..self
         }
     }
@@ -45,6 +47,11 @@ impl Grant {
             ..self
         }
     }
+}
+
+/// The time, or the nearest that RFC 3339 has a text for.
+fn with_a_text(time: SystemTime) -> SystemTime {
+    from_micros(to_micros(time))
 }
 
 /// The passwords of a lock. At least one must be there, and none may be empty.
