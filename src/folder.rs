@@ -115,14 +115,19 @@ impl Draft<'_> {
     }
 
     pub(crate) fn create_folder(&mut self, folder: &Key) -> Result<()> {
+        self.create_folder_as_of(folder, self.now)
+    }
+
+    /// Creates a folder that was made at another time, in microseconds since 1970; one that is there keeps its own.
+    pub(crate) fn create_folder_as_of(&mut self, folder: &Key, made: u64) -> Result<()> {
         let row_key = format!("{folder}/");
         if self.read(&row_key)?.is_some() {
             return Ok(());
         }
         let record = EntryRecord {
             kind: Kind::Folder,
-            created: self.now,
-            updated: self.now,
+            created: made,
+            updated: made,
             size: 0,
             digest: Digest::of(&[]),
             content_type: String::new(),

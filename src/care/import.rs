@@ -108,8 +108,9 @@ impl Import<'_> {
                         return Err(refused("it does not begin as an export does"));
                     }
                     is_first = false;
+                    let seconds = entry.header().mtime().map_err(reading)?;
                     let size = entry.size();
-                    if self.member(&member, &mut Whole { entry, left: size })? {
+                    if self.member(&member, seconds, &mut Whole { entry, left: size })? {
                         return Ok(());
                     }
                 }
@@ -118,8 +119,13 @@ impl Import<'_> {
         Err(cut_short())
     }
 
-    /// Takes in a member; answers whether it is the last.
-    fn member(&mut self, member: &Member<'_>, data: &mut Whole<impl Read>) -> Result<bool> {
+    /// Takes in a member, changed at these seconds since 1970; answers whether it is the last.
+    fn member(
+        &mut self,
+        member: &Member<'_>,
+        seconds: u64,
+        data: &mut Whole<impl Read>,
+    ) -> Result<bool> {
         let is_content = matches!(member, Member::File(_) | Member::Document(_));
         if !is_content && self.about.is_some() {
             return Err(refused("metadata without its entry"));
@@ -135,7 +141,12 @@ impl Import<'_> {
                 self.store.key(key)?;
                 self.about = Some(((*key).to_owned(), small_json(data)?));
             }
-            Member::Folder(folder) => self.store.create_folder(folder)?,
+            Member::Folder(folder) => {
+                let folder = self.store.key(folder)?;
+                let made = seconds.saturating_mul(1_000_000);
+                self.store
+                    .write(|draft| draft.create_folder_as_of(&folder, made))?;
+            }
             Member::File(key) => self.blob(key, data)?,
             Member::Document(key) => self.document(key, data)?,
             Member::End => {
