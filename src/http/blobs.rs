@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Service;
 use super::auth::Caller;
 use super::conditions::Conditions;
-use super::content::{Disposition, send};
+use super::content::{Content, Disposition, send};
 use super::key::{Asked, KeyPath, media_type};
 use super::problem::{Answer, Problem};
 use super::show;
@@ -51,12 +51,13 @@ async fn load(
 ) -> Answer {
     let open = move || {
         let reader = caller.store.reader(&key)?;
-        reader.ok_or_else(|| Problem::not_found(&key))
+        let reader = reader.ok_or_else(|| Problem::not_found(&key))?;
+        Ok::<_, Problem>(Content::of(reader)?)
     };
-    let reader = service.calls().run(open).await?;
+    let content = service.calls().run(open).await?;
     let mut answer = send(
         service.calls(),
-        reader,
+        content,
         &method,
         &request,
         showing.disposition,

@@ -12,8 +12,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::blocking::Calls;
 use super::conditions::{Conditions, Verdict, etag};
 use super::problem::{Answer, Problem};
-use crate::{BlobReader, Metadata};
+use crate::{BlobReader, Metadata, Result};
 
+/// Bytes of content that are read when it is opened.
+const SMALL_BYTES: usize = 64 * 1024;
 /// How many ranges a request may ask for; of more, all is sent.
 const MOST_RANGES: usize = 16;
 /// Content that a browser would run in the name of the service.
@@ -42,14 +44,50 @@ pub(super) enum Disposition {
     Attachment,
 }
 
-/// Sends what a reader has, or the part of it that the request asks for.
+/// Content that is opened to be sent. Little of it is read at once: each further call to the store costs more than reading
+/// so few bytes.
+pub(super) struct Content {
+    reader: Arc<BlobReader>,
+    whole: Option<Bytes>,
+}
+
+impl Content {
+    /// Belongs into the call that opened the reader.
+    pub(super) fn of(reader: BlobReader) -> Result<Content> {
+        let whole = match usize::try_from(reader.len()) {
+            Ok(length @ ..=SMALL_BYTES) => {
+                let mut bytes = vec![0; length];
+                reader.read_exact_at(&mut bytes, 0)?;
+                Some(Bytes::from(bytes))
+            }
+            _ => None,
+        };
+        let reader = Arc::new(reader);
+        Ok(Content { reader, whole })
+    }
+
+    fn body(&self, calls: &Calls, start: u64, end: u64) -> Body {
+        let whole = self.whole.as_ref();
+        let part = whole.and_then(|whole| {
+            let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+            (start <= end && end <= whole.len()).then(|| whole.slice(start..end))
+        });
+        match part {
+            Some(bytes) => Body::from(bytes),
+            None => calls.body(&self.reader, start, end),
+        }
+    }
+}
+
+/// Sends content, or the part of it that the request asks for.
 pub(super) fn send(
     calls: &Calls,
-    reader: BlobReader,
+    content: Content,
     method: &Method,
     request: &HeaderMap,
     disposition: Disposition,
 ) -> Answer {
+    let reader = &content.reader;
     let metadata = reader.metadata().clone();
     let mut headers = headers_of(&metadata);
     if Conditions::of(request)?.for_reading(&metadata)? == Verdict::NotModified {
@@ -57,7 +95,6 @@ pub(super) fn send(
     }
     describe(&mut headers, &metadata, disposition);
     let length = reader.len();
-    let reader = Arc::new(reader);
     let ranges = match *method == Method::GET {
         true => ranges_of(request, &metadata, length)?,
         false => Vec::new(),
@@ -67,7 +104,7 @@ pub(super) fn send(
             headers.typed_insert(ContentLength(length));
             let body = match *method == Method::HEAD {
                 true => Body::empty(),
-                false => calls.body(&reader, 0, length),
+                false => content.body(calls, 0, length),
             };
             Ok((headers, body).into_response())
         }
@@ -75,10 +112,10 @@ pub(super) fn send(
             headers.typed_insert(ContentLength(end - start));
             let range = ContentRange::bytes(start..end, length);
             headers.typed_insert(range.map_err(|_| Problem::internal("telling a range"))?);
-            let body = calls.body(&reader, start, end);
+            let body = content.body(calls, start, end);
             Ok((StatusCode::PARTIAL_CONTENT, headers, body).into_response())
         }
-        _ => send_parts(calls, &reader, headers, &ranges),
+        _ => send_parts(calls, reader, headers, &ranges),
     }
 }
 

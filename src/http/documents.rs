@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Service;
 use super::auth::Caller;
 use super::conditions::{Conditions, Verdict};
-use super::content::{Disposition, headers_of, send};
+use super::content::{Content, Disposition, headers_of, send};
 use super::key::{Asked, KeyPath, WholeBody, media_type, parse_json};
 use super::problem::{Answer, Problem};
 use super::show;
@@ -46,12 +46,12 @@ async fn load(
             let reader = caller.store.reader(&key)?;
             let reader = reader.ok_or_else(|| Problem::not_found(&key))?;
             check_document(reader.metadata())?;
-            Ok::<_, Problem>(reader)
+            Ok::<_, Problem>(Content::of(reader)?)
         };
-        let reader = service.calls().run(open).await?;
+        let content = service.calls().run(open).await?;
         return send(
             service.calls(),
-            reader,
+            content,
             &method,
             &request,
             Disposition::Inline,

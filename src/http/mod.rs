@@ -81,7 +81,7 @@ pub struct Limits {
     pub connections: usize,
     /// How long a client may take to send the head of a request. Default: 10 s.
     pub head_time: Duration,
-    /// How long a client may take for the next piece of a body. Default: 30 s.
+    /// How long a client may take to send the next piece of a body, or to take any of an answer. Default: 30 s.
     pub body_time: Duration,
     /// Largest body of a request that is read into memory: JSON of every kind. Default: 64 MiB. Contents of blobs are
     /// streamed and have no limit.

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use super::hosts::{self, Hosts};
@@ -143,6 +144,9 @@ async fn connection(
     // An answer of a few bytes is not to wait for more.
     stream.set_nodelay(true)?;
     let address = Peer(stream.peer_addr()?.ip().to_canonical());
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(service.limits().body_time));
+    let stream = Box::pin(stream);
     let from = (address, Encrypted(tls.is_some()));
     let Some(tls) = tls else {
         return converse(service, router, http1, from, stream).await;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::Service;
 use super::auth::with_passwords;
-use super::content::{Disposition, send};
+use super::content::{Content, Disposition, send};
 use super::entries::read_page;
 use super::key::Asked;
 use super::problem::{Answer, Problem};
@@ -75,12 +75,13 @@ async fn open(
     let read = move || {
         let reader = store.read_with(&token, &key)?;
         // It says where in the store the entry lies, which the address does already.
-        reader.ok_or_else(|| Problem::not_found(&key))
+        let reader = reader.ok_or_else(|| Problem::not_found(&key))?;
+        Ok::<_, Problem>(Content::of(reader)?)
     };
-    let reader = service.calls().run(read).await?;
+    let content = service.calls().run(read).await?;
     send(
         service.calls(),
-        reader,
+        content,
         &method,
         &headers,
         query.disposition,

@@ -228,6 +228,32 @@ fn who_sends_nothing_is_not_waited_for() {
 }
 
 #[test]
+fn who_takes_nothing_is_not_waited_for() {
+    let mut limits = Limits::default();
+    limits.body_time = Duration::from_millis(200);
+    limits.connections = 1;
+    let server = Server::with(&Store::in_memory().unwrap(), limits);
+    let admin = server.admin();
+    let large = vec![0; 32 * 1024 * 1024];
+    assert_eq!(admin.put("/v1/blobs/large", large).status, 201);
+    let request = format!(
+        "GET /v1/blobs/large HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\n\r\n",
+        admin.credentials[0].1
+    );
+    let mut deaf = TcpStream::connect(server.address).unwrap();
+    deaf.write_all(request.as_bytes()).unwrap();
+    // One connection at a time: another is served once that one is given up.
+    let mut waiting = TcpStream::connect(server.address).unwrap();
+    let patience = Some(Duration::from_secs(20));
+    waiting.set_read_timeout(patience).unwrap();
+    waiting.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    drop(deaf);
+}
+
+#[test]
 fn a_page_of_another_site_writes_nothing() {
     let server = Server::start();
     let admin = server.basic("admin", &server.password);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::super::Service;
 use super::super::accounts::{Account, Accounts};
-use super::super::content::{Disposition, send};
+use super::super::content::{Content, Disposition, send};
 use super::super::form::{Form, Part, unplaced};
 use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{self, Problem};
@@ -174,12 +174,13 @@ pub(super) async fn open(
         let missing = || Problem::not_found(&name);
         let account = accounts.account_of_media(&folder)?.ok_or_else(missing)?;
         let store = found.cloud_store_of(&account, CloudStore::Media)?;
-        store.reader(&name)?.ok_or_else(missing)
+        let reader = store.reader(&name)?.ok_or_else(missing)?;
+        Ok::<_, Problem>(Content::of(reader)?)
     };
-    let reader = service.calls().run(open).await?;
+    let content = service.calls().run(open).await?;
     send(
         service.calls(),
-        reader,
+        content,
         &method,
         &headers,
         Disposition::Inline,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::query::Query;
 use super::{Answer, Drive, Refusal, check_name, content_type, write};
 use crate::http::Service;
-use crate::http::content::{Disposition, send};
+use crate::http::content::{Content, Disposition, send};
 use crate::http::key::{WholeBody, parse_json};
 use crate::{Error, ListOptions, Listing, Store, WriteOptions};
 
@@ -42,11 +42,14 @@ pub(super) async fn download(
     let missing = || Refusal(StatusCode::NOT_FOUND, "Key not found".to_owned());
     // What cannot be a name is nobody's.
     check_name(&query.name).map_err(|_| missing())?;
-    let open = move || drive.files.reader(&query.name);
-    let reader = service.calls().run(open).await?.ok_or_else(missing)?;
+    let open = move || {
+        let reader = drive.files.reader(&query.name)?;
+        reader.map(Content::of).transpose()
+    };
+    let content = service.calls().run(open).await?.ok_or_else(missing)?;
     let answer = send(
         service.calls(),
-        reader,
+        content,
         &method,
         &headers,
         Disposition::Inline,

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::Service;
 use super::accounts::{Account, Role};
-use super::content::{Disposition, send};
+use super::content::{Content, Disposition, send};
 use super::cross_origin::any_origin;
 use super::key::JsonBody;
 use crate::{Error, Store};
@@ -145,7 +145,7 @@ async fn read(
         if !asked.is_folder
             && let Some(reader) = store.reader(&asked.key)?
         {
-            return Ok(Some(reader));
+            return Ok(Some(Content::of(reader)?));
         }
         match store.is_folder(&asked.key)? {
             true => Ok(None),
@@ -157,9 +157,9 @@ async fn read(
         return Ok(StatusCode::OK.into_response());
     }
     Ok(match file {
-        Some(reader) => send(
+        Some(content) => send(
             service.calls(),
-            reader,
+            content,
             method,
             headers,
             Disposition::Inline,
