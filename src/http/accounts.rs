@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::passwords::{self, Checker, hash_of_secret, random_secret};
 use super::problem::{Answer, Problem};
+use super::remembered::Remembered;
 use crate::{Error, PutOptions, Store};
 
 /// Where the service keeps what is its own.
@@ -155,6 +156,7 @@ pub(super) struct Accounts {
     checker: Arc<Checker>,
     /// Held while accounts are changed, so that what a change looks at stays as it is. Only this process has the store.
     changing: Arc<Mutex<()>>,
+    remembered: Arc<Remembered>,
 }
 
 impl Accounts {
@@ -164,6 +166,7 @@ impl Accounts {
             store: store.scoped(FOLDER)?,
             checker: Arc::new(Checker::new().map_err(no_random)?),
             changing: Arc::default(),
+            remembered: Arc::default(),
         };
         if accounts.store.list(USERS)?.next().transpose()?.is_some() {
             return Ok((accounts, None));
@@ -298,15 +301,27 @@ impl Accounts {
 
     /// Whose API key this is, `None` for nobody's.
     pub(super) fn account_of_key(&self, secret: &str) -> Answer<Option<Account>> {
-        let stored: Option<ApiKey> = self.store.load(&key_of_key(&hash_of_secret(secret)))?;
-        let Some(key) = stored else {
+        let hash = hash_of_secret(secret);
+        // Before anything is read: what is committed meanwhile is not to be missed.
+        let revision = self.store.history().newest();
+        let Some(key) = self.store.load::<ApiKey>(&key_of_key(&hash))? else {
             return Ok(None);
         };
-        let user = self.user(&key.user)?;
-        Ok(user.map(|user| Account {
+        let account = self.user(&key.user)?.map(|user| Account {
             project: Some(key.project),
             ..Account::of(&key.user, &user)
-        }))
+        });
+        if let Some(account) = &account {
+            self.remembered.keep(hash, account, revision);
+        }
+        Ok(account)
+    }
+
+    /// Whose API key this is, where it was offered since the store last changed. It asks nothing of the store, and may
+    /// be called where no one may wait.
+    pub(super) fn remembered_key(&self, secret: &str) -> Option<Account> {
+        let revision = self.store.history().newest();
+        self.remembered.get(&hash_of_secret(secret), revision)
     }
 
     /// Whether the password is right; `None` for a user that is not there takes as long.

@@ -64,6 +64,11 @@ impl Proof {
 /// The account that the proof is of.
 pub(super) async fn account(service: &Service, proof: Proof, peer: Peer) -> Answer<Account> {
     let accounts = service.accounts().clone();
+    if let Proof::ApiKey(secret) | Proof::Bearer(secret) = &proof
+        && let Some(account) = accounts.remembered_key(secret)
+    {
+        return Ok(account);
+    }
     let found = match proof {
         Proof::Password { name, password } => {
             return with_password(service, &name, &password, peer).await;

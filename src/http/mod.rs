@@ -32,6 +32,7 @@ mod page;
 mod passwords;
 mod people;
 mod problem;
+mod remembered;
 mod room;
 mod scopes;
 mod serve;
