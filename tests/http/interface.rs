@@ -123,3 +123,17 @@ fn the_figures_count_what_happened() {
     assert_eq!(text.matches("# EOF\n").count(), 1);
     assert!(text.ends_with("# EOF\n"));
 }
+
+#[test]
+fn an_answer_tells_its_length() {
+    let server = Server::start();
+    let admin = server.admin();
+    for path in ["/healthz", "/v1/entries", "/v1/openapi.json", "/"] {
+        let answer = admin.get(path);
+        let length = answer.text().len().to_string();
+        assert_eq!(answer.header("content-length"), length, "{path}");
+    }
+    let request = b"GET /healthz HTTP/1.0\r\nconnection: keep-alive\r\n\r\n";
+    let twice = server.raw(&[&request[..], &request[..21], b"\r\n\r\n"].concat());
+    assert_eq!(twice.matches("200 OK").count(), 2, "{twice}");
+}
