@@ -1,8 +1,7 @@
 //! `/v1/blobs/`: contents, streamed in and out.
 
 use axum::body::Body;
-use axum::extract::multipart::MultipartError;
-use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -14,6 +13,7 @@ use super::Service;
 use super::auth::Caller;
 use super::conditions::Conditions;
 use super::content::{Content, Disposition, send};
+use super::form::Form;
 use super::key::{Asked, KeyPath, media_type};
 use super::problem::{Answer, Problem};
 use super::show;
@@ -233,9 +233,7 @@ async fn take_form(
     folder: String,
     request: Request,
 ) -> Answer {
-    let mut form = Multipart::from_request(request, &service)
-        .await
-        .map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let mut form = Form::of(request, &service).await?;
     let mut stored: Vec<Value> = Vec::new();
     match take_files(&service, &caller.store, &folder, &mut form, &mut stored).await {
         Ok(()) => Ok((StatusCode::CREATED, Json(json!({"stored": stored}))).into_response()),
@@ -247,12 +245,12 @@ async fn take_files(
     service: &Service,
     store: &Store,
     folder: &str,
-    form: &mut Multipart,
+    form: &mut Form,
     stored: &mut Vec<Value>,
 ) -> Answer<()> {
-    let broken = |error: MultipartError| Problem::bad_request(error.body_text());
-    while let Some(field) = form.next_field().await.map_err(broken)? {
-        let Some(name) = field.file_name() else {
+    while let Some(part) = form.next().await? {
+        let Some(name) = part.given_name() else {
+            part.skip().await?;
             continue;
         };
         // Some browsers send the whole path it has on their machine.
@@ -262,11 +260,11 @@ async fn take_files(
             folder => format!("{folder}/{name}"),
         };
         let mut options = WriteOptions::new();
-        options.content_type = field.content_type().map(str::to_owned);
+        options.content_type = part.content_type().map(str::to_owned);
         let store = store.clone();
         let calls = service.calls();
         let writer = calls.run(move || store.writer(&key, options)).await?;
-        let writer = calls.write(writer, field).await?;
+        let writer = calls.write(writer, part.content()).await?;
         let metadata = calls.run(move || writer.commit()).await?;
         stored.push(json!(metadata));
     }

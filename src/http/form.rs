@@ -64,11 +64,15 @@ impl<'a> Part<'a> {
         self.field.name().unwrap_or("")
     }
 
+    /// The name of the file in the part as it was given, `None` for a field without a file.
+    pub(super) fn given_name(&self) -> Option<&str> {
+        self.field.file_name()
+    }
+
     /// The name of the file in the part, harmless as the last segment of a key. `None` where there is none, or nothing is
     /// left of it.
     pub(super) fn file_name(&self) -> Option<String> {
-        self.field
-            .file_name()
+        self.given_name()
             .map(harmless)
             .filter(|name| !name.is_empty())
     }

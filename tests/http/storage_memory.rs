@@ -76,12 +76,14 @@ fn a_form_costs_little_memory_whatever_is_in_it() {
     let head =
         b"--a--boundary\r\nContent-Disposition: form-data; name=\"f\"; filename=\"y\"\r\nX-Y: ";
     let name = b"--a--boundary\r\nContent-Disposition: form-data; name=\"";
-    for begin in [&head[..], name, b""] {
-        let answer = flood(&storage, put, begin, end);
-        assert!(
-            answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
-            "{answer}"
-        );
+    for (client, request) in [(&storage, put), (&admin, "POST /v1/blobs/form")] {
+        for begin in [&head[..], name, b""] {
+            let answer = flood(client, request, begin, end);
+            assert!(
+                answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
+                "{answer}"
+            );
+        }
     }
     // A file before the key, and the key itself.
     let upload = "POST /cloudstore/upload-2";
