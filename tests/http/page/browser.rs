@@ -20,10 +20,33 @@ pub(crate) const TAB: &str = "\u{e004}";
 pub(crate) const ENTER: &str = "\u{e007}";
 pub(crate) const ESCAPE: &str = "\u{e00c}";
 
+/// How often the driver is started, where it ends at once.
+const MOST_STARTS: usize = 5;
+
 pub(crate) struct Browser {
     driver: Child,
     agent: Agent,
     session: String,
+}
+
+/// A driver and its port, `None` where it ended before it had one.
+fn driver() -> Option<(Child, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(driver.stdout.take().unwrap());
+    let port = said.lines().find_map(|line| {
+        let line = line.unwrap();
+        let port = line.split("started successfully on port ").nth(1)?;
+        Some(port.trim_end_matches('.').parse::<u16>().unwrap())
+    });
+    if port.is_none() {
+        driver.wait().unwrap();
+    }
+    Some((driver, port?))
 }
 
 impl Browser {
@@ -45,18 +68,10 @@ impl Browser {
             );
             return None;
         }
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(driver.stdout.take().unwrap());
-        let port = said.lines().find_map(|line| {
-            let line = line.unwrap();
-            let port = line.split("started successfully on port ").nth(1)?;
-            Some(port.trim_end_matches('.').parse::<u16>().unwrap())
-        });
+        // The port it finds free may be another's by the time it takes it; then it ends.
+        let (driver, port) = (0..MOST_STARTS)
+            .find_map(|_| driver())
+            .expect("chromedriver starts");
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))
@@ -65,7 +80,7 @@ impl Browser {
         let mut browser = Browser {
             driver,
             agent,
-            session: format!("http://127.0.0.1:{}/session", port.unwrap()),
+            session: format!("http://127.0.0.1:{}/session", port),
         };
         let options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
