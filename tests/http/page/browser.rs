@@ -71,7 +71,7 @@ impl Browser {
         // The port it finds free may be another's by the time it takes it; then it ends.
         let (driver, port) = (0..MOST_STARTS)
             .find_map(|_| driver())
-            .expect("chromedriver starts");
+            .unwrap_or_else(|| panic!("chromedriver does not start"));
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(60)))

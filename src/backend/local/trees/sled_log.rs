@@ -133,6 +133,8 @@ mod tests {
                 std::fs::remove_file(file.path()).unwrap();
             }
         }
-        assert!(read_log(&path).unwrap() >= all);
+        // Not as much as before: meanwhile sled has given segments back.
+        let whole = read_log(&path).unwrap();
+        assert!(whole > behind + 5_000_000, "{whole} bytes");
     }
 }
