@@ -74,7 +74,8 @@ impl fmt::Debug for Digest {
 /// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES).
 pub type Attributes = BTreeMap<String, String>;
 
-/// What is known of an entry besides its content.
+/// What is known of an entry besides its content. Serializes as the object that the command's `--json` tells, as do
+/// [`Change`], [`ListItem`](crate::ListItem) and what the care of a store answers; times are RFC 3339 texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {

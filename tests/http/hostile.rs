@@ -194,6 +194,8 @@ fn a_large_json_is_refused_before_it_is_read() {
     );
 }
 
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.0\r\n\r\n";
+
 #[test]
 fn who_sends_nothing_is_not_waited_for() {
     let mut limits = Limits::default();
@@ -216,12 +218,7 @@ fn who_sends_nothing_is_not_waited_for() {
     for beginning in [&b""[..], b"P", b"GET"] {
         let mut idle = TcpStream::connect(server.address).unwrap();
         idle.write_all(beginning).unwrap();
-        let mut waiting = TcpStream::connect(server.address).unwrap();
-        let patience = Some(Duration::from_secs(20));
-        waiting.set_read_timeout(patience).unwrap();
-        waiting.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        waiting.read_to_string(&mut answer).unwrap();
+        let answer = server.raw(HEALTH);
         assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
         drop(idle);
     }
@@ -243,12 +240,7 @@ fn who_takes_nothing_is_not_waited_for() {
     let mut deaf = TcpStream::connect(server.address).unwrap();
     deaf.write_all(request.as_bytes()).unwrap();
     // One connection at a time: another is served once that one is given up.
-    let mut waiting = TcpStream::connect(server.address).unwrap();
-    let patience = Some(Duration::from_secs(20));
-    waiting.set_read_timeout(patience).unwrap();
-    waiting.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
+    let answer = server.raw(HEALTH);
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
     drop(deaf);
 }

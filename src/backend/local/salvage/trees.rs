@@ -19,7 +19,7 @@ use crate::report::Finding;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Rows read at once.
 const ROWS_A_STEP: usize = 1024;
-/// How many times fewer are read at once where they cannot all be read. Each read that fails may take sled a second.
+/// How many times fewer are read at once where they cannot all be read. Before sled gives a read up it may look a million times.
 const FEWER: usize = 32;
 
 /// Reads every row that can be read; answers the revision up to which the rows are known to be whole, 0 where they are not.
