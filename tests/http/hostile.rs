@@ -1,6 +1,6 @@
 //! Requests that try to get where they may not, or to keep the service busy.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
