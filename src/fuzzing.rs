@@ -4,6 +4,7 @@
 mod directory;
 mod made;
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 #[cfg(feature = "http")]
@@ -48,7 +49,7 @@ mod files {
 /// The record of an entry: what is written is read, what is read is written and read the same.
 pub fn entry_record(bytes: &[u8]) {
     let law = |bytes: &[u8]| {
-        let record = EntryRecord::decode("key", bytes).ok()?;
+        let record = EntryRecord::decode("key", &Bytes::copy_from_slice(bytes)).ok()?;
         let _ = record.metadata("key", 1);
         let again = EntryRecord::decode("key", &record.encode());
         assert_eq!(again.ok().as_ref(), Some(&record));

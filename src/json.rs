@@ -10,7 +10,7 @@ mod text;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use codec::{decode, encode};
+pub(crate) use codec::{decode, encode, is_at_end};
 pub(crate) use patch::patch;
 pub(crate) use strict::to_value;
 #[cfg(test)]

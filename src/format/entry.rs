@@ -13,8 +13,6 @@
 //! | `p` | else its parts in order: `i` blob id, `s` size in bytes, `c` size of a chunk in bytes |
 //! | `h` | chaining values of the hash over the content, for appending; 32 bytes each |
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -115,8 +113,8 @@ struct Stored<'a> {
     a: Attributes,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     l: Option<StoredLock>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    b: Option<Cow<'a, serde_bytes::Bytes>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    b: Option<&'a serde_bytes::Bytes>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     p: Vec<StoredPart>,
     #[serde(default, skip_serializing_if = "is_empty")]
@@ -147,7 +145,7 @@ impl EntryRecord {
     /// The bytes of the record.
     pub(crate) fn encode(&self) -> Bytes {
         let (inline, parts) = match &self.body {
-            Body::Inline(bytes) => (Some(Cow::Borrowed(serde_bytes::Bytes::new(bytes))), &[][..]),
+            Body::Inline(bytes) => (Some(serde_bytes::Bytes::new(bytes)), &[][..]),
             Body::Parts(parts) => (None, parts.as_slice()),
         };
         Bytes::from(encode(&Stored {
@@ -176,12 +174,12 @@ impl EntryRecord {
         }))
     }
 
-    /// Reads the bytes of a record; `key` names it in the error.
-    pub(crate) fn decode(key: &str, bytes: &[u8]) -> Result<EntryRecord> {
+    /// Reads the bytes of a record, which its body shares; `key` names it in the error.
+    pub(crate) fn decode(key: &str, bytes: &Bytes) -> Result<EntryRecord> {
         let damaged = || Error::damaged("entry", key);
-        let stored: Stored<'static> = decode("entry", key, bytes)?;
+        let stored: Stored<'_> = decode("entry", key, bytes)?;
         let body = match (stored.b, stored.p.is_empty()) {
-            (Some(inline), true) => Body::Inline(Bytes::from(inline.into_owned().into_vec())),
+            (Some(inline), true) => Body::Inline(bytes.slice_ref(inline)),
             (None, _) => Body::Parts(
                 stored
                     .p
@@ -350,7 +348,7 @@ mod tests {
         assert!(EntryRecord::decode("k", &wrong.encode()).is_err());
         let mut long = record().encode().to_vec();
         long.push(0);
-        assert!(EntryRecord::decode("k", &long).is_err());
+        assert!(EntryRecord::decode("k", &long.into()).is_err());
     }
 
     #[test]

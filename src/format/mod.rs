@@ -12,7 +12,7 @@
 //!
 //! # Bytes
 //!
-//! All numbers are big-endian. Format version 1.
+//! All numbers are big-endian. Format version 2.
 //!
 //! | what | described in |
 //! |---|---|
@@ -21,6 +21,7 @@
 //! | journal: frames | `backend/local/journal/frame.rs` |
 //! | packs: frames of chunks | `backend/local/pack/frame.rs` |
 //! | rows: checksum, revision, value | `backend/local/row.rs` |
+//! | blocks of rows, as sled holds them | `backend/local/trees/block.rs` |
 //! | rows of chunks, pending rows, the checkpoint row | `backend/local/keys.rs` |
 //! | rows of entries and tokens, changes | here |
 //!
@@ -35,7 +36,7 @@
 //! | 3 the packs are synced (`Immediate`; else with the journal, before it) | as 1 and 2 |
 //! | 4 the frames are appended to the journal | whole: the commit happened, though nobody was told; torn: cut off |
 //! | 5 the journal is synced; the commit is acknowledged and seen | the commit, by replay |
-//! | 6 the overlay is applied to the trees, the checkpoint row last | rows that the replay writes again, the same |
+//! | 6 the overlay is applied to the trees, the checkpoint row last | rows that the replay writes again, the same; rows of a block that was being split twice, which the next open takes out |
 //! | 7 the trees are flushed | as 6 |
 //! | 8 the superblock tells of the checkpoint | the commit, in the trees |
 //! | 9 chunks nobody owns: rows deleted by a commit, journal synced, packs removed | a pending row or an empty pack: done again |
@@ -52,6 +53,7 @@
 //! * After a crash that sum is taken before anything is served or given back: see `backend/local/audit.rs`.
 //! * No commit has a revision above the one reserved in the superblock. The opening after a crash begins behind it, with a frame
 //!   that names the commit before: see `backend/local/revisions.rs`.
+//! * Rows move to later blocks only, and are written there before they go: see `backend/local/trees/blocks.rs`.
 //! * No row is above 6 KiB, and `trees/blobs` stays empty: see `backend/local/trees`.
 //! * A pack is removed only when the deletion of the last row that named it is durable, and the superblock tells of it.
 //! * What adds something is let in only where the disk keeps room for bringing it to the trees: see `headroom`.
@@ -65,7 +67,7 @@
 //!
 //! # Versions
 //!
-//! 1: the first.
+//! 2: rows lie in blocks. 1, in which each was one of sled, was never released.
 
 mod change;
 mod entry;
@@ -78,8 +80,8 @@ pub(crate) use grant::GrantRecord;
 pub(crate) use time::{from_micros, to_micros};
 
 use crate::error::{Error, Result};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use crate::json::is_at_end;
+use serde::{Deserialize, Serialize};
 
 /// Records nest three deep; hostile bytes must not exhaust the stack.
 const MAX_RECORD_DEPTH: usize = 16;
@@ -96,14 +98,17 @@ fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     bytes
 }
 
-fn decode<T: DeserializeOwned>(what: &'static str, location: &str, bytes: &[u8]) -> Result<T> {
-    let mut rest = bytes;
-    let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+/// The record in these bytes, parts of which it may borrow.
+fn decode<'de, T: Deserialize<'de>>(
+    what: &'static str,
+    location: &str,
+    bytes: &'de [u8],
+) -> Result<T> {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(MAX_RECORD_DEPTH);
     let record = T::deserialize(&mut deserializer).map_err(|_| Error::damaged(what, location))?;
-    if rest.is_empty() {
-        Ok(record)
-    } else {
-        Err(Error::damaged(what, location))
+    match is_at_end(&mut deserializer) {
+        true => Ok(record),
+        false => Err(Error::damaged(what, location)),
     }
 }

@@ -54,9 +54,10 @@ impl Core {
                 value: Some(keys::encode_checkpoint(revision, &totals)),
             },
         );
-        let mut rows = written.into_iter().chain([checkpoint]).map(sealed);
+        // By a call of its own: within one, rows of a block go together.
         self.trees
-            .apply(&mut rows)
+            .apply(&mut written.into_iter().map(sealed))
+            .and_then(|()| self.trees.apply(&mut [sealed(checkpoint)].into_iter()))
             .and_then(|()| self.trees.flush())
             .and_then(|()| {
                 // Trees that came back older do not make the superblock forget what they once held.

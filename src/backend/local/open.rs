@@ -307,7 +307,9 @@ pub(super) fn open_trees(
         return Ok(Arc::new(trees));
     }
     trees.close()?;
-    Ok(Arc::new(SledTrees::open(&path, options.cache_bytes)?))
+    let trees = SledTrees::open(&path, options.cache_bytes)?;
+    trees.mend()?;
+    Ok(Arc::new(trees))
 }
 
 /// What the trees say of their checkpoint: its revision, and the totals there. `None` for new ones.

@@ -36,7 +36,7 @@ const FILE_NAME: &str = "superblock";
 const NEW_FILE_NAME: &str = "superblock.new";
 const MAGIC: [u8; 8] = *b"KOMATIK\0";
 /// The version of everything in the store's directory that this crate writes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 const SLOT_BYTES: usize = 4096;
 const CRC_OFFSET: usize = SLOT_BYTES - 4;
 
@@ -299,9 +299,9 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_format_1() {
+    fn the_bytes_are_those_of_format_2() {
         let slot = encode(ID, 0x0102, content(0x0304));
-        let mut golden = b"KOMATIK\0\0\0\0\x010123456789abcdef".to_vec();
+        let mut golden = b"KOMATIK\0\0\0\0\x020123456789abcdef".to_vec();
         golden.extend([0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4]);
         golden.extend([7; 16]);
         golden.extend([
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(slot[..85], golden);
         assert!(slot[85..CRC_OFFSET].iter().all(|byte| *byte == 0));
         let crc = crc32fast::hash(&slot[..CRC_OFFSET]);
-        assert_eq!(crc, 0x41e4_627c);
+        assert_eq!(crc, 0x0f2a_0035);
         assert_eq!(slot[CRC_OFFSET..], crc.to_be_bytes());
     }
 
@@ -410,11 +410,11 @@ mod tests {
         }
         assert!(matches!(error(&[b'x'; 8192]), Error::Unsupported { .. }));
         let mut future = encode(ID, 1, content(1));
-        future[11] = 2;
+        future[11] = 3;
         let future = sealed(future);
         let text = error(&[encode(ID, 2, content(2)), future].concat()).to_string();
         assert!(
-            text.contains("format version 2, this version reads 1"),
+            text.contains("format version 3, this version reads 2"),
             "{text}"
         );
     }

@@ -12,9 +12,11 @@ use super::{Core, row};
 use crate::backend::{Row, Scan, Tree, View};
 use crate::error::{Error, Result};
 
-/// Rows a scan fetches at first and after a seek; each further fetch doubles, up to the larger one.
-const FIRST_BATCH_ROWS: usize = 4;
-const MAX_BATCH_ROWS: usize = 256;
+/// Rows a scan fetches at first and after a seek: who looks for one needs few.
+const FIRST_BATCH_ROWS: usize = 8;
+/// Rows of the next fetch; each further one doubles, up to the larger one.
+const SECOND_BATCH_ROWS: usize = 32;
+const MAX_BATCH_ROWS: usize = 512;
 /// The moment behind all commits.
 pub(super) const LATEST: u64 = u64::MAX;
 
@@ -217,7 +219,7 @@ impl LocalScan {
                 .rows(self.tree, start, end, self.pin.revision(), self.batch)?;
         // Where it expired meanwhile, the rows may be newer than the moment.
         self.is_of_one_moment &= !self.core.overlay.read().has_expired(self.pin);
-        self.batch = (self.batch * 2).min(MAX_BATCH_ROWS);
+        self.batch = (self.batch * 2).clamp(SECOND_BATCH_ROWS, MAX_BATCH_ROWS);
         self.fetched.extend(rows);
         self.next = complete_to.map(|last| [&last[..], &[0]].concat());
         Ok(())

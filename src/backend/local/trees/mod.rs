@@ -8,6 +8,9 @@ use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
+mod block;
+pub(crate) mod blocks;
+mod cache;
 #[cfg(test)]
 pub(crate) mod fault;
 pub(crate) mod gap;
@@ -58,15 +61,18 @@ pub(crate) trait Trees: Send + Sync {
     fn close(&self) -> Result<()>;
 }
 
-/// Refuses a row that sled must never see.
 fn check_row(key: &[u8], value: Option<&[u8]>) -> Result<()> {
-    let bytes = key.len() + value.map_or(0, <[u8]>::len);
-    if bytes <= MAX_TREE_ROW_BYTES {
+    check_bytes(key.len() + value.map_or(0, <[u8]>::len), MAX_TREE_ROW_BYTES)
+}
+
+/// Refuses what sled must never see.
+fn check_bytes(bytes: usize, limit: usize) -> Result<()> {
+    if bytes <= limit {
         return Ok(());
     }
     Err(Error::TooLarge {
         what: "row in bytes",
-        limit: MAX_TREE_ROW_BYTES as u64,
+        limit: limit as u64,
         found: bytes as u64,
     })
 }

@@ -12,14 +12,16 @@
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ::sled::{Config, Db, IVec};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use super::blocks::{BlockStore, BlockTrees, MAX_BLOCK_BYTES};
 use super::sled_log::read_log;
-use super::{TreeWrite, Trees, check_row, closed};
+use super::{check_bytes, closed};
 use crate::backend::Tree;
 use crate::backend::local::durable::{sync_directory, sync_parent};
 use crate::error::{Error, Result};
@@ -34,14 +36,19 @@ const CLOSE_WAIT: Duration = Duration::from_secs(10);
 const APPLY_BYTES: usize = 8 * 1024 * 1024;
 const MIN_CACHE_BYTES: u64 = 1024 * 1024;
 
+/// The trees on disk: rows in blocks, blocks in sled.
+pub(crate) type SledTrees = BlockTrees<SledBlocks>;
+
 /// One sled database with one sled tree for each [`Tree`].
-pub(crate) struct SledTrees {
+pub(crate) struct SledBlocks {
     directory: PathBuf,
     is_new: bool,
     /// `None` once closed.
     open: RwLock<Option<Opened>>,
     /// Why sled is written to no more.
     failed: Mutex<Option<String>>,
+    /// Bytes handed to it since the last flush.
+    unflushed: AtomicUsize,
 }
 
 struct Opened {
@@ -65,6 +72,21 @@ impl Opened {
 impl SledTrees {
     /// Opens the trees in `directory`, or makes them. The caller has seen to it that nobody else does.
     pub(crate) fn open(directory: &Path, cache_bytes: u64) -> Result<SledTrees> {
+        // Half for blocks, half for the leaves of sled.
+        let half = cache_bytes / 2;
+        let blocks = usize::try_from(half).unwrap_or(usize::MAX);
+        let sled = SledBlocks::open(directory, half)?;
+        Ok(BlockTrees::over(sled, blocks))
+    }
+
+    /// Whether sled found nothing to open. With a superblock beside it that tells of rows, they are lost.
+    pub(crate) fn is_new(&self) -> bool {
+        self.store.is_new
+    }
+}
+
+impl SledBlocks {
+    fn open(directory: &Path, cache_bytes: u64) -> Result<SledBlocks> {
         create_directory(directory)?;
         remove_unfinished_snapshots(directory)?;
         // Before sled sees them, too: a damaged one makes it wipe the log from there on.
@@ -76,11 +98,12 @@ impl SledTrees {
             .flush_every_ms(None);
         let db = open_patiently(&config, directory)?;
         let is_new = !db.was_recovered();
-        let trees = SledTrees {
+        let trees = SledBlocks {
             directory: directory.to_owned(),
             is_new,
             open: RwLock::new(None),
             failed: Mutex::new(None),
+            unflushed: AtomicUsize::new(0),
         };
         let opened = guarded(directory, "opening", || {
             let tree = |tree| db.open_tree(tree_name(tree));
@@ -106,11 +129,6 @@ impl SledTrees {
         Ok(trees)
     }
 
-    /// Whether sled found nothing to open. With a superblock beside it that tells of rows, they are lost.
-    pub(crate) fn is_new(&self) -> bool {
-        self.is_new
-    }
-
     #[cfg(test)]
     pub(super) fn panic_for_test(&self) -> Result<()> {
         self.read("testing", |_| panic!("as sled does on damaged files"))
@@ -127,7 +145,7 @@ impl SledTrees {
         result.inspect_err(|error| self.fail(error))
     }
 
-    fn write(
+    fn change(
         &self,
         doing: &'static str,
         call: impl FnOnce(&Opened) -> ::sled::Result<()>,
@@ -151,10 +169,16 @@ impl SledTrees {
     }
 }
 
-impl Trees for SledTrees {
-    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>> {
-        let value = self.read("reading", |opened| opened.tree(tree).get(key))?;
-        Ok(value.map(Bytes::from_owner))
+impl BlockStore for SledBlocks {
+    fn floor(&self, tree: Tree, key: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
+        let found = self.read("reading", |opened| {
+            let last = opened.tree(tree).range(..=key).next_back().transpose()?;
+            match last {
+                Some((found, _)) if found[..] > *key => Err(out_of_order()),
+                last => Ok(last),
+            }
+        })?;
+        Ok(found.map(owned))
     }
 
     fn range(
@@ -170,47 +194,41 @@ impl Trees for SledTrees {
         }
         self.read("reading", |opened| {
             let tree = opened.tree(tree);
-            let rows = match end {
+            let blocks = match end {
                 Some(end) => tree.range(start..end),
                 None => tree.range(start..),
             };
-            let rows: Vec<_> = rows
+            let blocks: Vec<_> = blocks
                 .take(limit)
-                .map(|row| {
-                    row.map(|(key, value)| (Bytes::from_owner(key), Bytes::from_owner(value)))
-                })
+                .map(|block| block.map(owned))
                 .collect::<::sled::Result<_>>()?;
-            match is_ascending(&rows, start) {
-                true => Ok(rows),
-                false => Err(::sled::Error::ReportableBug("rows out of order".to_owned())),
+            match is_ascending(&blocks, start) {
+                true => Ok(blocks),
+                false => Err(out_of_order()),
             }
         })
     }
 
-    fn apply(&self, rows: &mut dyn Iterator<Item = TreeWrite>) -> Result<()> {
-        self.refuse_when_failed()?;
-        let mut bytes = 0;
-        for (tree, key, value) in rows {
-            check_row(&key, value.as_deref())?;
-            bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
-            self.read("writing", |opened| {
-                let tree = opened.tree(tree);
-                match &value {
-                    Some(value) => tree.insert(&key, IVec::from(&value[..]))?,
-                    None => tree.remove(&key)?,
-                };
-                Ok(())
-            })?;
-            if bytes >= APPLY_BYTES {
-                bytes = 0;
-                self.flush()?;
-            }
+    fn write(&self, tree: Tree, key: &[u8], block: Option<&[u8]>) -> Result<()> {
+        let bytes = key.len() + block.map_or(0, <[u8]>::len);
+        check_bytes(bytes, MAX_BLOCK_BYTES)?;
+        self.change("writing", |opened| {
+            let tree = opened.tree(tree);
+            match block {
+                Some(block) => tree.insert(key, IVec::from(block))?,
+                None => tree.remove(key)?,
+            };
+            Ok(())
+        })?;
+        match self.unflushed.fetch_add(bytes, Ordering::Relaxed) + bytes >= APPLY_BYTES {
+            true => self.flush(),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn flush(&self) -> Result<()> {
-        self.write("flushing", |opened| opened.db.flush().map(drop))
+        self.unflushed.store(0, Ordering::Relaxed);
+        self.change("flushing", |opened| opened.db.flush().map(drop))
     }
 
     fn size_on_disk(&self) -> Result<u64> {
@@ -248,7 +266,7 @@ impl Trees for SledTrees {
     }
 }
 
-impl Drop for SledTrees {
+impl Drop for SledBlocks {
     fn drop(&mut self) {
         if let Some(opened) = self.open.get_mut().take() {
             let _ = drop_aside(&self.directory, opened);
@@ -347,6 +365,14 @@ fn open_patiently(config: &Config, directory: &Path) -> Result<Db> {
 /// Only the text tells it from other errors.
 fn is_lock_conflict(error: &::sled::Error) -> bool {
     matches!(error, ::sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
+fn owned((key, block): (IVec, IVec)) -> (Bytes, Bytes) {
+    (Bytes::from_owner(key), Bytes::from_owner(block))
+}
+
+fn out_of_order() -> ::sled::Error {
+    ::sled::Error::ReportableBug("rows out of order".to_owned())
 }
 
 /// Whether rows are in order from `start` on. Leaves that came back from different times need not be, and who goes on from

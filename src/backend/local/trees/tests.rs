@@ -230,7 +230,7 @@ fn a_panic_in_sled_is_damage_and_ends_the_writing() {
     let directory = tempfile::tempdir().unwrap();
     let trees = open(directory.path());
     apply(&trees, [put(Tree::Entries, "a", "1")]).unwrap();
-    let error = trees.panic_for_test();
+    let error = trees.store.panic_for_test();
     assert!(matches!(error, Err(Error::Damaged { .. })), "{error:?}");
     let refused = apply(&trees, [put(Tree::Entries, "b", "1")]);
     assert!(matches!(refused, Err(Error::Poisoned { .. })));

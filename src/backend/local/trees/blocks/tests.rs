@@ -1,0 +1,310 @@
+//! Blocks over a store in memory, which can end in the middle of things.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::sync::RwLock;
+
+const TREE: Tree = Tree::Entries;
+
+/// Blocks that are gone when dropped.
+#[derive(Default)]
+struct MemoryBlocks {
+    blocks: RwLock<BTreeMap<(Tree, Bytes), Bytes>>,
+    /// Writes that are still done; all, where there is no number.
+    remaining: Mutex<Option<usize>>,
+}
+
+impl BlockStore for MemoryBlocks {
+    fn floor(&self, tree: Tree, key: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
+        let blocks = self.blocks.read();
+        let key = Bytes::copy_from_slice(key);
+        let last = blocks.range((tree, Bytes::new())..=(tree, key)).next_back();
+        Ok(last.map(|((_, key), block)| (key.clone(), block.clone())))
+    }
+
+    fn range(
+        &self,
+        tree: Tree,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>> {
+        let blocks = self.blocks.read();
+        let found = blocks
+            .range((tree, Bytes::copy_from_slice(start))..)
+            .take_while(|((of, key), _)| *of == tree && end.is_none_or(|end| key[..] < *end))
+            .map(|((_, key), block)| (key.clone(), block.clone()));
+        Ok(found.take(limit).collect())
+    }
+
+    fn write(&self, tree: Tree, key: &[u8], block: Option<&[u8]>) -> Result<()> {
+        if let Some(remaining) = &mut *self.remaining.lock() {
+            *remaining = remaining
+                .checked_sub(1)
+                .ok_or(Error::Misuse { reason: "the end" })?;
+        }
+        assert!(key.len() + block.map_or(0, <[u8]>::len) <= MAX_BLOCK_BYTES);
+        let key = (tree, Bytes::copy_from_slice(key));
+        let mut blocks = self.blocks.write();
+        match block {
+            Some(block) => blocks.insert(key, Bytes::copy_from_slice(block)),
+            None => blocks.remove(&key),
+        };
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn size_on_disk(&self) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn check(&self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+type Expected = BTreeMap<Bytes, Bytes>;
+
+/// Of which some blocks are kept in memory, and others not.
+const CACHE_BYTES: usize = 32 * 1024;
+
+fn trees() -> BlockTrees<MemoryBlocks> {
+    BlockTrees::over(MemoryBlocks::default(), CACHE_BYTES)
+}
+
+fn rows(trees: &dyn Trees, limit: usize) -> Vec<Row> {
+    let (mut start, mut all) = (Vec::new(), Vec::new());
+    loop {
+        let found = trees.range(TREE, &start, None, limit).unwrap();
+        let Some((last, _)) = found.last() else {
+            return all;
+        };
+        start = behind(last);
+        all.extend(found);
+    }
+}
+
+fn assert_holds(trees: &BlockTrees<MemoryBlocks>, expected: &Expected, random: &mut fastrand::Rng) {
+    let all: Vec<_> = expected.clone().into_iter().collect();
+    for limit in [1, 3, 100, usize::MAX] {
+        assert_eq!(rows(trees, limit), all, "limit {limit}");
+    }
+    for _ in 0..50 {
+        let (one, other) = (key(random), key(random));
+        assert_eq!(trees.get(TREE, &one).unwrap(), expected.get(&one).cloned());
+        let found = trees.range(TREE, &one, Some(&other), 20).unwrap();
+        let wanted = expected.range(one.clone()..);
+        let wanted: Vec<_> = wanted
+            .take_while(|(key, _)| **key < other)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .take(20)
+            .collect();
+        assert_eq!(found, wanted);
+    }
+}
+
+/// Few and many, short and long, with much in common.
+fn key(random: &mut fastrand::Rng) -> Bytes {
+    let folder = ["", "a/", "a/b/", "\u{0}", "\u{ff}"][random.usize(..5)];
+    let name = match random.u8(..20) {
+        0 => "long".repeat(250) + &random.u8(..4).to_string(),
+        1 => String::new(),
+        _ => random.u16(..300).to_string(),
+    };
+    Bytes::from(format!("{folder}{name}"))
+}
+
+fn value(random: &mut fastrand::Rng) -> Bytes {
+    let bytes = match random.u8(..20) {
+        0 => random.usize(4000..5100),
+        1 => 0,
+        2..5 => random.usize(1000..2500),
+        _ => random.usize(..400),
+    };
+    Bytes::from(vec![random.u8(..); bytes])
+}
+
+fn writes(random: &mut fastrand::Rng) -> Vec<(Bytes, Option<Bytes>)> {
+    let count = [1, 10, 100, 600][random.usize(..4)];
+    let removes = [0, 50, 95][random.usize(..3)];
+    let mut writes: Vec<_> = (0..count)
+        .map(|_| {
+            let is_removed = random.u8(..100) < removes;
+            (key(random), (!is_removed).then(|| value(random)))
+        })
+        .collect();
+    // As a checkpoint has them, or a journal.
+    if random.bool() {
+        writes.sort_by(|(one, _), (other, _)| one.cmp(other));
+    }
+    writes
+}
+
+fn apply(trees: &dyn Trees, writes: &[(Bytes, Option<Bytes>)]) -> Result<()> {
+    let writes = writes.iter().cloned();
+    trees.apply(&mut writes.map(|(key, value)| (TREE, key, value)))
+}
+
+fn expect(expected: &mut Expected, writes: &[(Bytes, Option<Bytes>)]) {
+    for (key, value) in writes.iter().cloned() {
+        match value {
+            Some(value) => expected.insert(key, value),
+            None => expected.remove(&key),
+        };
+    }
+}
+
+#[test]
+fn rows_are_those_of_a_map_whatever_comes() {
+    for seed in 0..40 {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let trees = trees();
+        let mut expected = Expected::new();
+        for _ in 0..20 {
+            let writes = writes(random);
+            apply(&trees, &writes).unwrap();
+            expect(&mut expected, &writes);
+            assert_holds(&trees, &expected, random);
+        }
+        let all: Vec<_> = expected.keys().map(|key| (key.clone(), None)).collect();
+        apply(&trees, &all).unwrap();
+        assert_eq!(trees.store.blocks.read().len(), 0, "no empty block stays");
+    }
+}
+
+/// After each number of writes to the blocks: nothing that was there before is gone or older than it was, and once what
+/// came is applied again, as a replay does, all is as if nothing had happened.
+#[test]
+fn an_end_in_the_middle_of_a_split_loses_nothing() {
+    for seed in 0..300 {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let trees = trees();
+        let mut expected = Expected::new();
+        for _ in 0..3 {
+            let writes = writes(random);
+            apply(&trees, &writes).unwrap();
+            expect(&mut expected, &writes);
+        }
+        let before = expected.clone();
+        let writes = writes(random);
+        *trees.store.remaining.lock() = Some(random.usize(..20));
+        // Or it came to its end.
+        let _ = apply(&trees, &writes);
+        *trees.store.remaining.lock() = None;
+        expect(&mut expected, &writes);
+        let trees = BlockTrees::over(trees.store, CACHE_BYTES);
+        trees.mend().unwrap();
+        let untouched = |key: &Bytes| !writes.iter().any(|(other, _)| other == key);
+        for (key, value) in before.iter().filter(|(key, _)| untouched(key)) {
+            assert_eq!(trees.get(TREE, key).unwrap().as_ref(), Some(value));
+        }
+        for (key, _) in rows(&trees, 7) {
+            assert!(before.contains_key(&key) || !untouched(&key));
+        }
+        apply(&trees, &writes).unwrap();
+        assert_holds(&trees, &expected, random);
+        // And what goes on behind it is not disturbed by what was left.
+        for _ in 0..3 {
+            let writes = self::writes(random);
+            apply(&trees, &writes).unwrap();
+            expect(&mut expected, &writes);
+        }
+        assert_holds(&trees, &expected, random);
+    }
+}
+
+/// A row that was left behind must not take the place of a later one when its block is split again.
+#[test]
+fn what_is_left_twice_does_no_harm_to_later_writes() {
+    for seed in 0..300 {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let trees = trees();
+        let mut expected = Expected::new();
+        let round = |random: &mut fastrand::Rng, expected: &mut Expected| {
+            let writes = writes(random);
+            let ended = apply(&trees, &writes);
+            *trees.store.remaining.lock() = None;
+            ended.or_else(|_| apply(&trees, &writes)).unwrap();
+            expect(expected, &writes);
+        };
+        for _ in 0..6 {
+            round(random, &mut expected);
+            *trees.store.remaining.lock() = Some(random.usize(..20));
+            round(random, &mut expected);
+        }
+        trees.mend().unwrap();
+        assert_holds(&trees, &expected, random);
+    }
+}
+
+#[test]
+fn neighbours_share_blocks_that_are_not_too_large() {
+    let trees = trees();
+    let writes: Vec<_> = (0..2000)
+        .map(|number| {
+            (
+                Bytes::from(format!("{number:06}")),
+                Some(Bytes::from(vec![7; 100])),
+            )
+        })
+        .collect();
+    for some in writes.chunks(300) {
+        apply(&trees, some).unwrap();
+    }
+    let blocks = trees.store.blocks.read();
+    assert!(blocks.values().all(|block| block.len() <= BLOCK_BYTES));
+    assert!(blocks.len() < 2000 / 15, "{} blocks", blocks.len());
+}
+
+/// While rows move into new blocks nobody misses one.
+#[test]
+fn a_reader_beside_a_writer_sees_every_row() {
+    let trees = Arc::new(trees());
+    let kept: Vec<_> = (0..200_u32)
+        .map(|number| {
+            (
+                Bytes::from(format!("{number:04}")),
+                Some(Bytes::from_static(&[1; 60])),
+            )
+        })
+        .collect();
+    apply(&*trees, &kept).unwrap();
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let random = &mut fastrand::Rng::with_seed(1);
+            for round in 0..400 {
+                let mut others: Vec<_> = (0..100)
+                    .map(|_| {
+                        let key = format!("{:04}-{}", random.u32(..200), random.u8(..));
+                        let value = (round % 4 < 3).then(|| value(random));
+                        (Bytes::from(key), value)
+                    })
+                    .collect();
+                others.sort_by(|(one, _), (other, _)| one.cmp(other));
+                apply(&*trees, &others).unwrap();
+            }
+            ends.store(true, Ordering::Release);
+        });
+        while !ends.load(Ordering::Acquire) {
+            for limit in [5, 1000] {
+                let found = rows(&*trees, limit);
+                let found = found.iter().filter(|(key, _)| key.len() == 4);
+                assert_eq!(found.count(), kept.len());
+            }
+            for (key, value) in &kept {
+                assert_eq!(trees.get(TREE, key).unwrap(), *value);
+            }
+        }
+    });
+}
