@@ -16,9 +16,9 @@ use crate::metadata::Metadata;
 /// sequence cost one copy out of the present chunk, which is kept in memory; one chunk is the most that a reader of
 /// a blob keeps. Over a document it reads the JSON text, all of which is in memory.
 ///
-/// Damage is an error, never a shorter file: every chunk has a checksum, and whenever all chunks are read in their order,
-/// from the first one on, the whole is compared with the digest before the last of it is given out. Errors that come through `std::io`
-/// hold the [`Error`] in [`io::Error::get_ref`].
+/// Damage is an error, never a shorter file: every chunk has a checksum, over its bytes and its place, of which one in 2^32
+/// damages of a chunk would be missed. [`with_digest_check`](BlobReader::with_digest_check) looks closer. Errors that come through
+/// `std::io` hold the [`Error`] in [`io::Error::get_ref`].
 ///
 /// The space of an entry that is replaced is given back when its last reader is dropped. A reader keeps the store open.
 ///
@@ -41,7 +41,7 @@ pub struct BlobReader {
     position: u64,
     /// The present chunk and where it begins.
     chunk: Option<(u64, Bytes)>,
-    check: Check,
+    check: Option<Check>,
 }
 
 impl BlobReader {
@@ -51,8 +51,21 @@ impl BlobReader {
             metadata,
             position: 0,
             chunk: None,
-            check: Check::default(),
+            check: None,
         }
+    }
+
+    /// From now on, whenever all chunks are read in their order, from the first one on, the whole is compared with the digest
+    /// as well, before the last of it is given out. It is for what leaves the store for good; [`Store::get`](crate::Store::get)
+    /// always does so. Costs a BLAKE3 of all that is read.
+    #[must_use]
+    pub fn with_digest_check(mut self) -> BlobReader {
+        // Content in memory was compared with its digest when it was read.
+        self.check = match &self.source {
+            Source::Memory(_) => None,
+            Source::Chunks(_) => Some(Check::default()),
+        };
+        self
     }
 
     /// What is known of the entry that is read.
@@ -110,13 +123,13 @@ impl BlobReader {
 
     /// The content in order, from its first byte, chunk by chunk, wherever the reader stands. No bytes are copied.
     ///
-    /// An error is the last item: the operating system, or [`Error::Damaged`], also in place of the last chunk
-    /// where the whole is not what the digest says.
+    /// An error is the last item: the operating system, or [`Error::Damaged`], with the digest check also in place of the
+    /// last chunk where the whole is not what the digest says.
     pub fn chunks(&self) -> Chunks<'_> {
         Chunks {
             reader: self,
             position: 0,
-            check: Check::default(),
+            check: self.check.as_ref().map(|_| Check::default()),
         }
     }
 
@@ -132,19 +145,12 @@ impl BlobReader {
             return Ok(chunk.slice(within(distance)..));
         }
         let (start, chunk) = self.source.chunk_at(self.position)?;
-        self.check
-            .saw(start, &chunk, self.len_to_check(), &self.metadata)?;
+        if let Some(check) = &mut self.check {
+            check.saw(start, &chunk, &self.metadata)?;
+        }
         let rest = chunk.slice(within(self.position - start)..);
         self.chunk = Some((start, chunk));
         Ok(rest)
-    }
-
-    /// Content in memory was compared with its digest when it was read.
-    fn len_to_check(&self) -> Option<u64> {
-        match &self.source {
-            Source::Memory(_) => None,
-            Source::Chunks(_) => Some(self.len()),
-        }
     }
 }
 
@@ -197,7 +203,7 @@ impl fmt::Debug for BlobReader {
 pub struct Chunks<'a> {
     reader: &'a BlobReader,
     position: u64,
-    check: Check,
+    check: Option<Check>,
 }
 
 impl fmt::Debug for Chunks<'_> {
@@ -213,8 +219,9 @@ impl Chunks<'_> {
     fn chunk(&mut self) -> Result<Bytes> {
         let reader = self.reader;
         let (start, chunk) = reader.source.chunk_at(self.position)?;
-        self.check
-            .saw(start, &chunk, reader.len_to_check(), &reader.metadata)?;
+        if let Some(check) = &mut self.check {
+            check.saw(start, &chunk, &reader.metadata)?;
+        }
         self.position = start + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         Ok(chunk)
     }
@@ -245,20 +252,14 @@ struct Check {
 
 impl Check {
     /// A chunk was read, which begins at `start`. Chunks out of order are no part of the check, which goes on when
-    /// the one comes that was expected. `len` is `None` where there is nothing to check.
-    fn saw(
-        &mut self,
-        start: u64,
-        chunk: &[u8],
-        len: Option<u64>,
-        metadata: &Metadata,
-    ) -> Result<()> {
+    /// the one comes that was expected.
+    fn saw(&mut self, start: u64, chunk: &[u8], metadata: &Metadata) -> Result<()> {
         if start == 0 {
             self.hasher.reset();
         }
-        if Some(start) == len.map(|_| self.hasher.count()) {
+        if start == self.hasher.count() {
             self.hasher.update(chunk);
-            self.damaged |= Some(self.hasher.count()) == len
+            self.damaged |= self.hasher.count() == metadata.size
                 && self.hasher.finalize().as_bytes() != metadata.digest.as_bytes();
         }
         if self.damaged {
@@ -279,7 +280,8 @@ mod tests {
     fn every_pass_from_the_first_byte_to_the_last_is_compared_with_the_digest() {
         let store = Store::in_memory().unwrap();
         store.put("k", vec![1; 200_000]).unwrap();
-        let mut reader = store.reader("k").unwrap().unwrap();
+        let reader = store.reader("k").unwrap().unwrap();
+        let mut reader = reader.with_digest_check();
         let pass = |reader: &mut BlobReader, from: u64| {
             reader.seek(SeekFrom::Start(from)).unwrap();
             reader.read_to_end(&mut Vec::new())
@@ -294,7 +296,7 @@ mod tests {
             pass(&mut reader, 100_000).unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
-        reader.check = Check::default();
+        reader.check = Some(Check::default());
         reader.metadata.digest = digest;
         assert_eq!(pass(&mut reader, 0).unwrap(), 200_000);
         assert_eq!(pass(&mut reader, 150_000).unwrap(), 50_000, "no whole pass");

@@ -166,7 +166,7 @@ fn damage_is_told_and_never_a_shorter_file() {
         match store.reader("k") {
             Err(error) => assert!(size == 100 && is_damaged(&error)),
             Ok(reader) => {
-                let mut reader = reader.unwrap();
+                let mut reader = reader.unwrap().with_digest_check();
                 let last = reader.chunks().last().unwrap();
                 assert!(last.is_err_and(|error| is_damaged(&error)));
                 let mut read = Vec::new();

@@ -142,6 +142,7 @@ impl Get {
                 false => missing,
             });
         };
+        let reader = reader.with_digest_check();
         match target {
             None => self.print(session, reader),
             Some(path) => self.save(session, reader, &file_for(&self.key, path)),

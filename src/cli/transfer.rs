@@ -234,7 +234,7 @@ pub(crate) fn get_file(
         return Ok(());
     }
     let reader = match store.reader(key) {
-        Ok(Some(reader)) => reader,
+        Ok(Some(reader)) => reader.with_digest_check(),
         // Deleted since it was listed.
         Ok(None) => return Ok(()),
         Err(error) => {

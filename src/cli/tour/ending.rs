@@ -160,7 +160,7 @@ pub(super) fn backup(tour: &mut Tour) -> Outcome<Said> {
         let reader = copy.reader(&stored.file.key())?;
         let reader = reader
             .ok_or_else(|| Failure::told(format!("{} is not in the backup", stored.file.name)))?;
-        // What was read to its end was compared with its digest.
+        let reader = reader.with_digest_check();
         reader.chunks().try_for_each(|chunk| chunk.map(drop))?;
     }
     copy.close()?;

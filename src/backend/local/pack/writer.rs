@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pwritev};
 
 use super::frame::PackName;
@@ -15,6 +17,8 @@ use crate::sync::Mutex;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+/// An append of so many bytes is one of a stream.
+const WRITE_OUT_BYTES: u64 = 512 * 1024;
 /// The most parts that the system takes in one write.
 const MAX_PARTS: usize = 1024;
 
@@ -95,8 +99,18 @@ impl Writer {
     /// Writes the parts of an append one behind the other.
     pub(super) fn write(&self, offset: u64, parts: &mut [IoSlice<'_>], bytes: u64) -> Result<()> {
         let result = write_all_at(&self.file, offset, parts);
+        if result.is_ok() && bytes >= WRITE_OUT_BYTES {
+            self.write_out(offset, bytes);
+        }
         self.finished.fetch_add(bytes, Ordering::AcqRel);
         result.map_err(|error| Error::io(format!("writing {}", self.path.display()), error))
+    }
+
+    /// Has the system begin to write what was just appended, while the next bytes of a stream are still on their way: the
+    /// sync then waits for the last of them only. What is not clean yet stays in memory.
+    fn write_out(&self, offset: u64, bytes: u64) {
+        // Advice: where it is not taken, the sync does all.
+        let _ = fadvise(&self.file, offset, NonZeroU64::new(bytes), Advice::DontNeed);
     }
 
     /// Whether appends are under way.
