@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use komatik::{Durability, Error, History, Result, Store};
+use komatik::{Durability, Error, History, Result, Since, Store};
 
 const SLOT_BYTES: usize = 4096;
 const SEGMENT_HEADER_BYTES: usize = 40;
@@ -132,12 +132,19 @@ fn segments(store: &Path) -> Vec<PathBuf> {
     segments
 }
 
+/// What is written of a segment: not the room that was made behind it.
+fn written(segment: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(segment).unwrap();
+    bytes.truncate(*frames(&bytes).last().unwrap());
+    bytes
+}
+
 /// Where the frames of a segment begin, and where the last one ends.
 fn frames(bytes: &[u8]) -> Vec<usize> {
     let mut frames = vec![SEGMENT_HEADER_BYTES];
     while let Some(header) = bytes
         .get(*frames.last().unwrap()..)
-        .filter(|rest| !rest.is_empty())
+        .filter(|rest| rest.iter().any(|byte| *byte != 0))
     {
         assert!(header.starts_with(b"KFRM"));
         let length = u32::from_be_bytes(header[8..12].try_into().unwrap()) as usize;
@@ -365,7 +372,7 @@ fn trees_put_back_from_an_earlier_copy_catch_up_and_stay_so() {
 fn a_journal_cut_at_any_byte_of_its_end_opens_with_all_that_is_whole() {
     let place = Place::copy_of_open(0..4);
     let segment = segments(&place.store()).pop().unwrap();
-    let bytes = fs::read(&segment).unwrap();
+    let bytes = written(&segment);
     let frames = frames(&bytes);
     let aside = place.path("aside");
     copy(&place.store(), &aside);
@@ -377,7 +384,12 @@ fn a_journal_cut_at_any_byte_of_its_end_opens_with_all_that_is_whole() {
     {
         fs::remove_dir_all(place.store()).unwrap();
         copy(&aside, &place.store());
-        fs::write(&segment, &bytes[..cut]).unwrap();
+        let mut kept = bytes[..cut].to_vec();
+        if cut % 2 == 0 {
+            // In the room that was made before, as a power cut leaves it.
+            kept.resize(bytes.len() + 100_000, 0);
+        }
+        fs::write(&segment, kept).unwrap();
         let store = match place.open() {
             Ok(store) => store,
             // The copy was made behind a checkpoint of what is cut.
@@ -405,7 +417,7 @@ fn a_journal_cut_at_any_byte_of_its_end_opens_with_all_that_is_whole() {
 fn a_flipped_byte_in_a_commit_that_was_durable_is_never_silence() {
     let place = Place::copy_of_open(0..4);
     let segment = segments(&place.store()).pop().unwrap();
-    let bytes = fs::read(&segment).unwrap();
+    let bytes = written(&segment);
     let frames = frames(&bytes);
     let aside = place.path("aside");
     copy(&place.store(), &aside);
@@ -437,6 +449,46 @@ fn a_flipped_byte_in_a_commit_that_was_durable_is_never_silence() {
         }
     }
     assert!(damaged > 0);
+}
+
+/// Not in a segment of the history either: a power cut may have undone that it was cut.
+#[test]
+fn room_that_nothing_was_written_to_is_no_damage() {
+    let place = Place::new();
+    let history = History::of_bytes(400_000);
+    let open = || {
+        Store::builder(place.store())
+            .history(history)
+            .open()
+            .unwrap()
+    };
+    let store = open();
+    let text = "x".repeat(1000);
+    for key in 0..500 {
+        store.save(&format!("d{key:04}"), &text).unwrap();
+    }
+    store.close().unwrap();
+    let segments = segments(&place.store());
+    assert!(segments.len() > 2, "{segments:?}");
+    for segment in &segments {
+        let length = fs::metadata(segment).unwrap().len();
+        assert_eq!(written(segment).len() as u64, length, "cut at the end");
+        let file = fs::File::options().write(true).open(segment).unwrap();
+        file.set_len(length + 1_000_000).unwrap();
+    }
+    let store = open();
+    assert!(store.stats().unwrap().journal_bytes < 600_000);
+    store.save("last", &text).unwrap();
+    let mut watcher = store.watch("", Since::Start).unwrap();
+    for revision in store.history().oldest()..=store.history().newest() {
+        let change = watcher.try_recv().unwrap().unwrap();
+        assert_eq!(change.revision, revision);
+    }
+    let report = store.verify(|_| ControlFlow::Continue(())).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    drop(watcher);
+    store.close().unwrap();
+    assert_eq!(open().load::<String>("last").unwrap(), Some(text));
 }
 
 #[test]

@@ -111,7 +111,10 @@ impl Core {
         if self.health.is_poisoned() {
             return self.trees.close();
         }
-        let done = self.checkpoint().and_then(|()| self.note_packs());
+        let done = self
+            .checkpoint()
+            .and_then(|()| self.note_packs())
+            .and_then(|()| self.journal.trim());
         let closed = self.trees.close();
         done.and(closed)?;
         let mut superblock = self.superblock.lock();

@@ -105,9 +105,8 @@ impl Journal {
         revision: u64,
         time: u64,
     ) -> Result<(), AppendError> {
-        let before = segment.length();
         if let Err(error) = segment.append(chain, revision, time) {
-            let intact = segment.file.set_len(before).is_ok();
+            let intact = segment.trim().is_ok();
             return Err(AppendError { error, intact });
         }
         let mut unsynced = self.unsynced.lock();
@@ -122,6 +121,9 @@ impl Journal {
         let last = self.last();
         if last.length() < self.segment_bytes {
             return Ok(last);
+        }
+        if let Err(error) = last.trim() {
+            tracing::warn!(%error, "a segment of the journal keeps room that it does not need");
         }
         let next = Arc::new(Segment::create(&self.directory, &self.store_id, revision)?);
         self.segments.write().push_back(Arc::clone(&next));
@@ -207,6 +209,13 @@ impl Journal {
                 .map_err(|error| Error::io(format!("removing {}", last.path.display()), error))?;
         }
         sync_directory(&self.directory)
+    }
+
+    /// Gives back the room that nothing was written to; at the end.
+    pub(super) fn trim(&self) -> Result<()> {
+        let last = self.last();
+        last.trim()
+            .map_err(|error| Error::io(format!("cutting {}", last.path.display()), error))
     }
 
     /// Counts a segment of an earlier opening as not synced: the process before may not have come to it.

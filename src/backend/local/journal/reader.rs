@@ -99,6 +99,25 @@ impl<'a> FrameReader<'a> {
         Ok((self.offset <= self.end).then_some((offset, header)))
     }
 
+    /// Whether nothing else lies between here and the end.
+    pub(super) fn only_zeros_follow(&self) -> std::io::Result<bool> {
+        let mut at = self.offset;
+        if at > self.end {
+            return Ok(false);
+        }
+        let mut window = vec![0; WINDOW_BYTES];
+        while at < self.end {
+            let left = usize::try_from(self.end - at).unwrap_or(WINDOW_BYTES);
+            let piece = &mut window[..left.min(WINDOW_BYTES)];
+            self.file.read_exact_at(piece, at)?;
+            if piece.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += piece.len() as u64;
+        }
+        Ok(true)
+    }
+
     /// The next whole valid frame, looked for byte by byte.
     pub(in crate::backend::local) fn find_frame(&mut self) -> std::io::Result<Option<Header>> {
         while self.offset + (HEADER_BYTES as u64) <= self.end {

@@ -1,7 +1,8 @@
 //! One file of the journal.
 //!
 //! `journal/<first revision, 20 digits>.journal`: a header of 40 bytes (magic `KJRN`, format 4, store id 16, first
-//! revision 8, zero 4, CRC-32 of the rest 4; big-endian), then frames.
+//! revision 8, zero 4, CRC-32 of the rest 4; big-endian), then frames, then zeros: the file is made longer some way ahead, so
+//! that a sync need not write its new length as well. What is closed in order ends behind its last frame.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -21,6 +22,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub(in crate::backend::local) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 40;
 const MAGIC: u32 = u32::from_be_bytes(*b"KJRN");
+/// The file grows in steps of so many bytes. A hole takes no room on the disk.
+const RESERVED_BYTES: u64 = 1024 * 1024;
 /// Frames are indexed at least so many bytes apart.
 const INDEX_STRIDE_BYTES: u64 = 16 * 1024;
 
@@ -33,6 +36,8 @@ pub(in crate::backend::local) struct Segment {
     pub(in crate::backend::local) first: u64,
     /// Bytes written.
     length: AtomicU64,
+    /// Bytes of the file.
+    reserved: AtomicU64,
     /// Time of the last commit, microseconds since 1970; 0 where that is not known.
     last_time: AtomicU64,
     /// How many commits are noted.
@@ -72,6 +77,7 @@ impl Segment {
             seed: Seed::of(store_id),
             first,
             length: AtomicU64::new(SEGMENT_HEADER_BYTES),
+            reserved: AtomicU64::new(SEGMENT_HEADER_BYTES),
             last_time: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             index: Mutex::default(),
@@ -109,12 +115,15 @@ impl Segment {
                 format!("the header of {}", path.display()),
             ));
         }
+        let seed = Seed::of(store_id);
+        let written = written_bytes(&file, seed, length).map_err(failed)?;
         Ok(Some(Segment {
             path,
             file,
-            seed: Seed::of(store_id),
+            seed,
             first,
-            length: AtomicU64::new(length),
+            length: AtomicU64::new(written),
+            reserved: AtomicU64::new(length),
             last_time: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             index: Mutex::default(),
@@ -177,12 +186,33 @@ impl Segment {
         time: u64,
     ) -> Result<()> {
         let offset = self.length();
+        let end = offset + chain.len() as u64;
+        self.reserve(end);
         self.file
             .write_all_at(chain, offset)
             .map_err(|error| Error::io(format!("writing to {}", self.path.display()), error))?;
         self.note(revision, offset, time);
-        self.length
-            .store(offset + chain.len() as u64, Ordering::Release);
+        self.length.store(end, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes the file longer where it ends before `end`.
+    fn reserve(&self, end: u64) {
+        if end > self.reserved.load(Ordering::Relaxed) {
+            let wanted = end.next_multiple_of(RESERVED_BYTES);
+            // Where it cannot be, writing makes it as long as it must be.
+            let reserved = self.file.set_len(wanted).map_or(end, |()| wanted);
+            self.reserved.store(reserved, Ordering::Relaxed);
+        }
+    }
+
+    /// Cuts what nothing is written to yet, or what is left of a write that failed. Durable with the next sync.
+    pub(in crate::backend::local) fn trim(&self) -> std::io::Result<()> {
+        let length = self.length();
+        if self.reserved.load(Ordering::Relaxed) != length {
+            self.file.set_len(length)?;
+            self.reserved.store(length, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -190,7 +220,7 @@ impl Segment {
     pub(in crate::backend::local) fn sync(&self) -> Result<()> {
         let failed = |error| Error::io(format!("syncing {}", self.path.display()), error);
         #[cfg(all(test, shuttle))]
-        let written = self.file.metadata().map_err(failed)?.len();
+        let written = self.length();
         self.file.sync_data().map_err(failed)?;
         #[cfg(all(test, shuttle))]
         self.synced.fetch_max(written, Ordering::Relaxed);
@@ -232,6 +262,7 @@ impl Segment {
             .and_then(|()| self.file.sync_all())
             .map_err(|error| Error::io(format!("cutting {}", self.path.display()), error))?;
         self.length.store(length, Ordering::Release);
+        self.reserved.store(length, Ordering::Relaxed);
         self.index.lock().clear();
         self.commits.store(0, Ordering::Relaxed);
         *self.indexed.lock() = false;
@@ -269,6 +300,21 @@ impl Segment {
             *indexed = true;
         }
         Ok(())
+    }
+}
+
+/// Where the frames of a file of `length` bytes end: at its end, but for zeros behind them.
+fn written_bytes(file: &File, seed: Seed, length: u64) -> std::io::Result<u64> {
+    let mut last = [0];
+    file.read_exact_at(&mut last, length - 1)?;
+    if length == SEGMENT_HEADER_BYTES || last != [0] {
+        return Ok(length);
+    }
+    let mut reader = FrameReader::new(file, seed, SEGMENT_HEADER_BYTES, length);
+    while reader.next_header()?.is_some() {}
+    match reader.only_zeros_follow()? {
+        true => Ok(reader.offset()),
+        false => Ok(length),
     }
 }
 
