@@ -2,8 +2,8 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,6 +11,10 @@ use serde_json::Value;
 use super::Service;
 use super::blocking::cut_short;
 use super::problem::{Answer, Problem};
+use super::strangers::Share;
+
+/// Largest body of a login.
+const MAX_LOGIN_BYTES: usize = 16 * 1024;
 
 /// The rest of the path, percent-decoded once. What may be a key, the store decides: `..`, an empty segment or a control
 /// character never gets further, however it was encoded.
@@ -48,18 +52,51 @@ impl FromRequest<Service> for WholeBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, service: &Service) -> Answer<WholeBody> {
-        let limit = service.limits().json_bytes;
-        match Limited::new(request.into_body(), limit).collect().await {
-            Ok(whole) => Ok(WholeBody(whole.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(crate::Error::TooLarge {
-                what: "bytes of the body",
-                limit: u64::try_from(limit).unwrap_or(u64::MAX),
-                found: u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1),
-            }
-            .into()),
-            Err(error) => Err(cut_short(&error)),
-        }
+        whole(request, service.limits().json_bytes)
+            .await
+            .map(WholeBody)
     }
+}
+
+async fn whole(request: Request, limit: usize) -> Answer<Bytes> {
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) => Err(unread(&*error, limit)),
+    }
+}
+
+/// A whole body of one who has yet to prove who they are: what the share has no room for is not kept.
+pub(super) async fn whole_within(
+    request: Request,
+    limit: usize,
+    share: &mut Share,
+) -> Answer<Vec<u8>> {
+    let (mut body, mut whole) = (Limited::new(request.into_body(), limit), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| unread(&*error, limit))?;
+        let Ok(bytes) = frame.into_data() else {
+            continue;
+        };
+        if !share.cover(whole.len() + bytes.len()) {
+            let reason = "as much is coming in as there may; try again later";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason));
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole)
+}
+
+fn unread(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
+    if !error.is::<LengthLimitError>() {
+        return cut_short(error);
+    }
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    crate::Error::TooLarge {
+        what: "bytes of the body",
+        limit,
+        found: limit.saturating_add(1),
+    }
+    .into()
 }
 
 /// A body of JSON that is a `T`.
@@ -69,15 +106,30 @@ impl<T: DeserializeOwned> FromRequest<Service> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, service: &Service) -> Answer<JsonBody<T>> {
-        if media_type(request.headers()) != "application/json" {
-            return Err(Problem::unsupported_type("application/json"));
-        }
-        let WholeBody(bytes) = WholeBody::from_request(request, service).await?;
-        let value = parse_json(&bytes)?;
-        serde_json::from_value(value)
+        json(request, service.limits().json_bytes)
+            .await
             .map(JsonBody)
-            .map_err(|error| Problem::bad_request(format!("the body: {error}")))
     }
+}
+
+/// A body of JSON that says who somebody is. Anyone may send one, so it is small.
+pub(super) struct LoginBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Service> for LoginBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Service) -> Answer<LoginBody<T>> {
+        json(request, MAX_LOGIN_BYTES).await.map(LoginBody)
+    }
+}
+
+async fn json<T: DeserializeOwned>(request: Request, limit: usize) -> Answer<T> {
+    if media_type(request.headers()) != "application/json" {
+        return Err(Problem::unsupported_type("application/json"));
+    }
+    let value = parse_json(&whole(request, limit).await?)?;
+    serde_json::from_value(value)
+        .map_err(|error| Problem::bad_request(format!("the body: {error}")))
 }
 
 /// A JSON text as deep as a document may be.

@@ -40,6 +40,7 @@ mod sessions;
 mod shared;
 mod show;
 mod storage;
+mod strangers;
 mod throttle;
 mod tls;
 mod tokens;
@@ -65,6 +66,7 @@ use changes::News;
 use metrics::Metrics;
 use problem::Problem;
 use room::Sessions;
+use strangers::Strangers;
 use throttle::Throttle;
 
 pub use accounts::{FirstPassword, set_password};
@@ -73,6 +75,10 @@ pub use accounts::{FirstPassword, set_password};
 pub use room::fuzz_packets;
 pub use serve::{Endpoint, is_loopback, serve, serve_at, stop_signal};
 pub use tls::Tls;
+
+/// How long a call waits for its turn where wrong passwords were tried on a lock: it has one of few threads meanwhile. A
+/// client that is refused is told when to come again. It is enough for one that offers all the passwords it may.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a client may ask of the service at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +129,7 @@ struct Shared {
     accounts: Accounts,
     calls: Calls,
     throttle: Throttle,
+    strangers: Strangers,
     news: News,
     /// In rooms.
     sessions: Sessions,
@@ -147,10 +154,13 @@ impl Service {
     pub fn new(store: &Store, limits: Limits) -> Result<(Service, Option<FirstPassword>)> {
         let (accounts, first) = Accounts::open(store)?;
         let service = Service(Arc::new(Shared {
-            store: store.without(accounts::FOLDER)?,
+            store: store
+                .without(accounts::FOLDER)?
+                .with_patience(LOCK_PATIENCE),
             accounts,
             calls: Calls::new(limits.calls),
             throttle: Throttle::new(limits.logins),
+            strangers: Strangers::new(limits.json_bytes),
             news: News::of(store),
             sessions: Sessions::new(limits.connections),
             metrics: Metrics::new(),
@@ -219,6 +229,10 @@ impl Service {
 
     fn throttle(&self) -> &Throttle {
         &self.0.throttle
+    }
+
+    fn strangers(&self) -> &Strangers {
+        &self.0.strangers
     }
 
     fn news(&self) -> &News {

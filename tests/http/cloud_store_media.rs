@@ -1,5 +1,9 @@
 //! CloudStore: media, brought in forms and opened by their paths.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::form::{CONTENT_TYPE, Part, form};
@@ -241,4 +245,51 @@ fn what_is_no_upload_leaves_nothing() {
     let answer = upload(&server, &more);
     assert_eq!(answer["data"]["name"], "a.jpg", "of two files the first");
     assert_eq!(media(&server, "ann"), ["a.jpg"]);
+}
+
+#[test]
+fn a_form_has_only_so_many_parts_and_passwords() {
+    let server = Server::start();
+    let key = server.api_key("ann", "writer");
+    let (file, key) = (image("a.jpg", b"x"), Part::text("key", &key));
+    let offered = |count| vec![Part::text("password", "x"); count];
+    let answer = upload(&server, &[offered(9), vec![file, key]].concat());
+    assert_eq!(answer["error"], "BadRequest", "{answer}");
+    let answer = upload(&server, &[offered(8), vec![file, key]].concat());
+    assert_eq!(answer["error"], Value::Null, "{answer}");
+    let others = vec![Part::text("other", "x"); 10_000];
+    let answer = upload(&server, &[others, vec![file, key]].concat());
+    assert_eq!(answer["error"], "BadRequest", "{answer}");
+}
+
+#[test]
+fn only_so_much_comes_before_its_key() {
+    let server = Server::start();
+    let key = server.api_key("ann", "writer");
+    let (file, key) = (image("a.jpg", b"x"), Part::text("key", &key));
+    // Some of them are refused as well.
+    let begun: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            let whole = form(&[Part::file("held", &[7; 100])]);
+            let begin = &whole[..whole.len() - 30];
+            let head = format!(
+                "POST /cloudstore/upload-2 HTTP/1.1\r\nhost: localhost\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n\r\n",
+                whole.len()
+            );
+            stream.write_all(&[head.as_bytes(), begin].concat()).unwrap();
+            stream
+        })
+        .collect();
+    let until = |error: Value, why: &str| {
+        let began = Instant::now();
+        while upload(&server, &[file, key])["error"] != error {
+            assert!(began.elapsed() < Duration::from_secs(20), "{why}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(json!("Unavailable"), "there is no place without a key");
+    assert_eq!(upload(&server, &[key, file])["error"], Value::Null);
+    drop(begun);
+    until(Value::Null, "the places are given back");
 }

@@ -8,16 +8,20 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::super::Service;
 use super::super::accounts::{Account, Accounts};
+use super::super::auth::MOST_PASSWORDS;
+use super::super::blocking::cut_short;
 use super::super::content::{Content, Disposition, send};
 use super::super::form::{Form, Part, unplaced};
 use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{self, Problem};
 use super::super::scopes::CloudStore;
+use super::super::strangers::{PATIENCE, Share};
 use super::answer::{Answer, Done, Failure};
-use super::{Access, account, ask_lock, unlocked};
+use super::{Access, account_of, ask_lock, unlocked};
 use crate::{BlobWriter, Error, MAX_PASSWORD_BYTES, WriteOptions};
 
 /// How many characters of a hash the folder of an account has: 128 bits.
@@ -68,29 +72,71 @@ struct Came {
 /// The fields of a form, in whatever order they come: of one client the file is first.
 #[derive(Default)]
 struct Fields {
-    key: Option<String>,
+    /// Whose key came.
+    account: Option<Account>,
     passwords: Vec<String>,
     file: Option<Came>,
+    /// What a file takes that came before the key.
+    share: Option<Share>,
+}
+
+impl Fields {
+    /// Takes the next part of the form; false where there is none.
+    async fn take(&mut self, service: &Service, form: &mut Form) -> Result<bool, Failure> {
+        let Some(part) = form.next().await? else {
+            return Ok(false);
+        };
+        match part.name() {
+            "key" => {
+                self.account = match text(part).await? {
+                    Some(key) => Some(account(service, key).await?),
+                    None => None,
+                };
+                self.share = None;
+            }
+            "password" | "mediaPass" => {
+                self.passwords.extend(text(part).await?);
+                if self.passwords.len() > MOST_PASSWORDS {
+                    return Err(Failure::bad_request("more than 8 passwords are offered"));
+                }
+            }
+            "file" if self.file.is_none() => {
+                if self.account.is_none() {
+                    self.share = Some(service.strangers().media.share());
+                }
+                self.file = Some(receive(service, part, self.share.as_mut()).await?);
+            }
+            _ => part.skip().await?,
+        }
+        Ok(true)
+    }
+}
+
+async fn account(service: &Service, key: String) -> Result<Account, Failure> {
+    let known = service.clone();
+    let look = move || Ok::<_, Problem>(account_of(&known, &key, Access::Write));
+    service.calls().run(look).await?
 }
 
 pub(super) async fn upload(State(service): State<Service>, request: Request) -> Answer {
     let mut form = Form::of(request, &service).await?;
     let mut fields = Fields::default();
-    while let Some(part) = form.next().await? {
-        match part.name() {
-            "key" => fields.key = text(part).await?,
-            "password" | "mediaPass" => fields.passwords.extend(text(part).await?),
-            "file" if fields.file.is_none() => {
-                if let Some(key) = &fields.key {
-                    account(&service, key.clone(), Access::Write).await?;
-                }
-                fields.file = Some(receive(&service, part).await?);
-            }
-            _ => part.skip().await?,
+    let too_late = Instant::now() + PATIENCE;
+    loop {
+        let is_known = fields.account.is_some();
+        let taken = fields.take(&service, &mut form);
+        let is_more = match is_known {
+            true => taken.await?,
+            false => match tokio::time::timeout_at(too_late, taken).await {
+                Ok(is_more) => is_more?,
+                Err(late) => return Err(cut_short(&late).into()),
+            },
+        };
+        if !is_more {
+            break;
         }
     }
-    let key = fields.key.ok_or_else(Failure::bad_key)?;
-    let account = account(&service, key, Access::Write).await?;
+    let account = fields.account.ok_or_else(Failure::bad_key)?;
     let came = fields
         .file
         .ok_or_else(|| Failure::bad_request("the form has no field `file`"))?;
@@ -122,8 +168,13 @@ async fn text(part: Part<'_>) -> problem::Answer<Option<String>> {
     Ok(Some(text).filter(|text| !matches!(text.as_str(), "" | "undefined" | "null")))
 }
 
-/// Writes the file where nobody sees it, until it is known whose it is.
-async fn receive(service: &Service, part: Part<'_>) -> Result<Came, Failure> {
+/// Writes the file where nobody sees it, until it is known whose it is. It takes no more than it may, and what `share`
+/// has room for.
+async fn receive(
+    service: &Service,
+    part: Part<'_>,
+    mut share: Option<&mut Share>,
+) -> Result<Came, Failure> {
     let name = part
         .file_name()
         .ok_or_else(|| Failure::bad_request("the field `file` has no name of a file"))?;
@@ -133,33 +184,41 @@ async fn receive(service: &Service, part: Part<'_>) -> Result<Came, Failure> {
             .first_or_octet_stream()
             .to_string(),
     };
+    let mut cover = |bytes| share.as_mut().is_none_or(|share| share.cover(bytes));
+    if !cover(1) {
+        return Err(Failure::busy());
+    }
     let options = WriteOptions::new().content_type(content_type.as_str());
     let (store, named) = (service.store().clone(), name.clone());
     let open = move || unplaced(&store, &named, options);
     let writer = service.calls().run(open).await?;
-    let mut size = 0_usize;
+    let (mut size, mut has_room) = (0_usize, true);
     let within = part.content().map(|piece| {
         let bytes = piece.map_err(|error| error.body_text())?;
         size = size.saturating_add(bytes.len());
-        match size <= MAX_MEDIA_BYTES {
+        has_room = size <= MAX_MEDIA_BYTES && cover(size);
+        match has_room {
             true => Ok(bytes),
-            false => Err("the file is too large".to_owned()),
+            false => Err("there is no room for the file".to_owned()),
         }
     });
     let written = service.calls().write(writer, within).await;
-    if size > MAX_MEDIA_BYTES {
-        let limit = u64::try_from(MAX_MEDIA_BYTES).unwrap_or(u64::MAX);
-        return Err(Failure::from(Error::TooLarge {
-            what: "bytes of the file",
-            limit,
-            found: limit.saturating_add(1),
-        }));
+    match (has_room, size <= MAX_MEDIA_BYTES) {
+        (true, _) => Ok(Came {
+            writer: written?,
+            name,
+            content_type,
+        }),
+        (false, true) => Err(Failure::busy()),
+        (false, false) => {
+            let limit = u64::try_from(MAX_MEDIA_BYTES).unwrap_or(u64::MAX);
+            Err(Failure::from(Error::TooLarge {
+                what: "bytes of the file",
+                limit,
+                found: limit.saturating_add(1),
+            }))
+        }
     }
-    Ok(Came {
-        writer: written?,
-        name,
-        content_type,
-    })
 }
 
 /// Opens a file for whoever has its path: a browser, say.
