@@ -5,7 +5,7 @@ use std::time::Duration;
 use komatik::PutMode;
 use serde_json::{Value, json};
 
-use crate::room_client::{Participant, Received};
+use crate::room_client::{Participant, Received, first_packet, later_packet, packed};
 use crate::server::Server;
 
 #[test]
@@ -387,4 +387,15 @@ fn who_is_in_a_room_does_not_keep_the_service_from_stopping() {
     assert_eq!(u16::from(reason.code), 1001);
     server.stop();
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+/// TypeScript counts its messages from 0.
+#[test]
+fn a_message_may_have_the_number_0() {
+    let server = Server::start();
+    let mut ann = server.enter(&server.key("admin"));
+    let body = packed(&json!({"path": "a"}), b"");
+    ann.send_packet(first_packet(0, 1, "storage.exists"));
+    ann.send_packet(later_packet(0, 1, &body));
+    assert_eq!(ann.answer_to(0).0["json"], json!({"exists": false}));
 }

@@ -44,18 +44,15 @@ impl Session {
         self.outbox.push(kind, &body).await
     }
 
-    /// Tells what happened in the room, also by the participant itself.
-    pub(super) async fn tell_changes(&mut self, follower: &mut Follower) -> Result<(), Gone> {
-        loop {
-            // One that fell behind the history has missed something; to end here is to say so.
-            let batch = follower.read(BATCH).await.map_err(|_| Gone)?;
-            if batch.changes.is_empty() {
-                return Ok(());
-            }
-            for change in &batch.changes {
-                self.tell(change).await?;
-            }
+    /// Tells what happened in the room, also by the participant itself: some of it, so that what it asks meanwhile gets
+    /// its turn. Answers whether there may be more.
+    pub(super) async fn tell_changes(&mut self, follower: &mut Follower) -> Result<bool, Gone> {
+        // One that fell behind the history has missed something; to end here is to say so.
+        let batch = follower.read(BATCH).await.map_err(|_| Gone)?;
+        for change in &batch.changes {
+            self.tell(change).await?;
         }
+        Ok(!batch.changes.is_empty())
     }
 
     async fn tell(&mut self, change: &Change) -> Result<(), Gone> {
@@ -72,7 +69,7 @@ impl Session {
                     .await
             }
             ChangeKind::Move { from } => {
-                let shown = |path: &str| self.room.access.shows(path);
+                let shown = |path: &str| self.room.access.shows_file(path);
                 if !self.dialect.is_streaming || !shown(from) || !shown(&change.key) {
                     self.tell_file("storage.file.deleted", from, change).await?;
                     return self
@@ -90,7 +87,7 @@ impl Session {
     }
 
     async fn tell_file(&mut self, kind: &str, path: &str, change: &Change) -> Result<(), Gone> {
-        if !self.room.access.shows(path) {
+        if !self.room.access.shows_file(path) {
             return Ok(());
         }
         let participant = change.participant.as_deref().unwrap_or("");

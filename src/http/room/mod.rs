@@ -13,22 +13,23 @@ mod operations;
 mod outbox;
 mod packet;
 mod session;
+mod silence;
 mod streaming;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::Service;
 use super::problem::{Answer, Problem};
 use super::scopes::Place;
+use super::{Encrypted, Service};
 use operations::Room;
 use session::{Dialect, Session};
 
@@ -78,6 +79,7 @@ async fn connect(
     State(service): State<Service>,
     Path(room): Path<String>,
     Query(asked): Query<Asked>,
+    Extension(encrypted): Extension<Encrypted>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
@@ -92,8 +94,9 @@ async fn connect(
     let (accounts, named) = (service.accounts().clone(), room.clone());
     let admit = move || auth::admit(&accounts, &token, &named);
     let admission = service.calls().run(admit).await?;
-    let participant = admission.participant;
-    let store = service.place_of(Place::Room, &admission.project, &room, &participant)?;
+    let admitted = (admission.participant, admission.authority);
+    let participant = &admitted.0;
+    let store = service.place_of(Place::Room, &admission.project, &room, participant)?;
     let place = Arc::clone(&service.sessions().places).try_acquire_owned();
     let place = place.map_err(|_| {
         let reason = "there are as many participants as there may be; try again later";
@@ -102,7 +105,7 @@ async fn connect(
     let seen = Room {
         store,
         access: admission.access,
-        base: base_of(&headers),
+        base: base_of(&headers, encrypted),
         root: format!("rooms/{}/{room}", admission.project),
         wants_times: asked.v.is_none(),
     };
@@ -114,7 +117,7 @@ async fn connect(
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
-        Session::new(service, seen, room, participant, dialect, socket)
+        Session::new(service, seen, room, admitted, dialect, socket)
             .run()
             .await;
         drop(place);
@@ -122,10 +125,10 @@ async fn connect(
 }
 
 /// Where the client has found the service, as far as it tells.
-fn base_of(headers: &HeaderMap) -> String {
+fn base_of(headers: &HeaderMap, encrypted: Encrypted) -> String {
     let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = match told("x-forwarded-proto") {
-        Some("https") => "https",
+    let scheme = match (encrypted, told("x-forwarded-proto")) {
+        (Encrypted(true), _) | (_, Some("https")) => "https",
         _ => "http",
     };
     format!("{scheme}://{}", told("host").unwrap_or("localhost"))

@@ -4,17 +4,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket, close_code};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
+use super::auth::Authority;
 use super::inflow::{Inflow, done};
 use super::message::{Code, Fault, Header, Reply, Unpacker};
 use super::operations::{Room, name_and_type};
 use super::outbox::{Content, Gone, Outbox};
 use super::packet::{Packets, Piece};
+use super::silence::Silence;
 use super::streaming::{REQUEST_CHUNK, Transfer};
 use crate::http::Service;
 use crate::http::changes::Follower;
@@ -22,8 +22,6 @@ use crate::{Since, WriteOptions};
 
 /// Handles and transfers that a session has open at most.
 pub(super) const MOST_OPEN: usize = 32;
-/// How often a participant that says nothing is asked whether it is there; after three such times it is not.
-const PING: Duration = Duration::from_secs(30);
 
 /// How a client speaks.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +38,9 @@ pub(super) struct Session {
     /// Of the room.
     pub(super) name: String,
     pub(super) participant: String,
+    authority: Authority,
+    /// The change of accounts after which the authority was last looked at; none before the first look.
+    looked_at: Option<u64>,
     pub(super) dialect: Dialect,
     pub(super) outbox: Outbox,
     packets: Packets,
@@ -71,7 +72,7 @@ impl Session {
         service: Service,
         room: Room,
         name: String,
-        participant: String,
+        (participant, authority): (String, Authority),
         dialect: Dialect,
         socket: WebSocket,
     ) -> Session {
@@ -81,6 +82,8 @@ impl Session {
             room,
             name,
             participant,
+            authority,
+            looked_at: None,
             dialect,
             packets: Packets::default(),
             incoming: None,
@@ -96,6 +99,10 @@ impl Session {
             Ok(Farewell::Gone) | Err(Gone) => return,
             Ok(Farewell::Text) => (close_code::UNSUPPORTED, "only binary messages"),
             Ok(Farewell::Stopping) => (close_code::AWAY, "the service is stopping"),
+            Ok(Farewell::Refused) => (
+                close_code::POLICY,
+                "the token has ended, or its key is not what it was",
+            ),
         };
         self.outbox.close(code, reason).await;
     }
@@ -105,27 +112,40 @@ impl Session {
         let follower = Follower::begin(&self.service, store, String::new(), Since::Now);
         let mut follower = follower.await.map_err(|_| Gone)?;
         self.greet().await?;
-        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
-        let mut silences = 0;
+        let mut silence = Silence::begin();
         loop {
             tokio::select! {
                 received = self.outbox.receive() => {
-                    silences = 0;
                     match received {
-                        Some(Message::Binary(packet)) => self.take(&packet).await?,
+                        Some(Message::Binary(packet)) => {
+                            if let Some(whole) = self.take(&packet).await? {
+                                if !self.is_admitted().await {
+                                    return Ok(Farewell::Refused);
+                                }
+                                self.finish(whole).await?;
+                            }
+                        }
                         Some(Message::Text(_)) => return Ok(Farewell::Text),
                         Some(Message::Ping(_) | Message::Pong(_)) => {}
                         Some(Message::Close(_)) | None => return Ok(Farewell::Gone),
                     }
+                    silence = Silence::begin();
                 }
                 is_more = follower.wait() => match is_more {
-                    true => self.tell_changes(&mut follower).await?,
+                    true if self.is_admitted().await => {
+                        if self.tell_changes(&mut follower).await? {
+                            follower.look_again();
+                        }
+                    }
+                    true => return Ok(Farewell::Refused),
                     false => return Ok(Farewell::Stopping),
                 },
-                _ = ping.tick() => {
-                    silences += 1;
-                    if silences > 3 {
+                () = silence.lasts() => {
+                    if silence.ask() {
                         return Ok(Farewell::Gone);
+                    }
+                    if !self.is_admitted().await {
+                        return Ok(Farewell::Refused);
                     }
                     self.outbox.ping().await?;
                 }
@@ -133,7 +153,24 @@ impl Session {
         }
     }
 
-    async fn take(&mut self, packet: &[u8]) -> Result<(), Gone> {
+    /// Whether what the participant came in with still stands. The accounts are asked where they have changed.
+    async fn is_admitted(&mut self) -> bool {
+        if self.authority.is_over() {
+            return false;
+        }
+        let newest = Some(self.service.news().of_accounts());
+        if self.looked_at == newest {
+            return true;
+        }
+        let (accounts, authority) = (self.service.accounts().clone(), self.authority.clone());
+        let look = move || authority.holds(&accounts);
+        let holds = self.service.calls().run(look).await.unwrap_or(false);
+        self.looked_at = newest;
+        holds
+    }
+
+    /// Takes a packet. Answers the message that is whole with it.
+    async fn take(&mut self, packet: &[u8]) -> Result<Option<Incoming>, Gone> {
         let piece = match self.packets.take(packet) {
             Ok(piece) => piece,
             Err(wrong) => {
@@ -146,7 +183,7 @@ impl Session {
                 // It may begin the next message.
                 match self.packets.take(packet) {
                     Ok(piece) => piece,
-                    Err(_) => return Ok(()),
+                    Err(_) => return Ok(None),
                 }
             }
         };
@@ -167,13 +204,7 @@ impl Session {
                 is_last
             }
         };
-        match self.incoming.take() {
-            Some(whole) if is_last => self.finish(whole).await,
-            incoming => {
-                self.incoming = incoming;
-                Ok(())
-            }
-        }
+        Ok(self.incoming.take_if(|_| is_last))
     }
 
     /// Takes the next bytes of the message under way.
@@ -352,6 +383,8 @@ enum Farewell {
     Text,
     /// The service stops.
     Stopping,
+    /// What it came in with does not stand any more.
+    Refused,
 }
 
 fn handle_of(header: &Header) -> String {
