@@ -327,6 +327,7 @@ impl Draft<'_> {
         present: Option<Present>,
         new: &NewEntry,
     ) -> Metadata {
+        let updated = self.updated(present.as_ref());
         let old = present.map(|present| present.record);
         let (created, kept, lock) = match &old {
             Some(old) => (old.created, old.attributes.clone(), old.lock.clone()),
@@ -335,7 +336,7 @@ impl Draft<'_> {
         let record = EntryRecord {
             kind: new.kind,
             created,
-            updated: self.now,
+            updated,
             size: new.content.size,
             digest: new.content.digest,
             content_type: new.content_type.clone(),
@@ -350,6 +351,15 @@ impl Draft<'_> {
         }
         self.exchange(key, old.as_ref(), record, new.content.upload.as_ref());
         metadata
+    }
+
+    /// When an entry is written that may have been there: later than it was made, also where that is the same microsecond,
+    /// so that the two times tell whether it was made now.
+    fn updated(&self, present: Option<&Present>) -> u64 {
+        let earlier = present.filter(|present| present.revision > 0);
+        earlier.map_or(self.now, |present| {
+            self.now.max(present.record.created.saturating_add(1))
+        })
     }
 
     /// Whether the view is known to be let read; without slow work.
@@ -443,13 +453,13 @@ impl Draft<'_> {
         if from == to {
             return Ok(self.store.metadata_of(from, &present));
         }
-        let replaced = self
-            .read_to_replace(to, mode.into(), Need::Write)?
-            .map(|present| present.record);
+        let replaced = self.read_to_replace(to, mode.into(), Need::Write)?;
+        let updated = self.updated(replaced.as_ref());
+        let replaced = replaced.map(|present| present.record);
         let source = self.fitted(to.as_str(), present.record)?;
         let copy = EntryRecord {
             created: replaced.as_ref().map_or(self.now, |old| old.created),
-            updated: self.now,
+            updated,
             lock: replaced.as_ref().and_then(|old| old.lock.clone()),
             ..source
         };
@@ -480,4 +490,34 @@ impl Draft<'_> {
 /// How changes name what a row holds: a folder without its closing `/`.
 fn name_of_row(row_key: &str) -> &str {
     row_key.strip_suffix('/').unwrap_or(row_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Store;
+    use crate::options::{PutMode, PutOptions};
+
+    /// Writes and copies in the microsecond in which the entries were made.
+    #[test]
+    fn what_is_written_again_is_updated_later_than_it_was_made() {
+        let store = Store::in_memory().unwrap();
+        for name in ["a", "b"] {
+            store.save(name, &1).unwrap();
+        }
+        let (a, b) = (store.key("a").unwrap(), store.key("b").unwrap());
+        let new = store.new_document(&a, &2, PutOptions::new()).unwrap();
+        let at = |name: &str| store.metadata(name).unwrap().unwrap();
+        let made = crate::format::to_micros(at("a").created.min(at("b").created));
+        let (told, _) = store
+            .write(|draft| {
+                draft.now = made;
+                let told = draft.put(&a, &new)?;
+                draft.copy(&a, &b, PutMode::Overwrite)?;
+                Ok(told)
+            })
+            .unwrap();
+        assert!(told.updated > told.created);
+        assert!(at("a").updated > at("a").created);
+        assert!(at("b").updated > at("b").created);
+    }
 }
