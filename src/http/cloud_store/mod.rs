@@ -174,8 +174,9 @@ fn merge_into(store: &Store, file: &str, value: Value) -> crate::Result<Result<(
             None => value,
             Some(mut present) => match merge::merge(&mut present, value) {
                 Ok(()) => present,
-                Err(merge::TooSparse) => {
-                    let refused = "an index lies too far behind the end of its array";
+                Err(merge::TooMany) => {
+                    let refused =
+                        "the merged value would have too many elements that were not sent";
                     return Ok(Err(Failure::bad_request(refused)));
                 }
             },
