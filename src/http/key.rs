@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::Service;
 use super::blocking::cut_short;
+use super::budget::Share;
 use super::problem::{Answer, Problem};
-use super::strangers::Share;
 
 /// Largest body of a login.
 const MAX_LOGIN_BYTES: usize = 16 * 1024;

@@ -13,6 +13,7 @@ mod accounts;
 mod auth;
 mod blobs;
 mod blocking;
+mod budget;
 mod care;
 mod changes;
 mod cloud_store;

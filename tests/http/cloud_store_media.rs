@@ -79,8 +79,13 @@ fn a_file_is_taken_in_whatever_order_the_fields_come() {
         assert_eq!((part.status, part.text().as_str()), (206, "no"));
         folders.push(folder);
     }
-    folders.dedup();
-    assert_eq!(folders.len(), 1, "the account has one folder");
+    for (folder, other) in [(0, "jazz2.jpg"), (1, "jazz1.jpg"), (2, "blob")] {
+        let path = format!("/cloudstore/files/{}/{other}", folders[folder]);
+        let probed = server.nobody().get(&path);
+        assert_eq!(probed.status, 404, "one path tells nothing of another");
+    }
+    let again = upload(&server, &[key, image("jazz1.jpg", b"south")]);
+    assert_eq!(again["data"]["folder"], folders[0].as_str(), "it stays");
     assert_eq!(
         media(&server, "ann"),
         ["blob", "jazz1.jpg", "jazz2.jpg", "jazz3.jpg"]
@@ -141,7 +146,7 @@ fn media_are_replaced_by_who_has_the_password() {
 }
 
 #[test]
-fn the_paths_of_an_account_are_its_own_and_stay() {
+fn the_paths_of_media_are_their_own_and_stay() {
     let mut server = Server::start();
     let keys = ["ann", "bob"].map(|name| server.api_key(name, "writer"));
     let uploaded = keys.each_ref().map(|key| {
@@ -163,8 +168,8 @@ fn the_paths_of_an_account_are_its_own_and_stay() {
     for (folder, key) in uploaded.iter().zip(&keys) {
         assert_eq!(open(folder, "a.jpg").text(), *key, "after a restart");
         assert_eq!(open(folder, "none").status, 404);
-        assert_eq!(open(folder, "..%2Fdata%2Fx").status, 400);
-        assert_eq!(open(folder, "%2e%2e").status, 400);
+        assert_eq!(open(folder, "..%2Fdata%2Fx").status, 404);
+        assert_eq!(open(folder, "%2e%2e").status, 404);
     }
     for folder in [
         "x",
@@ -292,4 +297,29 @@ fn only_so_much_comes_before_its_key() {
     assert_eq!(upload(&server, &[key, file])["error"], Value::Null);
     drop(begun);
     until(Value::Null, "the places are given back");
+}
+
+#[test]
+fn media_with_a_view_password_are_opened_by_nobody_and_others_by_any_page() {
+    let server = Server::start();
+    let key = server.api_key("ann", "writer");
+    let key = Part::text("key", &key);
+    let [open, locked] = ["a.jpg", "b.jpg"].map(|name| {
+        let answer = upload(&server, &[image(name, b"x"), key]);
+        format!(
+            "/cloudstore/files/{}",
+            answer["data"]["id"].as_str().unwrap()
+        )
+    });
+    let lock = json!({"view": "sesame"});
+    let ann = server.log_in("ann", "a long one");
+    let path = "/v1/locks/cloudstore/media/b.jpg";
+    assert_eq!(ann.json("PUT", path, &lock).status, 204);
+    let from_page = [("origin", "https://example.org")];
+    for (path, status) in [(&open, 200), (&locked, 423)] {
+        let opened = server.nobody().send("GET", path, &from_page, b"");
+        assert_eq!(opened.status, status, "{}", opened.text());
+        assert_eq!(opened.header("access-control-allow-origin"), "*");
+        assert_eq!(opened.text() == "x", status == 200);
+    }
 }

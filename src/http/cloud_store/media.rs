@@ -1,70 +1,84 @@
 //! Media of CloudStore: brought in a form, and opened by whoever has the path.
 //!
-//! The path has a folder that nobody can guess, one for each account: of it the account of this folder keeps the document
-//! `media/<folder>` of the service, and the folder of an account is in `media-of/<name>`.
+//! The path has a folder that nobody can guess, one for each file: who has the path of one learns nothing of another. Which
+//! file is in it the service keeps as `media/<folder>`, and the folder of a file as `media-of/<account>/<file>`.
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::super::Service;
 use super::super::accounts::{Account, Accounts};
 use super::super::auth::MOST_PASSWORDS;
-use super::super::blocking::cut_short;
+use super::super::blocking::{Held, cut_short};
+use super::super::budget::Share;
 use super::super::content::{Content, Disposition, send};
 use super::super::form::{Form, Part, unplaced};
 use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{self, Problem};
 use super::super::scopes::CloudStore;
-use super::super::strangers::{PATIENCE, Share};
+use super::super::strangers::PATIENCE;
 use super::answer::{Answer, Done, Failure};
 use super::{Access, account_of, ask_lock, unlocked};
-use crate::{BlobWriter, Error, MAX_PASSWORD_BYTES, WriteOptions};
+use crate::{Error, MAX_PASSWORD_BYTES, WriteOptions};
 
-/// How many characters of a hash the folder of an account has: 128 bits.
+/// How many characters of a hash a folder has: 128 bits.
 const FOLDER_CHARS: usize = 32;
 /// Largest media. It may be here before it is known whose it is, so there has to be a limit.
 const MAX_MEDIA_BYTES: usize = 1 << 30;
 /// Longest text in a field of the form.
 const MAX_FIELD_BYTES: usize = MAX_PASSWORD_BYTES;
 
+/// What is in a folder.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    account: String,
+    file: String,
+}
+
 impl Accounts {
-    /// The folder of the media of an account, the same at each call.
-    fn media_folder(&self, name: &str) -> problem::Answer<String> {
+    /// The folder of a file of an account, the same at each call.
+    fn media_folder(&self, account: &str, file: &str) -> problem::Answer<String> {
         let mut fresh = hash_of_secret(&random_secret()?);
         fresh.truncate(FOLDER_CHARS);
+        let kept = Kept {
+            account: account.to_owned(),
+            file: file.to_owned(),
+        };
         Ok(self.store.transaction(|tx| {
-            let known = format!("media-of/{name}");
+            let known = format!("media-of/{account}/{file}");
             if let Some(folder) = tx.load(&known)? {
                 return Ok(folder);
             }
             tx.save(&known, &fresh)?;
-            tx.save(&format!("media/{fresh}"), name)?;
+            tx.save(&format!("media/{fresh}"), &kept)?;
             Ok(fresh)
         })?)
     }
 
-    /// Whose media are in this folder, `None` where it is nobody's.
-    fn account_of_media(&self, folder: &str) -> problem::Answer<Option<Account>> {
+    /// Whose file of this name is in the folder, `None` where there is none.
+    fn account_of_media(&self, folder: &str, file: &str) -> problem::Answer<Option<Account>> {
         let is_folder =
             folder.len() == FOLDER_CHARS && folder.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_folder {
             return Ok(None);
         }
-        let Some(name) = self.store.load::<String>(&format!("media/{folder}"))? else {
+        let kept = self.store.load::<Kept>(&format!("media/{folder}"))?;
+        let Some(Kept { account, .. }) = kept.filter(|kept| kept.file == file) else {
             return Ok(None);
         };
-        let user = self.user(&name)?;
-        Ok(user.map(|user| Account::of(&name, &user)))
+        let user = self.user(&account)?;
+        Ok(user.map(|user| Account::of(&account, &user)))
     }
 }
 
 /// A file that came in.
 struct Came {
-    writer: BlobWriter,
+    writer: Held,
     name: String,
     content_type: String,
 }
@@ -145,10 +159,11 @@ pub(super) async fn upload(State(service): State<Service>, request: Request) -> 
     let store = passwords.fold(store, |store, password| unlocked(store, password));
     let accounts = service.accounts().clone();
     let commit = move || {
-        let folder = accounts.media_folder(&account.name)?;
-        let size = came.writer.size();
         ask_lock(&store, &came.name)?;
-        store.transaction(|tx| tx.commit_blob_as(&came.name, came.writer))?;
+        let folder = accounts.media_folder(&account.name, &came.name)?;
+        let writer = came.writer.release()?;
+        let size = writer.size();
+        store.transaction(|tx| tx.commit_blob_as(&came.name, writer))?;
         Ok::<_, Problem>(json!({
             "id": format!("{folder}/{}", came.name),
             "name": came.name,
@@ -205,7 +220,7 @@ async fn receive(
     let written = service.calls().write(writer, within).await;
     match (has_room, size <= MAX_MEDIA_BYTES) {
         (true, _) => Ok(Came {
-            writer: written?,
+            writer: Held::new(written?),
             name,
             content_type,
         }),
@@ -231,7 +246,8 @@ pub(super) async fn open(
     let (accounts, found) = (service.accounts().clone(), service.clone());
     let open = move || {
         let missing = || Problem::not_found(&name);
-        let account = accounts.account_of_media(&folder)?.ok_or_else(missing)?;
+        let account = accounts.account_of_media(&folder, &name)?;
+        let account = account.ok_or_else(missing)?;
         let store = found.cloud_store_of(&account, CloudStore::Media)?;
         let reader = store.reader(&name)?.ok_or_else(missing)?;
         Ok::<_, Problem>(Content::of(reader)?)

@@ -7,6 +7,7 @@ use super::outbox::Gone;
 use super::session::Session;
 use crate::http::changes::Follower;
 use crate::http::passwords::random_secret;
+use crate::http::shared;
 use crate::{Change, ChangeKind, Kind};
 
 /// How many changes are read at a time.
@@ -23,7 +24,7 @@ impl Session {
             .unwrap_or(&self.room.base);
         let ready = json!({
             "room_name": self.name,
-            "room_url": format!("ws{host}/rooms/{}", self.name),
+            "room_url": format!("ws{host}/rooms/{}", shared::escaped(&self.name)),
             "session_id": session_id,
         });
         self.push("room_ready", &ready).await?;

@@ -27,6 +27,7 @@ use axum::{Extension, Router};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use super::budget::Budget;
 use super::problem::{Answer, Problem};
 use super::scopes::Place;
 use super::{Encrypted, Service};
@@ -35,6 +36,11 @@ use session::{Dialect, Session};
 
 /// Largest frame that is read. It is larger than any packet, so that one which is too large is answered.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
+
+/// Memory that a file which is being written takes at most: what its writer holds, and what is collected for it.
+const FILE_BYTES: usize = (1 << 20) + (1 << 18);
+/// Memory for all of them.
+const FILES_BYTES: usize = 400 * FILE_BYTES;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -49,6 +55,8 @@ pub(super) fn routes() -> Router<Service> {
 pub(super) struct Sessions {
     places: Arc<Semaphore>,
     all: u32,
+    /// Memory for the files that they are writing.
+    files: Budget,
 }
 
 impl Sessions {
@@ -58,6 +66,7 @@ impl Sessions {
         Sessions {
             places: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(1))),
             all,
+            files: Budget::new(FILES_BYTES, FILE_BYTES),
         }
     }
 

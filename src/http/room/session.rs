@@ -13,10 +13,11 @@ use super::inflow::{Inflow, done};
 use super::message::{Code, Fault, Header, Reply, Unpacker};
 use super::operations::{Room, name_and_type};
 use super::outbox::{Content, Gone, Outbox};
-use super::packet::{Packets, Piece};
+use super::packet::{OutOfOrder, Packets, Piece};
 use super::silence::Silence;
 use super::streaming::{REQUEST_CHUNK, Transfer};
 use crate::http::Service;
+use crate::http::budget::Share;
 use crate::http::changes::Follower;
 use crate::{Since, WriteOptions};
 
@@ -175,15 +176,15 @@ impl Session {
             Ok(piece) => piece,
             Err(wrong) => {
                 // With it goes what the message was writing to: half a write would be in the file.
-                self.incoming = None;
-                if let Some(id) = wrong.lost {
-                    let fault = Reply::Fault(Fault::invalid(wrong.reason));
-                    self.outbox.reply(id, &fault).await?;
+                let was_under_way = self.incoming.take().is_some();
+                self.tell_lost(wrong).await?;
+                if !was_under_way {
+                    return Ok(None);
                 }
                 // It may begin the next message.
                 match self.packets.take(packet) {
                     Ok(piece) => piece,
-                    Err(_) => return Ok(None),
+                    Err(wrong) => return self.tell_lost(wrong).await.map(|()| None),
                 }
             }
         };
@@ -205,6 +206,16 @@ impl Session {
             }
         };
         Ok(self.incoming.take_if(|_| is_last))
+    }
+
+    async fn tell_lost(&mut self, wrong: OutOfOrder) -> Result<(), Gone> {
+        match wrong.lost {
+            Some(id) => {
+                let fault = Reply::Fault(Fault::invalid(wrong.reason));
+                self.outbox.reply(id, &fault).await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Takes the next bytes of the message under way.
@@ -336,15 +347,29 @@ impl Session {
         }
     }
 
+    /// Room for one more file that is being written.
+    pub(super) fn share(&self) -> Result<Share, Fault> {
+        let mut share = self.service.sessions().files.share();
+        match share.cover(1) {
+            true => Ok(share),
+            false => Err(Fault::new(
+                Code::OperationFailed,
+                "as many files are being written as there may; try again later",
+            )),
+        }
+    }
+
     /// Whatever is at the path is replaced when the handle is closed, `overwrite` or not, as it always was.
     async fn open(&mut self, header: Header) -> Result<Reply, Fault> {
         self.has_room()?;
+        let share = self.share()?;
         let room = self.room.clone();
         let open = move || room.upload(&header, WriteOptions::new());
         let writer = done(self.service.calls(), open).await?;
         self.last_handle += 1;
         let handle = self.last_handle.to_string();
-        self.handles.insert(handle.clone(), Inflow::new(writer));
+        self.handles
+            .insert(handle.clone(), Inflow::new(writer, share));
         Ok(Reply::Json(json!({"handle": handle})))
     }
 
