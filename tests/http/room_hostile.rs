@@ -1,6 +1,5 @@
 //! Packets and messages that are none, and participants that want too much.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -196,29 +195,6 @@ fn only_so_many_files_are_open_in_all_rooms() {
         assert!(began.elapsed() < Duration::from_secs(20));
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Far more happens in the room than is told in time.
-#[test]
-fn a_busy_room_does_not_keep_anyone_from_being_answered() {
-    let server = Server::start();
-    let mut ann = server.enter(&server.key("admin"));
-    let room = server.store.scoped("rooms/proj/r").unwrap();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let began = std::time::Instant::now();
-            while !stop.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(10) {
-                room.save("busy", &1).unwrap();
-            }
-        });
-        std::thread::sleep(Duration::from_millis(500));
-        let began = std::time::Instant::now();
-        goes_on(&mut ann, "in a busy room");
-        let waited = began.elapsed();
-        stop.store(true, Ordering::Relaxed);
-        assert!(waited < Duration::from_secs(5), "{waited:?}");
-    });
 }
 
 #[test]

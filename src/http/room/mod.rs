@@ -1,12 +1,13 @@
 //! `/rooms/<room>`: the storage of a room over a WebSocket, as the clients of MeshAgent speak to it.
 //!
 //! [`packet`] cuts messages for the wire, [`message`] is what they hold. A [`session`] is one participant: what it asks is
-//! done by [`operations`] as far as its [`access`] goes, and by [`streaming`] where contents come and go in chunks; what
-//! happens is told by [`events`].
+//! done by [`operations`] as far as its [`access`] goes, by [`files`] under handles, and by [`streaming`] where contents come
+//! and go in chunks; what happens is told by [`events`].
 
 mod access;
 mod auth;
 mod events;
+mod files;
 mod inflow;
 mod message;
 mod operations;
