@@ -13,8 +13,8 @@ use super::blocking::cut_short;
 use super::budget::Share;
 use super::problem::{Answer, Problem};
 
-/// Largest body of a login.
-const MAX_LOGIN_BYTES: usize = 16 * 1024;
+/// Bytes of JSON that are read at once, where others wait; and the most that a login has.
+const SMALL: usize = 16 * 1024;
 
 /// The rest of the path, percent-decoded once. What may be a key, the store decides: `..`, an empty segment or a control
 /// character never gets further, however it was encoded.
@@ -102,13 +102,16 @@ fn unread(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
 /// A body of JSON that is a `T`.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Service> for JsonBody<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Service> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, service: &Service) -> Answer<JsonBody<T>> {
-        json(request, service.limits().json_bytes)
-            .await
-            .map(JsonBody)
+        let body = whole_json(request, service.limits().json_bytes).await?;
+        if body.len() <= SMALL {
+            return read_json(&body).map(JsonBody);
+        }
+        let read = move || read_json(&body);
+        service.calls().run(read).await.map(JsonBody)
     }
 }
 
@@ -119,16 +122,20 @@ impl<T: DeserializeOwned> FromRequest<Service> for LoginBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &Service) -> Answer<LoginBody<T>> {
-        json(request, MAX_LOGIN_BYTES).await.map(LoginBody)
+        let body = whole_json(request, SMALL).await?;
+        read_json(&body).map(LoginBody)
     }
 }
 
-async fn json<T: DeserializeOwned>(request: Request, limit: usize) -> Answer<T> {
+async fn whole_json(request: Request, limit: usize) -> Answer<Bytes> {
     if media_type(request.headers()) != "application/json" {
         return Err(Problem::unsupported_type("application/json"));
     }
-    let value = parse_json(&whole(request, limit).await?)?;
-    serde_json::from_value(value)
+    whole(request, limit).await
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
+    serde_json::from_value(parse_json(body)?)
         .map_err(|error| Problem::bad_request(format!("the body: {error}")))
 }
 
