@@ -12,6 +12,7 @@ use super::Service;
 use super::blocking::cut_short;
 use super::budget::Share;
 use super::problem::{Answer, Problem};
+use super::strangers::FREE_BYTES;
 
 /// Bytes of JSON that are read at once, where others wait; and the most that a login has.
 const SMALL: usize = 16 * 1024;
@@ -77,7 +78,8 @@ pub(super) async fn whole_within(
         let Ok(bytes) = frame.into_data() else {
             continue;
         };
-        if !share.cover(whole.len() + bytes.len()) {
+        let length = whole.len() + bytes.len();
+        if !share.cover(length.saturating_sub(FREE_BYTES)) {
             let reason = "as much is coming in as there may; try again later";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason));
         }

@@ -12,7 +12,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 const MEDIA_BYTES: usize = 2 << 30;
 /// What each of them takes of it at a time, so that there are few of them.
 const MEDIA_STEP: usize = 64 << 20;
-/// What a body in memory takes at a time.
+/// What of a body in memory takes nothing, so that who fills the room keeps no small ones out. Connections bound them.
+pub(super) const FREE_BYTES: usize = 64 << 10;
+/// What a body takes at a time beyond.
 const BODY_STEP: usize = 16 << 10;
 
 #[derive(Debug)]

@@ -274,7 +274,12 @@ fn only_so_much_comes_before_its_key() {
     let (file, key) = (image("a.jpg", b"x"), Part::text("key", &key));
     let begin = || {
         let mut stream = TcpStream::connect(server.address).unwrap();
-        let whole = form(&[Part::file("held", &[7; 100])]);
+        let unset = Part::text("key", "undefined");
+        let whole = form(&[
+            Part::file("held", &[7; 100]),
+            unset,
+            Part::text("id", "0123456789"),
+        ]);
         let begin = &whole[..whole.len() - 30];
         let head = format!(
             "POST /cloudstore/upload-2 HTTP/1.1\r\nhost: localhost\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n\r\n",

@@ -86,8 +86,8 @@ struct Came {
 /// The fields of a form, in whatever order they come: of one client the file is first.
 #[derive(Default)]
 struct Fields {
-    /// Whose key came.
-    account: Option<Account>,
+    /// One that is known.
+    key: Option<String>,
     passwords: Vec<String>,
     file: Option<Came>,
     /// What a file takes that came before the key.
@@ -102,11 +102,11 @@ impl Fields {
         };
         match part.name() {
             "key" => {
-                self.account = match text(part).await? {
-                    Some(key) => Some(account(service, key).await?),
-                    None => None,
-                };
-                self.share = None;
+                if let Some(key) = text(part).await? {
+                    check_key(service, key.clone()).await?;
+                    self.key = Some(key);
+                    self.share = None;
+                }
             }
             "password" | "mediaPass" => {
                 self.passwords.extend(text(part).await?);
@@ -115,7 +115,7 @@ impl Fields {
                 }
             }
             "file" if self.file.is_none() => {
-                if self.account.is_none() {
+                if self.key.is_none() {
                     self.share = Some(service.strangers().media.share());
                 }
                 self.file = Some(receive(service, part, self.share.as_mut()).await?);
@@ -124,12 +124,41 @@ impl Fields {
         }
         Ok(true)
     }
+
+    /// Makes the file one of the account, as far as its key and the passwords go now. Synchronous, as the store is.
+    fn commit(self, service: &Service) -> Result<Value, Failure> {
+        let key = self.key.ok_or_else(Failure::bad_key)?;
+        let account = account_of(service, &key, Access::Write)?;
+        let Came {
+            writer,
+            name,
+            content_type,
+        } = self
+            .file
+            .ok_or_else(|| Failure::bad_request("the form has no field `file`"))?;
+        let store = service.cloud_store_of(&account, CloudStore::Media)?;
+        let passwords = self.passwords.iter();
+        let store = passwords.fold(store, |store, password| unlocked(store, password));
+        ask_lock(&store, &name)?;
+        let folder = service.accounts().media_folder(&account.name, &name)?;
+        let writer = writer.release()?;
+        let size = writer.size();
+        store.transaction(|tx| tx.commit_blob_as(&name, writer))?;
+        Ok(json!({
+            "id": format!("{folder}/{name}"),
+            "name": name,
+            "folder": folder,
+            "mimetype": content_type,
+            "size": size,
+        }))
+    }
 }
 
-async fn account(service: &Service, key: String) -> Result<Account, Failure> {
+/// Fails where it is nobody's key, or of one who may only read.
+async fn check_key(service: &Service, key: String) -> Result<(), Failure> {
     let known = service.clone();
     let look = move || Ok::<_, Problem>(account_of(&known, &key, Access::Write));
-    service.calls().run(look).await?
+    service.calls().run(look).await?.map(drop)
 }
 
 pub(super) async fn upload(State(service): State<Service>, request: Request) -> Answer {
@@ -137,7 +166,7 @@ pub(super) async fn upload(State(service): State<Service>, request: Request) -> 
     let mut fields = Fields::default();
     let too_late = Instant::now() + PATIENCE;
     loop {
-        let is_known = fields.account.is_some();
+        let is_known = fields.key.is_some();
         let taken = fields.take(&service, &mut form);
         let is_more = match is_known {
             true => taken.await?,
@@ -150,29 +179,9 @@ pub(super) async fn upload(State(service): State<Service>, request: Request) -> 
             break;
         }
     }
-    let account = fields.account.ok_or_else(Failure::bad_key)?;
-    let came = fields
-        .file
-        .ok_or_else(|| Failure::bad_request("the form has no field `file`"))?;
-    let store = service.cloud_store_of(&account, CloudStore::Media)?;
-    let passwords = fields.passwords.iter();
-    let store = passwords.fold(store, |store, password| unlocked(store, password));
-    let accounts = service.accounts().clone();
-    let commit = move || {
-        ask_lock(&store, &came.name)?;
-        let folder = accounts.media_folder(&account.name, &came.name)?;
-        let writer = came.writer.release()?;
-        let size = writer.size();
-        store.transaction(|tx| tx.commit_blob_as(&came.name, writer))?;
-        Ok::<_, Problem>(json!({
-            "id": format!("{folder}/{}", came.name),
-            "name": came.name,
-            "folder": folder,
-            "mimetype": came.content_type,
-            "size": size,
-        }))
-    };
-    let data = service.calls().run(commit).await?;
+    let known = service.clone();
+    let commit = move || Ok::<_, Problem>(fields.commit(&known));
+    let data = service.calls().run(commit).await??;
     let message = Value::from("File Uploaded");
     Ok(Done { message, data })
 }
