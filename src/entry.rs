@@ -327,6 +327,7 @@ impl Draft<'_> {
         present: Option<Present>,
         new: &NewEntry,
     ) -> Metadata {
+        let updated = self.updated(present.as_ref());
         let old = present.map(|present| present.record);
         let (created, kept, lock) = match &old {
             Some(old) => (old.created, old.attributes.clone(), old.lock.clone()),
@@ -335,7 +336,7 @@ impl Draft<'_> {
         let record = EntryRecord {
             kind: new.kind,
             created,
-            updated: self.now,
+            updated,
             size: new.content.size,
             digest: new.content.digest,
             content_type: new.content_type.clone(),
@@ -350,6 +351,15 @@ impl Draft<'_> {
         }
         self.exchange(key, old.as_ref(), record, new.content.upload.as_ref());
         metadata
+    }
+
+    /// When an entry is written that may have been there: later than it was made, also where that is the same microsecond,
+    /// so that the two times tell whether it was made now.
+    fn updated(&self, present: Option<&Present>) -> u64 {
+        let earlier = present.filter(|present| present.revision > 0);
+        earlier.map_or(self.now, |present| {
+            self.now.max(present.record.created.saturating_add(1))
+        })
     }
 
     /// Whether the view is known to be let read; without slow work.
@@ -443,13 +453,13 @@ impl Draft<'_> {
         if from == to {
             return Ok(self.store.metadata_of(from, &present));
         }
-        let replaced = self
-            .read_to_replace(to, mode.into(), Need::Write)?
-            .map(|present| present.record);
+        let replaced = self.read_to_replace(to, mode.into(), Need::Write)?;
+        let updated = self.updated(replaced.as_ref());
+        let replaced = replaced.map(|present| present.record);
         let source = self.fitted(to.as_str(), present.record)?;
         let copy = EntryRecord {
             created: replaced.as_ref().map_or(self.now, |old| old.created),
-            updated: self.now,
+            updated,
             lock: replaced.as_ref().and_then(|old| old.lock.clone()),
             ..source
         };
@@ -481,3 +491,6 @@ impl Draft<'_> {
 fn name_of_row(row_key: &str) -> &str {
     row_key.strip_suffix('/').unwrap_or(row_key)
 }
+
+#[cfg(test)]
+mod tests;

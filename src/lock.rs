@@ -10,7 +10,7 @@ mod verify;
 pub use passwords::MAX_PASSWORD_BYTES;
 pub(crate) use passwords::{Passwords, check_cost, fill_random};
 pub(crate) use tries::Tries;
-pub(crate) use verify::{Known, Trying};
+pub(crate) use verify::{Known, LONGEST_WAIT, Trying};
 
 use crate::error::{Access, Error, Result};
 use crate::format::{ChangeAction, LockRecord};

@@ -8,7 +8,7 @@ use crate::backend::{SharedBackend, local, memory};
 use crate::delivery::Delivery;
 use crate::error::{Error, Result};
 use crate::key::{Folder, Key};
-use crate::lock::{Passwords, Tries, check_cost};
+use crate::lock::{LONGEST_WAIT, Passwords, Tries, check_cost};
 use crate::options::{
     DEFAULT_CHUNK_BYTES, Durability, History, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, PasswordCost,
 };
@@ -35,6 +35,8 @@ pub struct Store {
     pub(crate) scope: Scope,
     pub(crate) participant: Option<Arc<str>>,
     pub(crate) passwords: Passwords,
+    /// How long a call waits at most for its turn to try a password.
+    pub(crate) patience: Duration,
     pub(crate) durability: Durability,
 }
 
@@ -179,6 +181,16 @@ impl Store {
         }
     }
 
+    /// The same store, whose calls wait no longer than so for their turn to try a password: for who has others waiting
+    /// behind.
+    #[cfg(feature = "http")]
+    pub(crate) fn with_patience(&self, patience: Duration) -> Store {
+        Store {
+            patience,
+            ..self.clone()
+        }
+    }
+
     /// Makes every write acknowledged so far survive a power cut, also those of [`Durability::Eventual`].
     ///
     /// # Errors
@@ -259,6 +271,7 @@ impl Settings {
             scope: Scope::root(),
             participant: None,
             passwords: Passwords::default(),
+            patience: LONGEST_WAIT,
             durability: self.durability,
         }
     }

@@ -293,6 +293,15 @@ impl Accounts {
         Ok(keys)
     }
 
+    /// The key with this hash, and who it is of.
+    pub(super) fn key(&self, hash: &str) -> Answer<Option<(ApiKey, User)>> {
+        let Some(key) = self.store.load::<ApiKey>(&key_of_key(hash))? else {
+            return Ok(None);
+        };
+        let user = self.user(&key.user)?;
+        Ok(user.map(|user| (key, user)))
+    }
+
     /// Revokes the key with this hash. Answers whether there was one.
     pub(super) fn remove_key(&self, hash: &str) -> Answer<bool> {
         check_name(hash)?;

@@ -20,7 +20,7 @@ use crate::Store;
 /// The passwords of locks; it may be there several times.
 const PASSWORDS: &str = "komatik-password";
 /// How many of them a request may offer.
-const MOST_PASSWORDS: usize = 8;
+pub(super) const MOST_PASSWORDS: usize = 8;
 
 /// What a request proves who it comes from with.
 #[derive(Clone, PartialEq, Eq)]

@@ -18,6 +18,34 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// How many pieces of a content are read ahead of the client.
 const PIECES_AHEAD: usize = 2;
 
+/// A writer in the hands of who may not wait. Dropped, it gives back what was written to it on a thread that may.
+pub(super) struct Held(Option<Box<BlobWriter>>);
+
+impl Held {
+    pub(super) fn new(writer: BlobWriter) -> Held {
+        Held(Some(Box::new(writer)))
+    }
+
+    /// For one who may wait, or holds it again.
+    pub(super) fn release(mut self) -> Answer<BlobWriter> {
+        let writer = self.0.take();
+        writer
+            .map(|writer| *writer)
+            .ok_or_else(|| Problem::internal("a writer was lost"))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Without a runtime nobody waits behind this thread.
+        if let Some(writer) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(writer));
+        }
+    }
+}
+
 /// Calls to the store, of which so many run at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Calls(Arc<Semaphore>);
@@ -55,13 +83,13 @@ impl Calls {
     /// Writes a body to its end; it is the caller's to commit.
     pub(super) async fn write<E>(
         &self,
-        mut writer: BlobWriter,
+        writer: BlobWriter,
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Answer<BlobWriter>
     where
         E: std::fmt::Display,
     {
-        let mut body = std::pin::pin!(body);
+        let (mut held, mut body) = (Held::new(writer), std::pin::pin!(body));
         let mut is_more = true;
         while is_more {
             let (mut piece, mut count) = (Vec::new(), 0);
@@ -76,10 +104,11 @@ impl Calls {
                 }
             }
             if !piece.is_empty() {
-                writer = self.run(move || write_all(writer, &piece)).await?;
+                let write = move || write_all(held.release()?, &piece);
+                held = Held::new(self.run(write).await?);
             }
         }
-        Ok(writer)
+        held.release()
     }
 
     /// The bytes from `start` to `end` of what a reader has, read as they are sent.

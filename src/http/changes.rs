@@ -17,10 +17,10 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Service;
 use super::auth::Caller;
 use super::key::Asked;
 use super::problem::{Answer, Problem};
+use super::{Service, accounts};
 use crate::{Change, Error, Events, Since, Store, Subscription, Watcher};
 
 /// How many changes an answer has where the request does not say, and how many are read at a time.
@@ -40,6 +40,8 @@ pub(super) fn routes() -> Router<Service> {
 #[derive(Debug)]
 pub(super) struct News {
     newest: watch::Receiver<u64>,
+    /// The revision of the last change of what the service keeps of accounts.
+    accounts: watch::Receiver<u64>,
     is_stopping: watch::Sender<bool>,
     _subscription: Subscription,
 }
@@ -47,14 +49,25 @@ pub(super) struct News {
 impl News {
     pub(super) fn of(store: &Store) -> News {
         let (tell, newest) = watch::channel(0);
+        let (tell_accounts, accounts) = watch::channel(0);
         let subscription = store.on(Events::ALL, move |change| {
+            // First: who is woken by the other looks at it.
+            if is_of_accounts(&change.key) {
+                tell_accounts.send_replace(change.revision);
+            }
             tell.send_replace(change.revision);
         });
         News {
             newest,
+            accounts,
             is_stopping: watch::Sender::new(false),
             _subscription: subscription,
         }
+    }
+
+    /// The revision of the last change of accounts that this service knows of.
+    pub(super) fn of_accounts(&self) -> u64 {
+        *self.accounts.borrow()
     }
 
     /// The service stops: who waits is to end.
@@ -72,6 +85,11 @@ impl News {
         // The sender is in `self`, so it cannot be gone.
         let _ = is_stopping.wait_for(|is_stopping| *is_stopping).await;
     }
+}
+
+fn is_of_accounts(key: &str) -> bool {
+    let below = key.strip_prefix(accounts::FOLDER);
+    below.is_some_and(|below| below.starts_with('/'))
 }
 
 /// A watcher that can be waited for.
@@ -137,6 +155,11 @@ impl Follower {
             .await?;
         self.watcher = Some(watcher);
         Ok(batch)
+    }
+
+    /// There may be more than was read: the next [`Follower::wait`] is over at once.
+    pub(super) fn look_again(&mut self) {
+        self.newest.mark_changed();
     }
 
     /// Waits until there may be more; false where the service stops.

@@ -20,10 +20,13 @@ use crate::{BlobWriter, MAX_SEGMENT_BYTES, Store, WriteOptions};
 const AT_ONCE: usize = 64 * 1024;
 /// Bytes that may come without any content in them: heads of parts, and what is between them.
 const MOST_WITHOUT_CONTENT: usize = 256 * 1024;
+/// Parts of a form: what is kept of each, and answered, is not to grow with the body.
+const MOST_PARTS: usize = 10_000;
 
 /// A form as it comes in. The route has no limit of its own on the body.
 pub(super) struct Form {
     parts: Multipart,
+    count: usize,
     without_content: Arc<AtomicUsize>,
 }
 
@@ -44,6 +47,7 @@ impl Form {
             .map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
         Ok(Form {
             parts,
+            count: 0,
             without_content,
         })
     }
@@ -52,6 +56,10 @@ impl Form {
     pub(super) async fn next(&mut self) -> Answer<Option<Part<'_>>> {
         let field = self.parts.next_field().await.map_err(broken)?;
         self.without_content.store(0, Ordering::Relaxed);
+        self.count += 1;
+        if self.count > MOST_PARTS && field.is_some() {
+            return Err(Problem::bad_request("the form has more than 10,000 parts"));
+        }
         Ok(field.map(|field| Part {
             field,
             without_content: Arc::clone(&self.without_content),

@@ -2,15 +2,20 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Service;
 use super::blocking::cut_short;
+use super::budget::Share;
 use super::problem::{Answer, Problem};
+use super::strangers::FREE_BYTES;
+
+/// Bytes of JSON that are read at once, where others wait; and the most that a login has.
+const SMALL: usize = 16 * 1024;
 
 /// The rest of the path, percent-decoded once. What may be a key, the store decides: `..`, an empty segment or a control
 /// character never gets further, however it was encoded.
@@ -48,36 +53,92 @@ impl FromRequest<Service> for WholeBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, service: &Service) -> Answer<WholeBody> {
-        let limit = service.limits().json_bytes;
-        match Limited::new(request.into_body(), limit).collect().await {
-            Ok(whole) => Ok(WholeBody(whole.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(crate::Error::TooLarge {
-                what: "bytes of the body",
-                limit: u64::try_from(limit).unwrap_or(u64::MAX),
-                found: u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1),
-            }
-            .into()),
-            Err(error) => Err(cut_short(&error)),
-        }
+        whole(request, service.limits().json_bytes)
+            .await
+            .map(WholeBody)
     }
+}
+
+async fn whole(request: Request, limit: usize) -> Answer<Bytes> {
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) => Err(unread(&*error, limit)),
+    }
+}
+
+/// A whole body of one who has yet to prove who they are: what the share has no room for is not kept.
+pub(super) async fn whole_within(
+    request: Request,
+    limit: usize,
+    share: &mut Share,
+) -> Answer<Vec<u8>> {
+    let (mut body, mut whole) = (Limited::new(request.into_body(), limit), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| unread(&*error, limit))?;
+        let Ok(bytes) = frame.into_data() else {
+            continue;
+        };
+        let length = whole.len() + bytes.len();
+        if !share.cover(length.saturating_sub(FREE_BYTES)) {
+            let reason = "as much is coming in as there may; try again later";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason));
+        }
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(whole)
+}
+
+fn unread(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
+    if !error.is::<LengthLimitError>() {
+        return cut_short(error);
+    }
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    crate::Error::TooLarge {
+        what: "bytes of the body",
+        limit,
+        found: limit.saturating_add(1),
+    }
+    .into()
 }
 
 /// A body of JSON that is a `T`.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Service> for JsonBody<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Service> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, service: &Service) -> Answer<JsonBody<T>> {
-        if media_type(request.headers()) != "application/json" {
-            return Err(Problem::unsupported_type("application/json"));
+        let body = whole_json(request, service.limits().json_bytes).await?;
+        if body.len() <= SMALL {
+            return read_json(&body).map(JsonBody);
         }
-        let WholeBody(bytes) = WholeBody::from_request(request, service).await?;
-        let value = parse_json(&bytes)?;
-        serde_json::from_value(value)
-            .map(JsonBody)
-            .map_err(|error| Problem::bad_request(format!("the body: {error}")))
+        let read = move || read_json(&body);
+        service.calls().run(read).await.map(JsonBody)
     }
+}
+
+/// A body of JSON that says who somebody is. Anyone may send one, so it is small.
+pub(super) struct LoginBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Service> for LoginBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Service) -> Answer<LoginBody<T>> {
+        let body = whole_json(request, SMALL).await?;
+        read_json(&body).map(LoginBody)
+    }
+}
+
+async fn whole_json(request: Request, limit: usize) -> Answer<Bytes> {
+    if media_type(request.headers()) != "application/json" {
+        return Err(Problem::unsupported_type("application/json"));
+    }
+    whole(request, limit).await
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
+    serde_json::from_value(parse_json(body)?)
+        .map_err(|error| Problem::bad_request(format!("the body: {error}")))
 }
 
 /// A JSON text as deep as a document may be.

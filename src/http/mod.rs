@@ -13,6 +13,7 @@ mod accounts;
 mod auth;
 mod blobs;
 mod blocking;
+mod budget;
 mod care;
 mod changes;
 mod cloud_store;
@@ -40,6 +41,7 @@ mod sessions;
 mod shared;
 mod show;
 mod storage;
+mod strangers;
 mod throttle;
 mod tls;
 mod tokens;
@@ -65,6 +67,7 @@ use changes::News;
 use metrics::Metrics;
 use problem::Problem;
 use room::Sessions;
+use strangers::Strangers;
 use throttle::Throttle;
 
 pub use accounts::{FirstPassword, set_password};
@@ -73,6 +76,10 @@ pub use accounts::{FirstPassword, set_password};
 pub use room::fuzz_packets;
 pub use serve::{Endpoint, is_loopback, serve, serve_at, stop_signal};
 pub use tls::Tls;
+
+/// How long a call waits for its turn where wrong passwords were tried on a lock: it has one of few threads meanwhile. A
+/// client that is refused is told when to come again. It is enough for one that offers all the passwords it may.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a client may ask of the service at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,8 +91,9 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long a client may take to send the next piece of a body, or to take any of an answer. Default: 30 s.
     pub body_time: Duration,
-    /// Largest body of a request that is read into memory: JSON of every kind. Default: 64 MiB. Contents of blobs are
-    /// streamed and have no limit.
+    /// Largest body of a request that is read into memory: JSON of every kind, but for logins, which have 16 KiB. Where a
+    /// body comes before it is known whose it is, all of them together have twice as much. Default: 64 MiB. Contents of
+    /// blobs are streamed and have no limit.
     pub json_bytes: usize,
     /// Calls to the store at a time; more wait. Default: 64.
     pub calls: usize,
@@ -123,6 +131,7 @@ struct Shared {
     accounts: Accounts,
     calls: Calls,
     throttle: Throttle,
+    strangers: Strangers,
     news: News,
     /// In rooms.
     sessions: Sessions,
@@ -147,10 +156,13 @@ impl Service {
     pub fn new(store: &Store, limits: Limits) -> Result<(Service, Option<FirstPassword>)> {
         let (accounts, first) = Accounts::open(store)?;
         let service = Service(Arc::new(Shared {
-            store: store.without(accounts::FOLDER)?,
+            store: store
+                .without(accounts::FOLDER)?
+                .with_patience(LOCK_PATIENCE),
             accounts,
             calls: Calls::new(limits.calls),
             throttle: Throttle::new(limits.logins),
+            strangers: Strangers::new(limits.json_bytes),
             news: News::of(store),
             sessions: Sessions::new(limits.connections),
             metrics: Metrics::new(),
@@ -219,6 +231,10 @@ impl Service {
 
     fn throttle(&self) -> &Throttle {
         &self.0.throttle
+    }
+
+    fn strangers(&self) -> &Strangers {
+        &self.0.strangers
     }
 
     fn news(&self) -> &News {

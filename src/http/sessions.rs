@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::accounts::{Account, Accounts};
 use super::auth::{self, Proof};
-use super::key::JsonBody;
+use super::key::LoginBody;
 use super::passwords::{hash_of_secret, random_secret};
 use super::problem::{Answer, Problem};
 use super::{Encrypted, Peer, Service};
@@ -104,7 +104,7 @@ async fn log_in(
     State(service): State<Service>,
     Extension(peer): Extension<Peer>,
     Extension(encrypted): Extension<Encrypted>,
-    JsonBody(login): JsonBody<Login>,
+    LoginBody(login): LoginBody<Login>,
 ) -> Answer {
     let account = auth::with_password(&service, &login.name, &login.password, peer).await?;
     let time = service.limits().session_time;

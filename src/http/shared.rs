@@ -34,12 +34,17 @@ pub(super) fn routes() -> Router<Service> {
 pub(super) fn path_of(token: &Token, root: &str, key: &str, is_folder: bool) -> String {
     let parts = [root, key].map(|part| part.trim_matches('/'));
     let whole: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    let whole = utf8_percent_encode(&whole.join("/"), PATH_CHARS).to_string();
+    let whole = escaped(&whole.join("/"));
     let end = match is_folder && !whole.is_empty() {
         true => "/",
         false => "",
     };
     format!("/v1/shared/{token}/{whole}{end}")
+}
+
+/// A path as it stands in an address.
+pub(super) fn escaped(path: &str) -> String {
+    utf8_percent_encode(path, PATH_CHARS).to_string()
 }
 
 #[derive(Deserialize)]

@@ -15,8 +15,8 @@ use crate::format::LockRecord;
 use crate::options::Durability;
 use crate::store::Store;
 
-/// The longest a call waits in a line.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest a call waits in a line, unless its view has less patience.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What the passwords of a view are known to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,10 @@ pub(crate) enum Trying {
 }
 
 impl Trying {
-    /// The longest wait it takes upon itself.
-    fn patience(self) -> Duration {
+    /// The longest wait it takes upon itself, where a call of the view takes so much.
+    fn patience(self, of_view: Duration) -> Duration {
         match self {
-            Trying::Call => LONGEST_WAIT,
+            Trying::Call => of_view,
             Trying::Transaction | Trying::Listing => Duration::ZERO,
         }
     }
@@ -140,7 +140,7 @@ impl Store {
     /// Tries every password of this view on one hash.
     fn try_on(&self, key: &str, phc: &str, line: Line, by: Trying) -> Result<bool> {
         for password in self.passwords.each() {
-            let begun = self.shared.tries.begin(line, by.patience());
+            let begun = self.shared.tries.begin(line, by.patience(self.patience));
             let wait = begun.map_err(|retry_in| Error::TooManyTries {
                 key: key.to_owned(),
                 retry_in,

@@ -1,5 +1,9 @@
 //! CloudStore: values of an account, saved, merged, loaded and listed.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::server::{Client, Reply, Server};
@@ -225,6 +229,14 @@ fn a_list_has_the_names_that_contain_a_word() {
     ] {
         assert_eq!(cloud.list(word), loaded(json!(expected)), "{word}");
     }
+    let all = loaded(json!("Steve3,other,steve1,steve2,sub/steve4"));
+    for body in [
+        json!({"key": cloud.key, "options": "list"}),
+        json!({"key": cloud.key, "options": "list", "file": null}),
+    ] {
+        let listed = cloud.client.json("POST", "/cloudstore/store/load", &body);
+        assert_eq!(listed.answer(), all);
+    }
 }
 
 #[test]
@@ -405,5 +417,52 @@ fn pages_of_other_origins_may_ask_here_too() {
         );
         let sent = server.nobody().send("POST", &path, &asking[..1], b"");
         assert_eq!(sent.header("access-control-allow-origin"), "*");
+    }
+}
+
+#[test]
+fn a_key_is_looked_at_before_what_comes_with_it() {
+    let server = Server::start();
+    let key = server.api_key("ann", "writer");
+    for (key, error) in [("x", "BadKey"), (key.as_str(), "BadRequest")] {
+        let body = json!({"file": ["no name"], "value": 1, "key": key});
+        for path in ["/cloudstore/store/save", "/cloudstore/store/load"] {
+            let answer = server.nobody().json("POST", path, &body).answer();
+            fails(&answer, error);
+        }
+    }
+}
+
+#[test]
+fn bodies_take_only_so_much_memory_together() {
+    let mut limits = komatik::http::Limits::default();
+    limits.json_bytes = 1 << 20;
+    let server = Server::with(&komatik::Store::in_memory().unwrap(), limits);
+    let cloud = CloudStore::of(&server, &server.api_key("ann", "writer"));
+    let begin = || {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let head = "POST /cloudstore/store/save HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1048576\r\n\r\n";
+        let begin = [head.as_bytes(), &[b' '; 1_000_000]].concat();
+        // It may be refused before all of it is there.
+        let _ = stream.write_all(&begin);
+        stream
+    };
+    let mut begun: Vec<TcpStream> = (0..2).map(|_| begin()).collect();
+    let value = json!("x".repeat(280_000));
+    let began = Instant::now();
+    while cloud.save("f", value.clone())["error"] != "Unavailable" {
+        assert!(began.elapsed() < Duration::from_secs(20), "there is room");
+        begun.push(begin());
+    }
+    let small = json!("x".repeat(60_000));
+    assert_eq!(cloud.save("small", small), said("Entry saved"));
+    drop(begun);
+    let began = Instant::now();
+    while cloud.save("f", value.clone())["error"] != Value::Null {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "no room is given back"
+        );
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,5 +1,9 @@
 //! CloudStore: media, brought in forms and opened by their paths.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::form::{CONTENT_TYPE, Part, form};
@@ -75,8 +79,13 @@ fn a_file_is_taken_in_whatever_order_the_fields_come() {
         assert_eq!((part.status, part.text().as_str()), (206, "no"));
         folders.push(folder);
     }
-    folders.dedup();
-    assert_eq!(folders.len(), 1, "the account has one folder");
+    for (folder, other) in [(0, "jazz2.jpg"), (1, "jazz1.jpg"), (2, "blob")] {
+        let path = format!("/cloudstore/files/{}/{other}", folders[folder]);
+        let probed = server.nobody().get(&path);
+        assert_eq!(probed.status, 404, "one path tells nothing of another");
+    }
+    let again = upload(&server, &[key, image("jazz1.jpg", b"south")]);
+    assert_eq!(again["data"]["folder"], folders[0].as_str(), "it stays");
     assert_eq!(
         media(&server, "ann"),
         ["blob", "jazz1.jpg", "jazz2.jpg", "jazz3.jpg"]
@@ -137,7 +146,7 @@ fn media_are_replaced_by_who_has_the_password() {
 }
 
 #[test]
-fn the_paths_of_an_account_are_its_own_and_stay() {
+fn the_paths_of_media_are_their_own_and_stay() {
     let mut server = Server::start();
     let keys = ["ann", "bob"].map(|name| server.api_key(name, "writer"));
     let uploaded = keys.each_ref().map(|key| {
@@ -159,8 +168,8 @@ fn the_paths_of_an_account_are_its_own_and_stay() {
     for (folder, key) in uploaded.iter().zip(&keys) {
         assert_eq!(open(folder, "a.jpg").text(), *key, "after a restart");
         assert_eq!(open(folder, "none").status, 404);
-        assert_eq!(open(folder, "..%2Fdata%2Fx").status, 400);
-        assert_eq!(open(folder, "%2e%2e").status, 400);
+        assert_eq!(open(folder, "..%2Fdata%2Fx").status, 404);
+        assert_eq!(open(folder, "%2e%2e").status, 404);
     }
     for folder in [
         "x",
@@ -241,4 +250,89 @@ fn what_is_no_upload_leaves_nothing() {
     let answer = upload(&server, &more);
     assert_eq!(answer["data"]["name"], "a.jpg", "of two files the first");
     assert_eq!(media(&server, "ann"), ["a.jpg"]);
+}
+
+#[test]
+fn a_form_has_only_so_many_parts_and_passwords() {
+    let server = Server::start();
+    let key = server.api_key("ann", "writer");
+    let (file, key) = (image("a.jpg", b"x"), Part::text("key", &key));
+    let offered = |count| vec![Part::text("password", "x"); count];
+    let answer = upload(&server, &[offered(9), vec![file, key]].concat());
+    assert_eq!(answer["error"], "BadRequest", "{answer}");
+    let answer = upload(&server, &[offered(8), vec![file, key]].concat());
+    assert_eq!(answer["error"], Value::Null, "{answer}");
+    let others = vec![Part::text("other", "x"); 10_000];
+    let answer = upload(&server, &[others, vec![file, key]].concat());
+    assert_eq!(answer["error"], "BadRequest", "{answer}");
+}
+
+#[test]
+fn only_so_much_comes_before_its_key() {
+    let server = Server::start();
+    let key = server.api_key("ann", "writer");
+    let (file, key) = (image("a.jpg", b"x"), Part::text("key", &key));
+    let begin = || {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let unset = Part::text("key", "undefined");
+        let whole = form(&[
+            Part::file("held", &[7; 100]),
+            unset,
+            Part::text("id", "0123456789"),
+        ]);
+        let begin = &whole[..whole.len() - 30];
+        let head = format!(
+            "POST /cloudstore/upload-2 HTTP/1.1\r\nhost: localhost\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n\r\n",
+            whole.len()
+        );
+        stream
+            .write_all(&[head.as_bytes(), begin].concat())
+            .unwrap();
+        stream
+    };
+    let mut begun: Vec<TcpStream> = (0..32).map(|_| begin()).collect();
+    let began = Instant::now();
+    while upload(&server, &[file, key])["error"] != "Unavailable" {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "there is a place"
+        );
+        // One that came while this had the last place was refused.
+        begun.push(begin());
+    }
+    assert_eq!(upload(&server, &[key, file])["error"], Value::Null);
+    drop(begun);
+    let began = Instant::now();
+    while upload(&server, &[file, key])["error"] != Value::Null {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "no place is given back"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn media_with_a_view_password_are_opened_by_nobody_and_others_by_any_page() {
+    let server = Server::start();
+    let key = server.api_key("ann", "writer");
+    let key = Part::text("key", &key);
+    let [open, locked] = ["a.jpg", "b.jpg"].map(|name| {
+        let answer = upload(&server, &[image(name, b"x"), key]);
+        format!(
+            "/cloudstore/files/{}",
+            answer["data"]["id"].as_str().unwrap()
+        )
+    });
+    let lock = json!({"view": "sesame"});
+    let ann = server.log_in("ann", "a long one");
+    let path = "/v1/locks/cloudstore/media/b.jpg";
+    assert_eq!(ann.json("PUT", path, &lock).status, 204);
+    let from_page = [("origin", "https://example.org")];
+    for (path, status) in [(&open, 200), (&locked, 423)] {
+        let opened = server.nobody().send("GET", path, &from_page, b"");
+        assert_eq!(opened.status, status, "{}", opened.text());
+        assert_eq!(opened.header("access-control-allow-origin"), "*");
+        assert_eq!(opened.text() == "x", status == 200);
+    }
 }

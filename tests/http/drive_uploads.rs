@@ -1,5 +1,8 @@
 //! Drives: files that come in parts, and bodies that are too large or break off.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::json;
 
 use crate::drive::{FILES, put, refused};
@@ -168,4 +171,47 @@ fn a_body_that_breaks_off_stores_nothing() {
             .exists(&format!("uploads/proj/photos/{id}/00001"))
             .unwrap()
     );
+}
+
+#[test]
+fn an_upload_ends_once() {
+    let server = Server::start();
+    let drive = server.drive("admin");
+    let id = begin(&drive, "a");
+    for number in 1..=3 {
+        part(&drive, &id, "a", number, &[7; MEBIBYTE]);
+    }
+    let address = format!("{UPLOADS}/{id}?name=a");
+    let mut statuses = std::thread::scope(|scope| {
+        let ending: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| drive.send("PATCH", &address, &[], b"").status))
+            .collect();
+        let ended = ending.into_iter().map(|ending| ending.join().unwrap());
+        ended.collect::<Vec<_>>()
+    });
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 404, 404, 404]);
+}
+
+#[test]
+fn a_part_of_an_upload_that_is_given_up_meanwhile_is_not_kept() {
+    let server = Server::start();
+    let key = server.key("admin").key;
+    let drive = server.client("x-api-key", &key);
+    let id = begin(&drive, "a");
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let head = format!(
+        "POST {UPLOADS}/{id}/parts?name=a&part=1 HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\ncontent-length: 10\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut go_on = [0; 25];
+    // It comes when the body is asked for, which is behind the look at the upload.
+    stream.read_exact(&mut go_on).unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "));
+    assert_eq!(drive.delete(&format!("{UPLOADS}/{id}?name=a")).status, 200);
+    stream.write_all(b"0123456789").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(!server.store.exists("uploads").unwrap());
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use komatik::Store;
 use komatik::http::Limits;
+use serde_json::json;
 
 use crate::server::Server;
 
@@ -109,11 +110,7 @@ fn nobody_reaches_the_accounts() {
         admin.get(&format!("/v1/documents/{key}")).problem(400);
         admin.put(&format!("/v1/blobs/{key}"), b"x").problem(400);
         admin
-            .json(
-                "PUT",
-                &format!("/v1/documents/{key}"),
-                &serde_json::json!(1),
-            )
+            .json("PUT", &format!("/v1/documents/{key}"), &json!(1))
             .problem(400);
     }
     server.log_in("admin", &server.password);
@@ -267,4 +264,62 @@ fn a_page_of_another_site_writes_nothing() {
         b"",
     );
     assert_eq!(read.text(), "x");
+}
+
+#[test]
+fn a_login_is_small() {
+    let server = Server::start();
+    for (path, name) in [("/v1/sessions", "name"), ("/auth/login", "username")] {
+        let login = |length: usize| {
+            let login = json!({name: "admin", "password": "x".repeat(length)});
+            server.nobody().json("POST", path, &login).status
+        };
+        assert_eq!([login(10_000), login(20_000)], [401, 413], "{path}");
+    }
+}
+
+#[test]
+fn wrong_passwords_of_locks_keep_nobody_else_waiting() {
+    let mut limits = Limits::default();
+    limits.calls = 2;
+    let server = Server::with(&Store::in_memory().unwrap(), limits);
+    let admin = server.admin();
+    admin.put("/v1/blobs/locked", "x");
+    admin.put("/v1/blobs/open", "x");
+    let lock = json!({"view": "sesame"});
+    assert_eq!(admin.json("PUT", "/v1/locks/locked", &lock).status, 204);
+    std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..6)
+            .map(|guesser| {
+                let admin = admin.clone();
+                scope.spawn(move || {
+                    let wrong = [("komatik-password", ["a", "b", "c"][guesser % 3])];
+                    let tries = (0..3).map(|_| admin.send("GET", "/v1/blobs/locked", &wrong, b""));
+                    tries.map(|reply| reply.status).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let began = Instant::now();
+        while guesses.iter().any(|guess| !guess.is_finished()) {
+            let asked = Instant::now();
+            assert_eq!(admin.get("/v1/blobs/open").status, 200);
+            assert!(asked.elapsed() < Duration::from_secs(3), "it waited");
+            assert!(began.elapsed() < Duration::from_secs(30), "they wait");
+        }
+        let answers: Vec<_> = guesses
+            .into_iter()
+            .flat_map(|guess| guess.join().unwrap())
+            .collect();
+        assert!(answers.iter().all(|status| [403, 429].contains(status)));
+        assert!(answers.contains(&429), "{answers:?}");
+    });
+    // One who offers several finds the right one among them, once it is the turn.
+    admin.put("/v1/blobs/other", "x");
+    assert_eq!(admin.json("PUT", "/v1/locks/other", &lock).status, 204);
+    let mut offered = vec![("komatik-password", "wrong"); 7];
+    offered.push(("komatik-password", "sesame"));
+    assert_eq!(
+        admin.send("GET", "/v1/blobs/other", &offered, b"").status,
+        200
+    );
 }

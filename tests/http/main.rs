@@ -20,6 +20,7 @@ mod page;
 mod room;
 mod room_access;
 mod room_client;
+mod room_grants;
 mod room_hostile;
 mod room_streaming;
 mod server;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use komatik::PutMode;
 use serde_json::{Value, json};
 
-use crate::room_client::{Participant, Received};
+use crate::room_client::{Participant, Received, first_packet, later_packet, packed, sign};
 use crate::server::Server;
 
 #[test]
@@ -226,12 +226,16 @@ fn files_and_folders_are_told() {
 fn deleting_asks_before_it_takes_a_folder() {
     let server = Server::start();
     let mut ann = server.enter(&server.key("admin"));
-    for path in ["f/a", "f/b/c", "file", "both", "both/below"] {
+    for path in ["f/a", "f/b/c", "file", "both", "both/below", "locked/a"] {
         ann.write(path, &[b"x"]);
     }
+    let lock = komatik::Lock::new().edit("sesame");
+    server.store.lock("rooms/proj/r/locked/a", lock).unwrap();
     for (request, code) in [
         (json!({"path": "f"}), Some(3002)),
         (json!({"path": "f", "recursive": null}), Some(3002)),
+        (json!({"path": "locked"}), Some(3002)),
+        (json!({"path": "locked", "recursive": true}), Some(1001)),
         (json!({"path": "f", "recursive": false}), Some(3002)),
         (json!({"path": "file", "recursive": true}), None),
         (json!({"path": "missing"}), None),
@@ -387,4 +391,34 @@ fn who_is_in_a_room_does_not_keep_the_service_from_stopping() {
     assert_eq!(u16::from(reason.code), 1001);
     server.stop();
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+/// TypeScript counts its messages from 0.
+#[test]
+fn a_message_may_have_the_number_0() {
+    let server = Server::start();
+    let mut ann = server.enter(&server.key("admin"));
+    let body = packed(&json!({"path": "a"}), b"");
+    ann.send_packet(first_packet(0, 1, "storage.exists"));
+    ann.send_packet(later_packet(0, 1, &body));
+    assert_eq!(ann.answer_to(0).0["json"], json!({"exists": false}));
+}
+
+#[test]
+fn the_name_of_a_room_is_escaped_in_its_address() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let grants = json!([{"name": "room", "scope": "my room?"}]);
+    let token = sign(&key.key, &json!({"name": "ann", "grants": grants}));
+    let path = format!("/rooms/my%20room%3F?token={token}");
+    let mut ann = Participant::connect(&server, &path, &[]).unwrap();
+    let ready = ann.receive().unpacked().0;
+    assert_eq!(ready["room_name"], "my room?");
+    let url = format!("ws://{}/rooms/my%20room%3F", server.address);
+    assert_eq!(ready["room_url"], url);
+    ann.receive();
+    ann.write("a", &[b"x"]);
+    let told = ann.json("storage.download_url", json!({"path": "a"}));
+    let path = told["url"].as_str().unwrap().split_once("/v1/").unwrap().1;
+    assert_eq!(server.nobody().get(&format!("/v1/{path}")).text(), "x");
 }

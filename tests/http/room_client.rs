@@ -1,5 +1,6 @@
 //! A participant of a room: packets and messages by hand, over the WebSocket of a library.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use jwt_compact::alg::{Hs256, Hs256Key};
 use jwt_compact::{AlgorithmExt, Claims, Header};
 use serde_json::{Map, Value, json};
 use tungstenite::client::IntoClientRequest;
+use tungstenite::handshake::client::Request;
 use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::{Error, Message, WebSocket};
 
@@ -116,8 +118,8 @@ pub(crate) fn later_packet(id: u64, number: u32, bytes: &[u8]) -> Vec<u8> {
     [&id.to_be_bytes(), &number.to_be_bytes()[..], bytes].concat()
 }
 
-pub(crate) struct Participant {
-    pub(crate) socket: WebSocket<TcpStream>,
+pub(crate) struct Participant<S = TcpStream> {
+    pub(crate) socket: WebSocket<S>,
     last_id: u64,
     /// What came besides answers.
     pub(crate) pushed: Vec<Received>,
@@ -139,6 +141,13 @@ impl Participant {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
+        Participant::over(stream, request)
+    }
+}
+
+impl<S: Read + Write> Participant<S> {
+    /// Connects by a stream that is there.
+    pub(crate) fn over(stream: S, request: Request) -> Result<Participant<S>, u16> {
         match tungstenite::client(request, stream) {
             Ok((socket, _)) => Ok(Participant {
                 socket,
@@ -153,7 +162,7 @@ impl Participant {
     }
 
     /// Reads the two messages that come first.
-    pub(crate) fn greeted(mut self) -> Participant {
+    pub(crate) fn greeted(mut self) -> Participant<S> {
         assert_eq!(self.receive().kind, "room_ready");
         assert_eq!(self.receive().kind, "connected");
         self

@@ -78,6 +78,11 @@ fn a_packet_out_of_order_is_answered_and_the_next_message_is_served() {
         }
         goes_on(&mut ann, why);
     }
+    // One that begins too early and badly is lost as well as the one before it.
+    ann.send_packet(begin());
+    ann.send_packet(first_packet(78, 1, &kind));
+    assert_eq!(ann.answer_to(77).0["code"], 1002);
+    assert_eq!(ann.answer_to(78).0["code"], 1002);
     // One that begins too early is served, and the one before it is lost.
     ann.send_packet(begin());
     let id = ann.send("storage.exists", &exists);
@@ -161,6 +166,35 @@ fn only_so_many_files_are_open_at_a_time() {
     assert_eq!(ann.code("storage.open", open(32)), 1008);
     ann.call("storage.close", json!({"handle": handles[3]}));
     ann.json("storage.open", open(32));
+}
+
+#[test]
+fn only_so_many_files_are_open_in_all_rooms() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let open = |number: usize| json!({"path": format!("f{number}"), "overwrite": true});
+    let mut full: Vec<Participant> = (0..12)
+        .map(|_| {
+            let mut participant = server.enter(&key);
+            for number in 0..32 {
+                participant.json("storage.open", open(number));
+            }
+            participant
+        })
+        .collect();
+    let mut last = server.enter(&key);
+    for number in 0..400 - 12 * 32 {
+        last.json("storage.open", open(number));
+    }
+    assert_eq!(last.code("storage.open", open(99)), 1008);
+    goes_on(&mut last, "only writing is refused");
+    // Who goes leaves a place.
+    full.pop();
+    let began = std::time::Instant::now();
+    while last.call("storage.open", open(99))["type"] == "error" {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

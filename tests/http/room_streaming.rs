@@ -348,3 +348,70 @@ fn an_upload_that_fails_leaves_nothing() {
     let id = ann.send("room.tool_call_request_chunk", &body);
     assert_eq!(ann.answer_to(id).0, json!({"type": "empty"}));
 }
+
+#[test]
+fn a_reader_reads_by_calls_of_tools_as_well() {
+    let server = Server::start();
+    server.user("rita", "reader", "");
+    server.store.put("rooms/proj/r/a", "north").unwrap();
+    let mut rita = server.enter_streaming(&server.key("rita"), "rita");
+    let moved = json!({"source_path": "a", "destination_path": "b"});
+    for (tool, input) in [("delete", json!({"path": "a"})), ("move", moved)] {
+        assert_eq!(rita.invoke(tool, &input)["code"], 1001, "{tool}");
+    }
+    let last = rita.upload(start("b", None, true), b"x", 10);
+    assert_eq!(
+        (&last["type"], &last["code"]),
+        (&"error".into(), &1001.into())
+    );
+    let (_, content, _) = rita.download("a", 10);
+    assert_eq!(content, b"north");
+    // What a token does not grant is not downloaded either.
+    let scope = json!({"storage": {"paths": [{"path": "b"}]}});
+    let grant = json!([{"name": "api", "scope": scope}]);
+    let mut ann = server.enter_as(&server.key("admin"), "ann", grant);
+    let (refused, ..) = ann.download("a", 10);
+    assert_eq!(refused["code"], 1001, "{refused}");
+    let last = ann.upload(start("a", None, true), b"x", 10);
+    assert_eq!(last["code"], 1001, "{last}");
+    assert_eq!(
+        server.store.get("rooms/proj/r/a").unwrap().unwrap(),
+        "north"
+    );
+}
+
+/// Python sends on without waiting for the answer to each chunk.
+#[test]
+fn chunks_come_without_waiting_for_their_answers() {
+    let server = Server::start();
+    let mut ann = server.enter_streaming(&server.key("admin"), "ann");
+    let content: Vec<u8> = (0..=250).cycle().take(100_000).collect();
+    ann.open_stream("upload", "up");
+    let binary = |headers: Value| json!({"type": "binary", "headers": headers});
+    let mut chunks = vec![(binary(start("a", None, true)), &b""[..])];
+    chunks.extend(
+        content
+            .chunks(10_000)
+            .map(|piece| (binary(json!({"kind": "data"})), piece)),
+    );
+    chunks.push((
+        json!({"type": "control", "method": "close", "status_code": 1000}),
+        b"",
+    ));
+    let sent: Vec<u64> = chunks
+        .iter()
+        .map(|(chunk, bytes)| {
+            let header = json!({"tool_call_id": "up", "chunk": chunk});
+            ann.send("room.tool_call_request_chunk", &packed(&header, bytes))
+        })
+        .collect();
+    for id in sent {
+        assert_eq!(ann.answer_to(id).0, json!({"type": "empty"}));
+    }
+    for _ in 0..=10 {
+        assert_eq!(ann.next_chunk("up").0["headers"]["kind"], "pull");
+    }
+    assert!(is_closed(&ann.next_chunk("up").0));
+    let stored = server.store.get("rooms/proj/r/a").unwrap().unwrap();
+    assert!(stored == content);
+}

@@ -14,8 +14,10 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tungstenite::client::IntoClientRequest;
 
 use crate::command::{komatik, start_with, stop};
+use crate::room_client::Participant;
 use crate::server::Server;
 
 /// A certificate that vouches for itself, and its key, as files.
@@ -196,4 +198,29 @@ fn who_does_not_encrypt_gets_nothing_and_who_is_silent_is_given_up() {
     let _ = silent.read_to_end(&mut rest);
     assert!(rest.is_empty(), "a handshake, and no request");
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_room_tells_addresses_that_are_encrypted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = issue(directory.path());
+    let mut endpoint = Endpoint::default();
+    endpoint.tls = Some(Tls::from_files(&certificate, &key).unwrap());
+    let store = Store::in_memory().unwrap();
+    // An API key is made where nothing is encrypted.
+    let mut plain = Server::with(&store, Limits::default());
+    let token = plain.key("admin").token("ann", serde_json::json!([]));
+    plain.stop();
+    let server = Server::at(&store, Limits::default(), endpoint);
+    let trusted = std::fs::read(&certificate).unwrap();
+    let stream = connect(server.address, &trusted).unwrap();
+    let url = format!("ws://localhost/rooms/r?token={token}&v=0.56.0");
+    let mut ann = Participant::over(stream, url.into_client_request().unwrap()).unwrap();
+    let ready = ann.receive().unpacked().0;
+    assert_eq!(ready["room_url"], "wss://localhost/rooms/r");
+    ann.receive();
+    ann.write("a", &[b"x"]);
+    let told = ann.json("storage.download_url", serde_json::json!({"path": "a"}));
+    let url = told["url"].as_str().unwrap();
+    assert!(url.starts_with("https://localhost/v1/shared/"), "{url}");
 }

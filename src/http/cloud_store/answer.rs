@@ -62,6 +62,14 @@ impl Failure {
         }
     }
 
+    /// Where as much is under way as there may be.
+    pub(super) fn busy() -> Failure {
+        Failure {
+            name: "Unavailable",
+            message: "as much is coming in as there may before its key; try again later".to_owned(),
+        }
+    }
+
     pub(super) fn bad_request(message: impl Into<String>) -> Failure {
         Failure {
             name: "BadRequest",
@@ -76,6 +84,7 @@ impl From<Problem> for Failure {
             StatusCode::NOT_FOUND => return Failure::no_file(),
             StatusCode::LOCKED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => "Locked",
             StatusCode::PAYLOAD_TOO_LARGE => "TooLarge",
+            StatusCode::SERVICE_UNAVAILABLE => "Unavailable",
             status if status.is_client_error() => "BadRequest",
             _ => "ServerError",
         };

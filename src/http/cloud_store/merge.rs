@@ -6,27 +6,34 @@
 
 use serde_json::{Map, Value};
 
-/// Elements that an index beyond the end of an array may add to a value, as `null`, in one merge.
-const MOST_HOLES: usize = 100_000;
+/// Elements that nobody sent as such but one merge may make: those before an index beyond the end of an array, as `null`,
+/// and the characters of a text.
+const MOST_MADE: usize = 100_000;
 
 /// The merged value would have too many elements that nobody sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooSparse;
+pub(super) struct TooMany;
 
 /// Merges `source` into `target`. After an error the target is not to be used.
-pub(super) fn merge(target: &mut Value, source: Value) -> Result<(), TooSparse> {
+pub(super) fn merge(target: &mut Value, source: Value) -> Result<(), TooMany> {
     if target.is_null() {
         *target = Value::Object(Map::new());
     }
-    merge_members(target, source, &mut MOST_HOLES.clone())
+    merge_members(target, source, &mut MOST_MADE.clone())
 }
 
 /// Merges each member of the source into an object or array; anything else takes none.
-fn merge_members(target: &mut Value, source: Value, holes: &mut usize) -> Result<(), TooSparse> {
+fn merge_members(target: &mut Value, source: Value, left: &mut usize) -> Result<(), TooMany> {
+    if !target.is_object() && !target.is_array() {
+        return Ok(());
+    }
+    if let Value::String(text) = &source {
+        take(left, text.chars().count())?;
+    }
     for (name, value) in members(source) {
         match target {
             Value::Object(members) => match members.get_mut(&name) {
-                Some(present) => merge_value(present, value, holes)?,
+                Some(present) => merge_value(present, value, left)?,
                 None => {
                     members.insert(name, value);
                 }
@@ -34,7 +41,7 @@ fn merge_members(target: &mut Value, source: Value, holes: &mut usize) -> Result
             Value::Array(elements) => {
                 // Other names stand beside the elements, and are lost in JSON.
                 if let Some(index) = index(&name) {
-                    merge_value(element(elements, index, holes)?, value, holes)?;
+                    merge_value(element(elements, index, left)?, value, left)?;
                 }
             }
             _ => {}
@@ -43,15 +50,20 @@ fn merge_members(target: &mut Value, source: Value, holes: &mut usize) -> Result
     Ok(())
 }
 
-fn merge_value(target: &mut Value, source: Value, holes: &mut usize) -> Result<(), TooSparse> {
+fn merge_value(target: &mut Value, source: Value, left: &mut usize) -> Result<(), TooMany> {
     match (&*target, &source) {
         (Value::Object(_) | Value::Array(_), Value::Object(_))
-        | (Value::Array(_), Value::Array(_)) => merge_members(target, source, holes),
+        | (Value::Array(_), Value::Array(_)) => merge_members(target, source, left),
         _ => {
             *target = source;
             Ok(())
         }
     }
+}
+
+fn take(left: &mut usize, count: usize) -> Result<(), TooMany> {
+    *left = left.checked_sub(count).ok_or(TooMany)?;
+    Ok(())
 }
 
 /// What a value has below a name. A text has its characters.
@@ -78,15 +90,14 @@ fn index(name: &str) -> Option<u32> {
 fn element<'a>(
     elements: &'a mut Vec<Value>,
     index: u32,
-    holes: &mut usize,
-) -> Result<&'a mut Value, TooSparse> {
-    let index = usize::try_from(index).map_err(|_| TooSparse)?;
+    left: &mut usize,
+) -> Result<&'a mut Value, TooMany> {
+    let index = usize::try_from(index).map_err(|_| TooMany)?;
     if index >= elements.len() {
-        let more = index - elements.len();
-        *holes = holes.checked_sub(more).ok_or(TooSparse)?;
+        take(left, index - elements.len())?;
         elements.resize(index + 1, Value::Null);
     }
-    elements.get_mut(index).ok_or(TooSparse)
+    elements.get_mut(index).ok_or(TooMany)
 }
 
 #[cfg(test)]
@@ -208,15 +219,22 @@ mod tests {
     }
 
     #[test]
+    fn a_long_text_is_not_taken_to_pieces() {
+        let long = Value::from("x".repeat(MOST_MADE + 1));
+        for target in [json!({}), json!([]), json!(null)] {
+            assert_eq!(merge(&mut target.clone(), long.clone()), Err(TooMany));
+        }
+        let mut scalar = json!("str");
+        assert_eq!(merge(&mut scalar, long), Ok(()));
+        assert_eq!(scalar, "str", "it takes none of it");
+    }
+
+    #[test]
     fn a_few_bytes_cannot_make_a_huge_array() {
         let mut target = json!({"a": [], "b": []});
         let source = json!({"a": {"4294967294": 1}});
-        assert_eq!(merge(&mut target.clone(), source), Err(TooSparse));
+        assert_eq!(merge(&mut target.clone(), source), Err(TooMany));
         let many = json!({"a": {"60000": 1}, "b": {"60000": 1}});
-        assert_eq!(
-            merge(&mut target, many),
-            Err(TooSparse),
-            "of the whole value"
-        );
+        assert_eq!(merge(&mut target, many), Err(TooMany), "of the whole value");
     }
 }

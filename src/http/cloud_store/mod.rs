@@ -8,7 +8,7 @@ mod media;
 mod merge;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, header};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -16,10 +16,12 @@ use serde_json::Value;
 
 use super::Service;
 use super::accounts::{Account, Role};
+use super::blocking::cut_short;
 use super::cross_origin::{any_origin, preflight};
-use super::key::{WholeBody, parse_json};
-use super::problem;
+use super::key::{parse_json, whole_within};
+use super::problem::{self, Problem};
 use super::scopes::CloudStore;
+use super::strangers::PATIENCE;
 use crate::{ListOptions, Store, WriteOptions};
 use answer::{Answer, Done, Failure};
 
@@ -44,8 +46,8 @@ pub(super) fn routes() -> Router<Service> {
 /// What a client sends; members that say nothing new are passed over.
 #[derive(Deserialize)]
 struct Asked {
-    key: String,
-    file: String,
+    /// Absent or null where all is to be listed.
+    file: Option<String>,
     options: Option<String>,
     #[serde(default)]
     value: Value,
@@ -55,18 +57,25 @@ struct Asked {
     data_pass: Value,
 }
 
+/// Of what a client sends, what is read before it is known whose key it has.
+#[derive(Deserialize)]
+struct Offered {
+    key: String,
+}
+
 impl Asked {
-    fn of(body: problem::Answer<WholeBody>) -> Result<Asked, Failure> {
-        let WholeBody(body) = body?;
-        let value = parse_json(&body)?;
-        serde_json::from_value(value)
-            .map_err(|error| Failure::bad_request(format!("the body: {error}")))
+    /// What is asked, and the values of the account whose key it is asked with. Synchronous, as the store is.
+    fn of(service: &Service, body: &[u8], access: Access) -> Result<(Asked, Store), Failure> {
+        let wrong = |error| Failure::bad_request(format!("the body: {error}"));
+        let Offered { key } = serde_json::from_slice(body).map_err(wrong)?;
+        let account = account_of(service, &key, access)?;
+        let asked: Asked = serde_json::from_value(parse_json(body)?).map_err(wrong)?;
+        let store = service.cloud_store_of(&account, CloudStore::Data)?;
+        let store = asked.offer_passwords(store)?;
+        Ok((asked, store))
     }
 
-    /// The values of the account, with the passwords that are offered.
-    async fn data(&self, service: &Service, access: Access) -> Result<Store, Failure> {
-        let account = account(service, self.key.clone(), access).await?;
-        let store = service.cloud_store_of(&account, CloudStore::Data)?;
+    fn offer_passwords(&self, store: Store) -> Result<Store, Failure> {
         let passwords = [&self.password, &self.data_pass];
         passwords.into_iter().try_fold(store, |store, password| {
             Ok(match password {
@@ -77,6 +86,32 @@ impl Asked {
             })
         })
     }
+
+    fn file(self) -> Result<String, Failure> {
+        let missing = || Failure::bad_request("the body: `file` is missing");
+        self.file.ok_or_else(missing)
+    }
+}
+
+/// Reads a request to its end. The key is somewhere in it, so it is a stranger's until then.
+async fn take(
+    service: &Service,
+    request: Request,
+    access: Access,
+) -> Result<(Asked, Store), Failure> {
+    let mut share = service.strangers().bodies.share();
+    let body = whole_within(request, service.limits().json_bytes, &mut share);
+    let body = match tokio::time::timeout(PATIENCE, body).await {
+        Ok(body) => body?,
+        Err(late) => return Err(cut_short(&late).into()),
+    };
+    let known = service.clone();
+    let read = move || {
+        let asked = Asked::of(&known, &body, access);
+        drop((body, share));
+        Ok::<_, Problem>(asked)
+    };
+    service.calls().run(read).await?
 }
 
 /// What a request is going to do.
@@ -87,10 +122,8 @@ enum Access {
 }
 
 /// Whose API key this is.
-async fn account(service: &Service, key: String, access: Access) -> Result<Account, Failure> {
-    let accounts = service.accounts().clone();
-    let look = move || accounts.account_of_key(&key);
-    let account = service.calls().run(look).await?;
+fn account_of(service: &Service, key: &str, access: Access) -> Result<Account, Failure> {
+    let account = service.accounts().account_of_key(key)?;
     let account = account.ok_or_else(Failure::bad_key)?;
     if account.role == Role::Reader && access == Access::Write {
         return Err(Failure::read_only());
@@ -105,15 +138,10 @@ fn unlocked(store: Store, password: &str) -> Store {
     }
 }
 
-async fn save(State(service): State<Service>, body: problem::Answer<WholeBody>) -> Answer {
-    let asked = Asked::of(body)?;
-    let store = asked.data(&service, Access::Write).await?;
-    let Asked {
-        file,
-        options,
-        value,
-        ..
-    } = asked;
+async fn save(State(service): State<Service>, request: Request) -> Answer {
+    let (mut asked, store) = take(&service, request, Access::Write).await?;
+    let (options, value) = (asked.options.take(), asked.value.take());
+    let file = asked.file()?;
     let write = move || -> problem::Answer<Result<&str, Failure>> {
         Ok(match options.as_deref() {
             None | Some("") => {
@@ -146,8 +174,9 @@ fn merge_into(store: &Store, file: &str, value: Value) -> crate::Result<Result<(
             None => value,
             Some(mut present) => match merge::merge(&mut present, value) {
                 Ok(()) => present,
-                Err(merge::TooSparse) => {
-                    let refused = "an index lies too far behind the end of its array";
+                Err(merge::TooMany) => {
+                    let refused =
+                        "the merged value would have too many elements that were not sent";
                     return Ok(Err(Failure::bad_request(refused)));
                 }
             },
@@ -156,14 +185,15 @@ fn merge_into(store: &Store, file: &str, value: Value) -> crate::Result<Result<(
     })
 }
 
-async fn load(State(service): State<Service>, body: problem::Answer<WholeBody>) -> Answer {
-    let asked = Asked::of(body)?;
-    let store = asked.data(&service, Access::Read).await?;
-    let Asked { file, options, .. } = asked;
+async fn load(State(service): State<Service>, request: Request) -> Answer {
+    let (asked, store) = take(&service, request, Access::Read).await?;
     let read = move || -> problem::Answer<Result<Value, Failure>> {
-        Ok(match options.as_deref() {
-            None | Some("") => store.load(&file)?.ok_or_else(Failure::no_file),
-            Some("list") => Ok(names(&store, file)?.into()),
+        Ok(match asked.options.as_deref() {
+            None | Some("") => match asked.file() {
+                Ok(file) => store.load(&file)?.ok_or_else(Failure::no_file),
+                Err(missing) => Err(missing),
+            },
+            Some("list") => Ok(names(&store, asked.file.unwrap_or_default())?.into()),
             Some(_) => Err(Failure::bad_request("no such `options`")),
         })
     };

@@ -12,6 +12,7 @@ use super::{Answer, Drive, Refusal, check_name, content_type, write};
 use crate::http::Service;
 use crate::http::content::{Content, Disposition, send};
 use crate::http::key::{WholeBody, parse_json};
+use crate::http::problem::Problem;
 use crate::{Error, ListOptions, Listing, Store, WriteOptions};
 
 /// How many files a request may delete.
@@ -115,16 +116,25 @@ pub(super) async fn delete(
     drive: Drive,
     WholeBody(body): WholeBody,
 ) -> Answer<Json<Value>> {
-    let Names { names } = serde_json::from_value(parse_json(&body)?)
+    let delete = move || -> Result<_, Problem> {
+        Ok(match names_of(&body) {
+            Ok(names) => Ok(delete_all(&drive.files, names)?),
+            Err(refused) => Err(refused),
+        })
+    };
+    Ok(Json(service.calls().run(delete).await??))
+}
+
+fn names_of(body: &[u8]) -> Answer<Vec<String>> {
+    let Names { names } = serde_json::from_value(parse_json(body)?)
         .map_err(|_| Refusal::bad_request("the body is no {\"names\": [..]}"))?;
     if names.iter().all(|name| name.trim().is_empty()) {
         return Err(Refusal::bad_request("no name to delete"));
     }
-    if names.len() > MOST_NAMES {
-        return Err(Refusal::bad_request("more than 1000 names"));
+    match names.len() <= MOST_NAMES {
+        true => Ok(names),
+        false => Err(Refusal::bad_request("more than 1000 names")),
     }
-    let delete = move || delete_all(&drive.files, names);
-    Ok(Json(service.calls().run(delete).await?))
 }
 
 /// Deletes what can be, in one step. What was not there is deleted as well.

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::Service;
 use super::accounts::Role;
+use super::blocking::Held;
 use super::problem::Problem;
 use super::scopes::Place;
 use crate::{BlobWriter, Error, Store, WriteOptions};
@@ -176,6 +177,7 @@ async fn write(
     let before = writer.size();
     let writer = calls.write(writer, shortened(body)).await?;
     if writer.size() - before > MOST_BYTES as u64 {
+        drop(Held::new(writer));
         return Err(Refusal(
             StatusCode::PAYLOAD_TOO_LARGE,
             "more than 10 MiB at once: upload it in parts".to_owned(),

@@ -1,6 +1,7 @@
 //! What a participant may do with which paths, as the grants of its token say.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// What is done to a path.
@@ -48,11 +49,36 @@ struct Prefix {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Rule {
-    path: String,
+    path: Path,
     recursive: bool,
     actions: Vec<Action>,
     #[serde(default)]
-    excluded_paths: Vec<String>,
+    excluded_paths: Vec<Path>,
+}
+
+/// A path of a rule, as keys are written. One that could be none cannot be read: nothing would ever match it, and what it
+/// excludes would be open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Path(String);
+
+impl<'de> Deserialize<'de> for Path {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Path, D::Error> {
+        let given = String::deserialize(deserializer)?;
+        let path = plain(&given);
+        crate::Folder::parse(path).map_err(D::Error::custom)?;
+        Ok(Path(path.to_owned()))
+    }
+}
+
+/// A path as the clients write it, as a key: without `./` before it and `/` around it.
+pub(super) fn plain(mut path: &str) -> &str {
+    while let Some(rest) = path.strip_prefix("./") {
+        path = rest;
+    }
+    match path.trim_matches('/') {
+        "." => "",
+        path => path,
+    }
 }
 
 /// The `storage` of an `api` grant.
@@ -104,8 +130,34 @@ impl Access {
         Access { paths, may_write }
     }
 
-    /// Whether this may be done to a path, and with `subtree` to all that lies below it.
+    /// Whether this may be done to a path, and with `subtree` to all that lies below it. A folder on the way to what may
+    /// be listed may be listed itself: see [`Access::lists`].
     pub(super) fn allows(&self, action: Action, path: &str, subtree: bool) -> bool {
+        self.grants(action, path, subtree)
+            || (action == Action::List && self.leads_through(path, &[Action::List]))
+    }
+
+    /// Whether it may be known that there is such a path, as a folder at least.
+    pub(super) fn shows(&self, path: &str) -> bool {
+        self.allows(Action::Read, path, false) || self.allows(Action::List, path, false)
+    }
+
+    /// Whether it may be known what is at the path.
+    pub(super) fn shows_file(&self, path: &str) -> bool {
+        self.grants(Action::Read, path, false) || self.grants(Action::List, path, false)
+    }
+
+    /// Whether a listing of a folder tells of this item in it.
+    pub(super) fn lists(&self, folder: &str, path: &str, is_folder: bool) -> bool {
+        let by_rule = match &self.paths {
+            Paths::Rules(rules) => rules.iter().any(|rule| rule.lists(folder, path)),
+            Paths::All | Paths::None | Paths::Prefixes(_) => false,
+        };
+        let shown = [Action::List, Action::Read];
+        by_rule || self.shows_file(path) || (is_folder && self.leads_through(path, &shown))
+    }
+
+    fn grants(&self, action: Action, path: &str, subtree: bool) -> bool {
         if action.changes() && !self.may_write {
             return false;
         }
@@ -113,27 +165,33 @@ impl Access {
             Paths::All => true,
             Paths::None => false,
             Paths::Prefixes(prefixes) => by_prefix(prefixes, action, path, subtree),
-            Paths::Rules(rules) => {
-                rules.iter().any(|rule| rule.allows(action, path, subtree))
-                    || (action == Action::List && rules.iter().any(|rule| rule.leads_through(path)))
-            }
+            Paths::Rules(rules) => rules.iter().any(|rule| rule.allows(action, path, subtree)),
         }
     }
 
-    /// Whether it may be known that there is such a path.
-    pub(super) fn shows(&self, path: &str) -> bool {
-        self.allows(Action::Read, path, false) || self.allows(Action::List, path, false)
+    /// Whether the path is a folder on the way to where one of the actions is allowed.
+    fn leads_through(&self, path: &str, to: &[Action]) -> bool {
+        match &self.paths {
+            Paths::All | Paths::None => false,
+            // A prefix that ends with a `/` says which folder it is about.
+            Paths::Prefixes(prefixes) => prefixes
+                .iter()
+                .any(|prefix| path == prefix.path.trim_matches('/')),
+            Paths::Rules(rules) => rules.iter().any(|rule| {
+                is_below(path, &rule.path.0) && to.iter().any(|to| rule.actions.contains(to))
+            }),
+        }
     }
 }
 
 fn by_prefix(prefixes: &[Prefix], action: Action, path: &str, subtree: bool) -> bool {
     for prefix in prefixes {
         let start = prefix.path.trim_start_matches('/');
-        if path.starts_with(start) || path == start.trim_end_matches('/') {
+        if path.starts_with(start) {
             return !(prefix.read_only && action.changes());
         }
         // What lies below the path may be decided by another prefix than the path itself.
-        if subtree && is_below(path, start.trim_end_matches('/')) {
+        if subtree && is_below(path, start) {
             return false;
         }
     }
@@ -147,19 +205,23 @@ fn is_below(folder: &str, path: &str) -> bool {
 
 impl Rule {
     fn allows(&self, action: Action, path: &str, subtree: bool) -> bool {
-        let fits = path == self.path || (self.recursive && is_below(&self.path, path));
-        let is_excluded = |excluded: &String| {
-            path == excluded || is_below(excluded, path) || (subtree && is_below(path, excluded))
-        };
+        let fits = path == self.path.0 || (self.recursive && is_below(&self.path.0, path));
+        let is_within = |excluded: &Path| subtree && is_below(path, &excluded.0);
         self.actions.contains(&action)
             && fits
             && (self.recursive || !subtree)
-            && !self.excluded_paths.iter().any(is_excluded)
+            && !self.excludes(path)
+            && !self.excluded_paths.iter().any(is_within)
     }
 
-    /// Whether the path is a folder on the way to what may be listed.
-    fn leads_through(&self, path: &str) -> bool {
-        self.actions.contains(&Action::List) && is_below(path, &self.path)
+    /// Whether the folder may be listed, and nothing keeps this item of it back.
+    fn lists(&self, folder: &str, path: &str) -> bool {
+        self.allows(Action::List, folder, false) && !self.excludes(path)
+    }
+
+    fn excludes(&self, path: &str) -> bool {
+        let mut excluded = self.excluded_paths.iter();
+        excluded.any(|excluded| path == excluded.0 || is_below(&excluded.0, path))
     }
 }
 

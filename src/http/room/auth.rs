@@ -3,8 +3,6 @@
 //! It is a JSON Web Token under HS256, whose secret is the API key itself. The service keeps no API key, but the SHA-256 of
 //! it; keys are longer than a block of SHA-256, and for such a one HMAC by definition uses its hash (RFC 2104).
 
-use std::time::SystemTime;
-
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +14,7 @@ use serde_json::Value;
 use super::access::Access;
 use crate::http::accounts::{Accounts, ApiKey, Role};
 use crate::http::problem::{Answer, Problem};
+use crate::http::sessions;
 
 /// The newest version of a client whose tokens open all of a room where they say nothing of it.
 const LAST_WITHOUT_SCOPE: [u32; 3] = [0, 3, 5];
@@ -49,6 +48,31 @@ pub(super) struct Admission {
     pub(super) project: String,
     pub(super) participant: String,
     pub(super) access: Access,
+    pub(super) authority: Authority,
+}
+
+/// What an admission stands on. It ends with any of it.
+#[derive(Debug, Clone)]
+pub(super) struct Authority {
+    /// The id of the API key.
+    key: String,
+    /// Whether the account of the key could write.
+    may_write: bool,
+    /// When the token ends, in seconds since 1970; the end of time where it says nothing of it.
+    ends: i64,
+}
+
+impl Authority {
+    /// Whether the key is still there, and its account may do what it might.
+    pub(super) fn holds(&self, accounts: &Accounts) -> Answer<bool> {
+        let found = accounts.key(&self.key)?;
+        Ok(found.is_some_and(|(_, user)| user.role != Role::Reader || !self.may_write))
+    }
+
+    /// Whether the token has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.ends <= now()
+    }
 }
 
 /// The token of a request: in its headers, or in the address where a client knows no other way.
@@ -81,9 +105,12 @@ pub(super) fn admit(accounts: &Accounts, token: &str, room: &str) -> Answer<Admi
             && said.sub.as_ref().is_none_or(|sub| *sub == key.project)
     };
     for (id, key) in accounts.keys()? {
-        if !is_meant(&id, &key) || !is_signed_by(&token, &key) {
+        if !is_meant(&id, &key) {
             continue;
         }
+        let Some(ends) = end_if_signed_by(&token, &key) else {
+            continue;
+        };
         let user = accounts.user(&key.user)?.ok_or_else(refused)?;
         if !is_for(&said, room) {
             return Err(Problem::forbidden("the token is not for this room"));
@@ -93,30 +120,40 @@ pub(super) fn admit(accounts: &Accounts, token: &str, room: &str) -> Answer<Admi
                 "the name of a participant has 1 to 255 bytes",
             ));
         }
+        let may_write = user.role != Role::Reader;
         return Ok(Admission {
             project: key.project,
-            access: access(&said, user.role != Role::Reader),
+            access: access(&said, may_write),
             participant: said.name,
+            authority: Authority {
+                key: id,
+                may_write,
+                ends,
+            },
         });
     }
     Err(refused())
 }
 
-fn is_signed_by(token: &UntrustedToken<'_>, key: &ApiKey) -> bool {
-    let Ok(secret) = STANDARD.decode(key.signing.as_str()) else {
-        return false;
-    };
+/// When the token ends, see [`Authority`]; `None` unless the key has signed it and it is its time.
+fn end_if_signed_by(token: &UntrustedToken<'_>, key: &ApiKey) -> Option<i64> {
+    let secret = STANDARD.decode(key.signing.as_str()).ok()?;
     if secret.is_empty() {
-        return false;
+        return None;
     }
     let secret = Hs256Key::new(secret);
-    let verified = Hs256.validator::<Said>(&secret).validate(token);
-    verified.is_ok_and(|verified| is_in_time(verified.claims()))
+    let verified = Hs256.validator::<Said>(&secret).validate(token).ok()?;
+    let claims = verified.claims();
+    let ends = claims.expiration.map_or(i64::MAX, |end| end.timestamp());
+    is_in_time(claims).then_some(ends)
+}
+
+fn now() -> i64 {
+    i64::try_from(sessions::now()).unwrap_or(i64::MAX)
 }
 
 fn is_in_time(claims: &Claims<Said>) -> bool {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    let now = now();
     claims.expiration.is_none_or(|end| now < end.timestamp())
         && claims
             .not_before

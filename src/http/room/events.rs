@@ -7,6 +7,7 @@ use super::outbox::Gone;
 use super::session::Session;
 use crate::http::changes::Follower;
 use crate::http::passwords::random_secret;
+use crate::http::shared;
 use crate::{Change, ChangeKind, Kind};
 
 /// How many changes are read at a time.
@@ -23,7 +24,7 @@ impl Session {
             .unwrap_or(&self.room.base);
         let ready = json!({
             "room_name": self.name,
-            "room_url": format!("ws{host}/rooms/{}", self.name),
+            "room_url": format!("ws{host}/rooms/{}", shared::escaped(&self.name)),
             "session_id": session_id,
         });
         self.push("room_ready", &ready).await?;
@@ -44,18 +45,15 @@ impl Session {
         self.outbox.push(kind, &body).await
     }
 
-    /// Tells what happened in the room, also by the participant itself.
-    pub(super) async fn tell_changes(&mut self, follower: &mut Follower) -> Result<(), Gone> {
-        loop {
-            // One that fell behind the history has missed something; to end here is to say so.
-            let batch = follower.read(BATCH).await.map_err(|_| Gone)?;
-            if batch.changes.is_empty() {
-                return Ok(());
-            }
-            for change in &batch.changes {
-                self.tell(change).await?;
-            }
+    /// Tells what happened in the room, also by the participant itself: some of it, so that what it asks meanwhile gets
+    /// its turn. Answers whether there may be more.
+    pub(super) async fn tell_changes(&mut self, follower: &mut Follower) -> Result<bool, Gone> {
+        // One that fell behind the history has missed something; to end here is to say so.
+        let batch = follower.read(BATCH).await.map_err(|_| Gone)?;
+        for change in &batch.changes {
+            self.tell(change).await?;
         }
+        Ok(!batch.changes.is_empty())
     }
 
     async fn tell(&mut self, change: &Change) -> Result<(), Gone> {
@@ -72,7 +70,7 @@ impl Session {
                     .await
             }
             ChangeKind::Move { from } => {
-                let shown = |path: &str| self.room.access.shows(path);
+                let shown = |path: &str| self.room.access.shows_file(path);
                 if !self.dialect.is_streaming || !shown(from) || !shown(&change.key) {
                     self.tell_file("storage.file.deleted", from, change).await?;
                     return self
@@ -90,7 +88,7 @@ impl Session {
     }
 
     async fn tell_file(&mut self, kind: &str, path: &str, change: &Change) -> Result<(), Gone> {
-        if !self.room.access.shows(path) {
+        if !self.room.access.shows_file(path) {
             return Ok(());
         }
         let participant = change.participant.as_deref().unwrap_or("");

@@ -7,7 +7,8 @@ use futures_util::stream;
 
 use super::message::{Code, Fault};
 use crate::BlobWriter;
-use crate::http::blocking::Calls;
+use crate::http::blocking::{Calls, Held};
+use crate::http::budget::Share;
 use crate::http::problem::Problem;
 
 /// Bytes that are collected before they are written.
@@ -16,17 +17,20 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// A writer, and what it has not been given yet.
 pub(super) struct Inflow {
     /// None once a write has failed.
-    writer: Option<Box<BlobWriter>>,
+    writer: Option<Held>,
     pending: Vec<u8>,
     received: u64,
+    /// What it takes of the memory that is for files being written.
+    _share: Share,
 }
 
 impl Inflow {
-    pub(super) fn new(writer: BlobWriter) -> Inflow {
+    pub(super) fn new(writer: BlobWriter, share: Share) -> Inflow {
         Inflow {
-            writer: Some(Box::new(writer)),
+            writer: Some(Held::new(writer)),
             pending: Vec::new(),
             received: 0,
+            _share: share,
         }
     }
 
@@ -45,10 +49,10 @@ impl Inflow {
     }
 
     async fn flush(&mut self, calls: &Calls) -> Result<(), Fault> {
-        let writer = self.writer.take().ok_or_else(failed)?;
+        let writer = self.writer.take().ok_or_else(failed)?.release()?;
         let piece = Bytes::from(std::mem::take(&mut self.pending));
-        let written = calls.write(*writer, stream::iter([Ok::<_, Infallible>(piece)]));
-        self.writer = Some(Box::new(written.await.map_err(Fault::from)?));
+        let written = calls.write(writer, stream::iter([Ok::<_, Infallible>(piece)]));
+        self.writer = Some(Held::new(written.await?));
         Ok(())
     }
 
@@ -56,7 +60,7 @@ impl Inflow {
     pub(super) async fn commit(mut self, calls: &Calls) -> Result<(), Fault> {
         self.flush(calls).await?;
         let writer = self.writer.take().ok_or_else(failed)?;
-        done(calls, move || Ok(writer.commit().map(drop)?)).await
+        done(calls, move || Ok(writer.release()?.commit().map(drop)?)).await
     }
 }
 

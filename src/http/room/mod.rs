@@ -1,39 +1,47 @@
 //! `/rooms/<room>`: the storage of a room over a WebSocket, as the clients of MeshAgent speak to it.
 //!
 //! [`packet`] cuts messages for the wire, [`message`] is what they hold. A [`session`] is one participant: what it asks is
-//! done by [`operations`] as far as its [`access`] goes, and by [`streaming`] where contents come and go in chunks; what
-//! happens is told by [`events`].
+//! done by [`operations`] as far as its [`access`] goes, by [`files`] under handles, and by [`streaming`] where contents come
+//! and go in chunks; what happens is told by [`events`].
 
 mod access;
 mod auth;
 mod events;
+mod files;
 mod inflow;
 mod message;
 mod operations;
 mod outbox;
 mod packet;
 mod session;
+mod silence;
 mod streaming;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, Query, State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::Service;
+use super::budget::Budget;
 use super::problem::{Answer, Problem};
 use super::scopes::Place;
+use super::{Encrypted, Service};
 use operations::Room;
 use session::{Dialect, Session};
 
 /// Largest frame that is read. It is larger than any packet, so that one which is too large is answered.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
+
+/// Memory that a file which is being written takes at most: what its writer holds, and what is collected for it.
+const FILE_BYTES: usize = (1 << 20) + (1 << 18);
+/// Memory for all of them.
+const FILES_BYTES: usize = 400 * FILE_BYTES;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -48,6 +56,8 @@ pub(super) fn routes() -> Router<Service> {
 pub(super) struct Sessions {
     places: Arc<Semaphore>,
     all: u32,
+    /// Memory for the files that they are writing.
+    files: Budget,
 }
 
 impl Sessions {
@@ -57,6 +67,7 @@ impl Sessions {
         Sessions {
             places: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(1))),
             all,
+            files: Budget::new(FILES_BYTES, FILE_BYTES),
         }
     }
 
@@ -78,6 +89,7 @@ async fn connect(
     State(service): State<Service>,
     Path(room): Path<String>,
     Query(asked): Query<Asked>,
+    Extension(encrypted): Extension<Encrypted>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
@@ -92,8 +104,9 @@ async fn connect(
     let (accounts, named) = (service.accounts().clone(), room.clone());
     let admit = move || auth::admit(&accounts, &token, &named);
     let admission = service.calls().run(admit).await?;
-    let participant = admission.participant;
-    let store = service.place_of(Place::Room, &admission.project, &room, &participant)?;
+    let admitted = (admission.participant, admission.authority);
+    let participant = &admitted.0;
+    let store = service.place_of(Place::Room, &admission.project, &room, participant)?;
     let place = Arc::clone(&service.sessions().places).try_acquire_owned();
     let place = place.map_err(|_| {
         let reason = "there are as many participants as there may be; try again later";
@@ -102,7 +115,7 @@ async fn connect(
     let seen = Room {
         store,
         access: admission.access,
-        base: base_of(&headers),
+        base: base_of(&headers, encrypted),
         root: format!("rooms/{}/{room}", admission.project),
         wants_times: asked.v.is_none(),
     };
@@ -114,7 +127,7 @@ async fn connect(
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
-        Session::new(service, seen, room, participant, dialect, socket)
+        Session::new(service, seen, room, admitted, dialect, socket)
             .run()
             .await;
         drop(place);
@@ -122,10 +135,10 @@ async fn connect(
 }
 
 /// Where the client has found the service, as far as it tells.
-fn base_of(headers: &HeaderMap) -> String {
+fn base_of(headers: &HeaderMap, encrypted: Encrypted) -> String {
     let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = match told("x-forwarded-proto") {
-        Some("https") => "https",
+    let scheme = match (encrypted, told("x-forwarded-proto")) {
+        (Encrypted(true), _) | (_, Some("https")) => "https",
         _ => "http",
     };
     format!("{scheme}://{}", told("host").unwrap_or("localhost"))

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::access::{Access, Action};
+use super::access::{Access, Action, plain};
 use super::message::{Code, Fault, Header};
 use crate::http::problem::Problem;
 use crate::http::shared;
@@ -48,20 +48,12 @@ impl From<Error> for Fault {
     }
 }
 
-/// A path as the clients write it, as a key: without `./` before it and `/` around it.
 fn path_of(input: &Header, member: &str) -> Done<String> {
     let path = input.get(member).and_then(Value::as_str);
-    let mut path = path.ok_or_else(|| Fault::invalid(format!("`{member}` is no string")))?;
-    while let Some(rest) = path.strip_prefix("./") {
-        path = rest;
-    }
-    match path.trim_matches('/') {
-        "." => Ok(String::new()),
-        path => {
-            crate::Folder::parse(path)?;
-            Ok(path.to_owned())
-        }
-    }
+    let path = path.ok_or_else(|| Fault::invalid(format!("`{member}` is no string")))?;
+    let path = plain(path);
+    crate::Folder::parse(path)?;
+    Ok(path.to_owned())
 }
 
 fn flag(input: &Header, member: &str) -> bool {
@@ -103,17 +95,21 @@ impl Room {
 
     fn exists(&self, input: &Header) -> Done {
         let path = self.path_shown(input)?;
-        let exists = path.is_empty() || self.store.exists(&path)?;
+        let exists = match path.is_empty() || !self.access.shows_file(&path) {
+            true => self.store.is_folder(&path)?,
+            false => self.store.exists(&path)?,
+        };
         Ok(json!({"exists": exists}))
     }
 
     fn stat(&self, input: &Header) -> Done {
         let path = self.path_shown(input)?;
-        let known = match path.is_empty() {
+        // Of a folder that only leads to what may be seen, an entry of its name is not told.
+        let known = match path.is_empty() || !self.access.shows_file(&path) {
             true => None,
             false => self.store.metadata(&path)?,
         };
-        if known.is_none() && !path.is_empty() && !self.store.exists(&path)? {
+        if known.is_none() && !self.store.is_folder(&path)? {
             return Ok(json!({"exists": false}));
         }
         let mut stat = self.show(name_of(&path), known.is_none(), known.as_ref());
@@ -132,6 +128,13 @@ impl Room {
                 metadata,
                 ..
             } = item?;
+            let at = match path.as_str() {
+                "" => name.clone(),
+                folder => format!("{folder}/{name}"),
+            };
+            if !self.access.lists(&path, &at, is_folder) {
+                continue;
+            }
             files.push(self.show(&name, is_folder, metadata.as_ref()));
             if files.len() > MOST_ITEMS {
                 let reason = "the folder has more than 100,000 items";
@@ -160,13 +163,15 @@ impl Room {
         let path = path_of(input, "path")?;
         let recursive = flag(input, "recursive");
         self.allow(Action::Delete, &path, recursive)?;
+        // The transaction finds out as well, but by deleting all of it.
+        let has_items = !recursive && self.store.list(&path)?.next().is_some();
         let mut is_held = false;
         let deleted = self.store.transaction(|tx| {
             let is_entry = tx.delete(&path)?;
             if is_entry && !recursive {
                 return Ok(());
             }
-            is_held = tx.delete_folder(&path)? > 0 && !recursive;
+            is_held = has_items || (tx.delete_folder(&path)? > 0 && !recursive);
             match is_held {
                 true => Err(Error::Cancelled),
                 false => Ok(()),
@@ -193,7 +198,9 @@ impl Room {
         self.allow(Action::Write, &to, false)?;
         match self.store.rename(&from, &to, mode) {
             Err(Error::NotFound { .. }) if self.store.exists(&from)? => {
-                self.allow(Action::Delete, &from, true)?;
+                for action in [Action::Read, Action::Delete] {
+                    self.allow(action, &from, true)?;
+                }
                 self.allow(Action::Write, &to, true)?;
                 self.store.rename_folder(&from, &to)?;
             }

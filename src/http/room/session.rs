@@ -3,27 +3,21 @@
 //! All of it is one task, so that no message comes between the packets of another.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket, close_code};
-use serde_json::{Value, json};
-use tokio::time::Instant;
 
+use super::auth::Authority;
+use super::files::{handle_of, no_handle};
 use super::inflow::{Inflow, done};
-use super::message::{Code, Fault, Header, Reply, Unpacker};
-use super::operations::{Room, name_and_type};
-use super::outbox::{Content, Gone, Outbox};
-use super::packet::{Packets, Piece};
+use super::message::{Fault, Header, Reply, Unpacker};
+use super::operations::Room;
+use super::outbox::{Gone, Outbox};
+use super::packet::{OutOfOrder, Packets, Piece};
+use super::silence::Silence;
 use super::streaming::{REQUEST_CHUNK, Transfer};
+use crate::Since;
 use crate::http::Service;
 use crate::http::changes::Follower;
-use crate::{Since, WriteOptions};
-
-/// Handles and transfers that a session has open at most.
-pub(super) const MOST_OPEN: usize = 32;
-/// How often a participant that says nothing is asked whether it is there; after three such times it is not.
-const PING: Duration = Duration::from_secs(30);
 
 /// How a client speaks.
 #[derive(Debug, Clone, Copy)]
@@ -40,12 +34,15 @@ pub(super) struct Session {
     /// Of the room.
     pub(super) name: String,
     pub(super) participant: String,
+    authority: Authority,
+    /// The change of accounts after which the authority was last looked at; none before the first look.
+    looked_at: Option<u64>,
     pub(super) dialect: Dialect,
     pub(super) outbox: Outbox,
     packets: Packets,
     incoming: Option<Incoming>,
-    handles: HashMap<String, Inflow>,
-    last_handle: u64,
+    pub(super) handles: HashMap<String, Inflow>,
+    pub(super) last_handle: u64,
     pub(super) transfers: HashMap<String, Transfer>,
 }
 
@@ -71,7 +68,7 @@ impl Session {
         service: Service,
         room: Room,
         name: String,
-        participant: String,
+        (participant, authority): (String, Authority),
         dialect: Dialect,
         socket: WebSocket,
     ) -> Session {
@@ -81,6 +78,8 @@ impl Session {
             room,
             name,
             participant,
+            authority,
+            looked_at: None,
             dialect,
             packets: Packets::default(),
             incoming: None,
@@ -96,6 +95,10 @@ impl Session {
             Ok(Farewell::Gone) | Err(Gone) => return,
             Ok(Farewell::Text) => (close_code::UNSUPPORTED, "only binary messages"),
             Ok(Farewell::Stopping) => (close_code::AWAY, "the service is stopping"),
+            Ok(Farewell::Refused) => (
+                close_code::POLICY,
+                "the token has ended, or its key is not what it was",
+            ),
         };
         self.outbox.close(code, reason).await;
     }
@@ -105,27 +108,40 @@ impl Session {
         let follower = Follower::begin(&self.service, store, String::new(), Since::Now);
         let mut follower = follower.await.map_err(|_| Gone)?;
         self.greet().await?;
-        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
-        let mut silences = 0;
+        let mut silence = Silence::begin();
         loop {
             tokio::select! {
                 received = self.outbox.receive() => {
-                    silences = 0;
                     match received {
-                        Some(Message::Binary(packet)) => self.take(&packet).await?,
+                        Some(Message::Binary(packet)) => {
+                            if let Some(whole) = self.take(&packet).await? {
+                                if !self.is_admitted().await {
+                                    return Ok(Farewell::Refused);
+                                }
+                                self.finish(whole).await?;
+                            }
+                        }
                         Some(Message::Text(_)) => return Ok(Farewell::Text),
                         Some(Message::Ping(_) | Message::Pong(_)) => {}
                         Some(Message::Close(_)) | None => return Ok(Farewell::Gone),
                     }
+                    silence = Silence::begin();
                 }
                 is_more = follower.wait() => match is_more {
-                    true => self.tell_changes(&mut follower).await?,
+                    true if self.is_admitted().await => {
+                        if self.tell_changes(&mut follower).await? {
+                            follower.look_again();
+                        }
+                    }
+                    true => return Ok(Farewell::Refused),
                     false => return Ok(Farewell::Stopping),
                 },
-                _ = ping.tick() => {
-                    silences += 1;
-                    if silences > 3 {
+                () = silence.lasts() => {
+                    if silence.ask() {
                         return Ok(Farewell::Gone);
+                    }
+                    if !self.is_admitted().await {
+                        return Ok(Farewell::Refused);
                     }
                     self.outbox.ping().await?;
                 }
@@ -133,20 +149,37 @@ impl Session {
         }
     }
 
-    async fn take(&mut self, packet: &[u8]) -> Result<(), Gone> {
+    /// Whether what the participant came in with still stands. The accounts are asked where they have changed.
+    async fn is_admitted(&mut self) -> bool {
+        if self.authority.is_over() {
+            return false;
+        }
+        let newest = Some(self.service.news().of_accounts());
+        if self.looked_at == newest {
+            return true;
+        }
+        let (accounts, authority) = (self.service.accounts().clone(), self.authority.clone());
+        let look = move || authority.holds(&accounts);
+        let holds = self.service.calls().run(look).await.unwrap_or(false);
+        self.looked_at = newest;
+        holds
+    }
+
+    /// Takes a packet. Answers the message that is whole with it.
+    async fn take(&mut self, packet: &[u8]) -> Result<Option<Incoming>, Gone> {
         let piece = match self.packets.take(packet) {
             Ok(piece) => piece,
             Err(wrong) => {
                 // With it goes what the message was writing to: half a write would be in the file.
-                self.incoming = None;
-                if let Some(id) = wrong.lost {
-                    let fault = Reply::Fault(Fault::invalid(wrong.reason));
-                    self.outbox.reply(id, &fault).await?;
+                let was_under_way = self.incoming.take().is_some();
+                self.tell_lost(wrong).await?;
+                if !was_under_way {
+                    return Ok(None);
                 }
                 // It may begin the next message.
                 match self.packets.take(packet) {
                     Ok(piece) => piece,
-                    Err(_) => return Ok(()),
+                    Err(wrong) => return self.tell_lost(wrong).await.map(|()| None),
                 }
             }
         };
@@ -167,12 +200,16 @@ impl Session {
                 is_last
             }
         };
-        match self.incoming.take() {
-            Some(whole) if is_last => self.finish(whole).await,
-            incoming => {
-                self.incoming = incoming;
-                Ok(())
+        Ok(self.incoming.take_if(|_| is_last))
+    }
+
+    async fn tell_lost(&mut self, wrong: OutOfOrder) -> Result<(), Gone> {
+        match wrong.lost {
+            Some(id) => {
+                let fault = Reply::Fault(Fault::invalid(wrong.reason));
+                self.outbox.reply(id, &fault).await
             }
+            None => Ok(()),
         }
     }
 
@@ -294,54 +331,6 @@ impl Session {
         });
         json.await.map(Reply::Json)
     }
-
-    pub(super) fn has_room(&self) -> Result<(), Fault> {
-        match self.handles.len() + self.transfers.len() < MOST_OPEN {
-            true => Ok(()),
-            false => Err(Fault::new(
-                Code::OperationFailed,
-                "32 files are open at a time; close one",
-            )),
-        }
-    }
-
-    /// Whatever is at the path is replaced when the handle is closed, `overwrite` or not, as it always was.
-    async fn open(&mut self, header: Header) -> Result<Reply, Fault> {
-        self.has_room()?;
-        let room = self.room.clone();
-        let open = move || room.upload(&header, WriteOptions::new());
-        let writer = done(self.service.calls(), open).await?;
-        self.last_handle += 1;
-        let handle = self.last_handle.to_string();
-        self.handles.insert(handle.clone(), Inflow::new(writer));
-        Ok(Reply::Json(json!({"handle": handle})))
-    }
-
-    async fn close(&mut self, header: &Header) -> Result<Reply, Fault> {
-        let inflow = self.handles.remove(&handle_of(header));
-        let inflow = inflow.ok_or_else(|| no_handle(header))?;
-        inflow.commit(self.service.calls()).await?;
-        Ok(Reply::Empty)
-    }
-
-    async fn download(&mut self, id: u64, header: Header) -> Result<(), Gone> {
-        let room = self.room.clone();
-        let opened = done(self.service.calls(), move || room.download(&header)).await;
-        let reader = match opened {
-            Ok(reader) => reader,
-            Err(fault) => return self.outbox.reply(id, &Reply::Fault(fault)).await,
-        };
-        let (name, mime_type) = name_and_type(reader.metadata());
-        let header = json!({"type": "file", "name": name, "mime_type": mime_type});
-        let content = Content {
-            start: 0,
-            end: reader.len(),
-            reader: Arc::new(reader),
-        };
-        self.outbox
-            .reply_content(self.service.calls(), id, &header, content)
-            .await
-    }
 }
 
 /// How a session ends.
@@ -352,17 +341,6 @@ enum Farewell {
     Text,
     /// The service stops.
     Stopping,
-}
-
-fn handle_of(header: &Header) -> String {
-    match header.get("handle") {
-        Some(Value::String(handle)) => handle.clone(),
-        Some(handle) => handle.to_string(),
-        None => String::new(),
-    }
-}
-
-fn no_handle(header: &Header) -> Fault {
-    let reason = format!("no file is open under the handle `{}`", handle_of(header));
-    Fault::new(Code::InvalidHandle, reason)
+    /// What it came in with does not stand any more.
+    Refused,
 }

@@ -199,8 +199,9 @@ impl Session {
         let mut options = WriteOptions::from(PutOptions::new().mode(mode));
         options.content_type = text(&input, "mime_type").filter(|given| !given.is_empty());
         let room = self.room.clone();
+        let share = self.share()?;
         let open = move || room.upload(&input, options);
-        let inflow = Inflow::new(done(self.service.calls(), open).await?);
+        let inflow = Inflow::new(done(self.service.calls(), open).await?, share);
         Ok(Outcome::Next(Transfer::Upload { inflow, size }, pull()))
     }
 

@@ -16,6 +16,8 @@ use crate::{BlobWriter, Error, MAX_SEGMENT_BYTES, Store, Transaction, WriteOptio
 
 /// How many names are tried before a random one is taken.
 const NUMBERED_NAMES: usize = 100;
+/// A longer one is a part of the name: it would leave no place for a number.
+const LONGEST_EXTENSION: usize = 64;
 
 /// Stores each part of the form in the folder, which is made where only itself is missing. Each file is there as soon as
 /// its part has ended, and whole; those before one that fails stay.
@@ -109,10 +111,9 @@ fn commit(
 fn numbered(name: &str, number: &str) -> String {
     let path = Path::new(name);
     let extension = path.extension().and_then(|part| part.to_str());
-    let stem = path
-        .file_stem()
-        .and_then(|part| part.to_str())
-        .unwrap_or(name);
+    let extension = extension.filter(|part| part.len() <= LONGEST_EXTENSION);
+    let stem = path.file_stem().and_then(|part| part.to_str());
+    let stem = stem.filter(|_| extension.is_some()).unwrap_or(name);
     let end = match extension {
         Some(extension) => format!(" ({number}).{extension}"),
         None => format!(" ({number})"),
@@ -142,6 +143,11 @@ mod tests {
         ] {
             assert_eq!(numbered(name, "1"), expected);
         }
+        let end = numbered(&format!("a.{}", "x".repeat(250)), "1");
+        assert!(
+            end.len() <= MAX_SEGMENT_BYTES && end.ends_with("x (1)"),
+            "{end}"
+        );
         let long = numbered(&format!("{}.txt", "\u{e4}".repeat(125)), "12");
         assert!(
             long.len() <= MAX_SEGMENT_BYTES && long.ends_with(" (12).txt"),
