@@ -32,6 +32,8 @@ const MAX_PAYLOAD_BYTES: usize = PART_BYTES + MAX_CHANGE_BYTES + MAX_ROW_BYTES;
 
 /// What a frame begins with.
 pub(super) const MAGIC: u32 = u32::from_be_bytes(*b"KFRM");
+/// What each frame begins with.
+pub(super) const MAGIC_BYTE: u8 = MAGIC.to_be_bytes()[0];
 const CRC_ENDS_AT: usize = 8;
 const LAST: u32 = 1 << 31;
 const UNSYNCED_CHUNKS: u32 = 1 << 30;

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
-use super::frame::{HEADER_BYTES, Header, Seed};
+use super::frame::{HEADER_BYTES, Header, MAGIC_BYTE, Seed};
 
 /// Read ahead by this much; a frame that is larger is read whole.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -120,7 +120,7 @@ impl<'a> FrameReader<'a> {
 
     /// The next whole valid frame, looked for byte by byte.
     pub(in crate::backend::local) fn find_frame(&mut self) -> std::io::Result<Option<Header>> {
-        while self.offset + (HEADER_BYTES as u64) <= self.end {
+        while self.pass_to_magic()? {
             if let Found::Frame { header, .. } = self.next()? {
                 return Ok(Some(header));
             }
@@ -129,15 +129,34 @@ impl<'a> FrameReader<'a> {
         Ok(None)
     }
 
+    /// Passes bytes with which no frame begins; false where no whole header follows.
+    fn pass_to_magic(&mut self) -> std::io::Result<bool> {
+        loop {
+            if self.peek(HEADER_BYTES)?.is_none() {
+                return Ok(false);
+            }
+            let start = usize::try_from(self.offset - self.window_offset).unwrap_or(0);
+            let rest = self.window.get(start..).unwrap_or_default();
+            match rest.iter().position(|byte| *byte == MAGIC_BYTE) {
+                Some(distance) => {
+                    self.offset += distance as u64;
+                    return Ok(self.offset + (HEADER_BYTES as u64) <= self.end);
+                }
+                None => self.offset += rest.len() as u64,
+            }
+        }
+    }
+
     /// From an invalid place to the next whole valid frame, which is not read yet; false where there is none.
     pub(in crate::backend::local) fn skip_to_frame(&mut self) -> std::io::Result<bool> {
-        while self.offset + (HEADER_BYTES as u64) < self.end {
-            self.offset += 1;
+        self.offset += 1;
+        while self.pass_to_magic()? {
             let start = self.offset;
             if let Found::Frame { .. } = self.next()? {
                 self.offset = start;
                 return Ok(true);
             }
+            self.offset += 1;
         }
         Ok(false)
     }
