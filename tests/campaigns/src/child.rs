@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// How many times longer a process may take than it may use a processor.
+const PATIENCE: u32 = 10;
 /// In the paths of its files.
 const SLED: &str = "/sled-0.34.7/";
 
@@ -83,15 +85,16 @@ impl<T: Send + 'static> Worker<T> {
         self.ended(status)
     }
 
-    /// Waits for its end, for at most so long.
+    /// Waits for its end, for at most so much of the processor's time: others may use it as well. Who uses none is waited for
+    /// [`PATIENCE`] times as long.
     pub fn wait(mut self, limit: Duration) -> Ended<T> {
-        let until = Instant::now() + limit;
+        let until = Instant::now() + limit * PATIENCE;
         let mut pause = Duration::from_micros(200);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return self.ended(Some(status));
             }
-            if Instant::now() > until {
+            if Instant::now() > until || processor_time(self.child.id()) > limit {
                 return self.kill();
             }
             std::thread::sleep(pause);
@@ -106,6 +109,23 @@ impl<T: Send + 'static> Worker<T> {
             errors: self.errors.take().unwrap().join().unwrap(),
         }
     }
+}
+
+/// What a process has used of the processors, zero where nobody knows.
+fn processor_time(process: u32) -> Duration {
+    // The fields behind the name, which may hold anything, are numbers: user and system time in hundredths of a second.
+    let told = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = told
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// Starts this program with these arguments, waits for its end, and answers the lines it said.

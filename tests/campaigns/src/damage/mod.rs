@@ -29,8 +29,9 @@ const JUDGE: &str = "judge";
 const ZEROS: usize = 16;
 /// With so many violations it is of no use to go on.
 const MANY: usize = 20;
-/// Who takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Who takes more of the processor's time hangs. A read that sled gives up took it a million steps, and salvage may ask for
+/// a hundred of them.
+const LIMIT: Duration = Duration::from_secs(60);
 /// A process mostly waits, so that more of them are at work than there are processors.
 const AT_A_TIME: usize = 8;
 /// A large store is done with after so many damages.

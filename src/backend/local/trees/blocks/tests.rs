@@ -263,7 +263,7 @@ fn neighbours_share_blocks_that_are_not_too_large() {
     }
     let blocks = trees.store.blocks.read();
     assert!(blocks.values().all(|block| block.len() <= BLOCK_BYTES));
-    assert!(blocks.len() < 2000 / 15, "{} blocks", blocks.len());
+    assert!(blocks.len() < 2000 / 8, "{} blocks", blocks.len());
 }
 
 /// While rows move into new blocks nobody misses one.
