@@ -26,6 +26,39 @@ fn append(store: &Store, key: &str, bytes: &[u8]) -> komatik::Metadata {
     writer.commit().unwrap()
 }
 
+/// Chunks are read several at once; what lies before a damaged one is none the worse for it.
+#[test]
+fn a_reader_comes_as_far_as_what_is_damaged() {
+    const CHUNK: usize = 64 * 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let bytes = Random::new(5).bytes(12 * CHUNK);
+    store.put("film", &bytes).unwrap();
+    store.close().unwrap();
+    let mut packs = std::fs::read_dir(directory.path().join("packs")).unwrap();
+    let pack = packs.next().unwrap().unwrap().path();
+    let mut damaged = std::fs::read(&pack).unwrap();
+    let at = damaged
+        .windows(16)
+        .position(|window| *window == bytes[5 * CHUNK + 100..][..16]);
+    damaged[at.unwrap()] ^= 1;
+    std::fs::write(&pack, damaged).unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let mut reader = store.reader("film").unwrap().unwrap();
+    let mut read = Vec::new();
+    let error = reader.read_to_end(&mut read).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    assert!(read == bytes[..5 * CHUNK]);
+    let chunks: Vec<_> = reader.chunks().collect();
+    assert!(chunks.len() == 6 && chunks[5].is_err());
+    let mut behind = vec![0; CHUNK];
+    reader.read_exact_at(&mut behind, 6 * CHUNK as u64).unwrap();
+    assert!(behind == bytes[6 * CHUNK..7 * CHUNK]);
+    let across = 5 * CHUNK as u64 - 10;
+    assert!(reader.read_exact_at(&mut behind, across).is_err());
+    assert!(store.get("film").is_err());
+}
+
 #[test]
 fn every_size_around_a_boundary_comes_back() {
     let mut random = Random::new(1);

@@ -296,6 +296,13 @@ pub trait Backend: Send + Sync {
     /// `Damaged` where the chunk is missing or its checksum does not match; the operating system.
     fn get_chunk(&self, blob: BlobId, index: u64) -> Result<Bytes>;
 
+    /// The chunks from `first` on that are best read together: at least one, at most `most` (which is at least 1). As for
+    /// [`Backend::get_chunk`], and an error only where it is that of the first.
+    ///
+    /// # Errors
+    /// As [`Backend::get_chunk`].
+    fn get_chunks(&self, blob: BlobId, first: u64, most: usize) -> Result<Vec<Bytes>>;
+
     /// Keeps an adopted blob from being given back; `None` where it is gone already (read the entry again) or was never
     /// adopted. `None` is allowed as soon as it has no owner, even while another hold or a scan keeps its chunks.
     ///

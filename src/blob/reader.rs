@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 
-use super::source::{Source, within};
+use super::source::{self, READ_AHEAD_BYTES, Source, end_of, within};
 use crate::error::{Error, Result};
 use crate::metadata::Metadata;
 
@@ -13,8 +13,8 @@ use crate::metadata::Metadata;
 /// meanwhile. Made by [`Store::reader`](crate::Store::reader).
 ///
 /// It implements [`Read`] and [`Seek`]; [`read_at`](BlobReader::read_at) reads anywhere without moving. Small reads in
-/// sequence cost one copy out of the present chunk, which is kept in memory; one chunk is the most that a reader of
-/// a blob keeps. Over a document it reads the JSON text, all of which is in memory.
+/// sequence cost one copy out of the present chunk, which is kept in memory; who reads on has the next ones read with it, 1 MiB
+/// at once, and more a reader of a blob does not keep. Over a document it reads the JSON text, all of which is in memory.
 ///
 /// Damage is an error, never a shorter file: every chunk has a checksum, over its bytes and its place, of which one in 2^32
 /// damages of a chunk would be missed. [`with_digest_check`](BlobReader::with_digest_check) looks closer. Errors that come through
@@ -41,6 +41,7 @@ pub struct BlobReader {
     position: u64,
     /// The present chunk and where it begins.
     chunk: Option<(u64, Bytes)>,
+    ahead: Ahead,
     check: Option<Check>,
 }
 
@@ -51,6 +52,7 @@ impl BlobReader {
             metadata,
             position: 0,
             chunk: None,
+            ahead: Ahead::default(),
             check: None,
         }
     }
@@ -95,10 +97,12 @@ impl BlobReader {
         let mut filled = 0;
         let mut at = offset;
         while filled < buffer.len() && at < self.len() {
-            let (start, chunk) = self.source.chunk_at(at)?;
-            let copied = copy_from(&chunk, at - start, &mut buffer[filled..]);
-            filled += copied;
-            at += u64::try_from(copied).unwrap_or(u64::MAX);
+            let wanted = u64::try_from(buffer.len() - filled).unwrap_or(u64::MAX);
+            for (start, chunk) in self.source.chunks_at(at, wanted.min(READ_AHEAD_BYTES))? {
+                let copied = copy_from(&chunk, at - start, &mut buffer[filled..]);
+                filled += copied;
+                at += u64::try_from(copied).unwrap_or(u64::MAX);
+            }
         }
         Ok(filled)
     }
@@ -129,6 +133,7 @@ impl BlobReader {
         Chunks {
             reader: self,
             position: 0,
+            ahead: Ahead::default(),
             check: self.check.as_ref().map(|_| Check::default()),
         }
     }
@@ -144,7 +149,9 @@ impl BlobReader {
         {
             return Ok(chunk.slice(within(distance)..));
         }
-        let (start, chunk) = self.source.chunk_at(self.position)?;
+        let before = self.chunk.as_ref();
+        let reads_on = before.is_some_and(|(start, chunk)| end_of(*start, chunk) == self.position);
+        let (start, chunk) = (self.ahead).chunk_at(&self.source, self.position, reads_on)?;
         if let Some(check) = &mut self.check {
             check.saw(start, &chunk, &self.metadata)?;
         }
@@ -203,6 +210,7 @@ impl fmt::Debug for BlobReader {
 pub struct Chunks<'a> {
     reader: &'a BlobReader,
     position: u64,
+    ahead: Ahead,
     check: Option<Check>,
 }
 
@@ -218,11 +226,11 @@ impl fmt::Debug for Chunks<'_> {
 impl Chunks<'_> {
     fn chunk(&mut self) -> Result<Bytes> {
         let reader = self.reader;
-        let (start, chunk) = reader.source.chunk_at(self.position)?;
+        let (start, chunk) = (self.ahead).chunk_at(&reader.source, self.position, true)?;
         if let Some(check) = &mut self.check {
             check.saw(start, &chunk, &reader.metadata)?;
         }
-        self.position = start + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        self.position = end_of(start, &chunk);
         Ok(chunk)
     }
 }
@@ -239,6 +247,28 @@ impl Iterator for Chunks<'_> {
             self.position = u64::MAX;
         }
         Some(chunk)
+    }
+}
+
+/// Chunks that were read with one before them.
+#[derive(Default)]
+struct Ahead(source::Chunks);
+
+impl Ahead {
+    /// The chunk that holds the byte at `position`, which lies within the source; and the next ones, for who reads on.
+    fn chunk_at(&mut self, source: &Source, position: u64, reads_on: bool) -> Result<(u64, Bytes)> {
+        while let Some((start, chunk)) = self.0.pop_front() {
+            if start <= position && position < end_of(start, &chunk) {
+                return Ok((start, chunk));
+            }
+        }
+        if reads_on {
+            self.0 = source.chunks_at(position, READ_AHEAD_BYTES)?;
+        }
+        match self.0.pop_front() {
+            Some(first) => Ok(first),
+            None => source.chunk_at(position),
+        }
     }
 }
 

@@ -78,6 +78,9 @@ impl Backend for Counting {
     fn get_chunk(&self, blob: BlobId, index: u64) -> Result<Bytes> {
         self.memory.get_chunk(blob, index)
     }
+    fn get_chunks(&self, blob: BlobId, first: u64, most: usize) -> Result<Vec<Bytes>> {
+        self.memory.get_chunks(blob, first, most)
+    }
     fn hold(&self, blob: BlobId) -> Result<Option<Box<dyn Hold>>> {
         self.memory.hold(blob)
     }

@@ -224,6 +224,22 @@ pub(super) fn assert_reads(backend: &dyn Backend, blob: BlobId, bytes: &[u8], ch
         index += 1;
     }
     assert_missing(backend, blob, index);
+    let chunks: Vec<_> = bytes.chunks(chunk_bytes).collect();
+    for most in [1, 2, 7, usize::MAX] {
+        let mut read = 0;
+        while read < chunks.len() {
+            let first = u64::try_from(read).unwrap();
+            let found = backend.get_chunks(blob, first, most).unwrap();
+            assert!(
+                (1..=most).contains(&found.len()),
+                "{} of {most}",
+                found.len()
+            );
+            assert!(chunks[read..].starts_with(&found), "from {read} on, {most}");
+            read += found.len();
+        }
+        assert!(backend.get_chunks(blob, index, most).is_err());
+    }
 }
 
 /// Whether there is no such chunk.

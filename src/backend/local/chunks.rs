@@ -13,6 +13,7 @@ use super::headroom::WRITTEN_PER_ROW_BYTE;
 use super::journal::RowWrite;
 use super::keys::{self, ChunkRow};
 use super::pack::{ChunkLocation, Packs};
+use super::view::LATEST;
 use crate::backend::{BlobId, MAX_TREE_CHUNK_BYTES, Tree, View};
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, RwLock};
@@ -30,6 +31,14 @@ pub(super) struct Uploads {
     rows: Mutex<HashMap<BlobId, Staging>>,
     /// Shared by those who put chunks; the end of the store waits for them.
     putting: RwLock<()>,
+}
+
+/// Chunks one behind the other.
+enum Run {
+    /// In their rows.
+    Here(Vec<Bytes>),
+    /// In a pack.
+    Packed(Vec<ChunkLocation>),
 }
 
 /// What a commit needs to adopt an upload.
@@ -205,6 +214,50 @@ impl Core {
             }
         }
         Err(damaged())
+    }
+
+    /// See [`Backend::get_chunks`](crate::backend::Backend::get_chunks).
+    pub(super) fn get_chunks(&self, blob: BlobId, first: u64, most: usize) -> Result<Vec<Bytes>> {
+        let read = match self.run_of_chunks(blob, first, most) {
+            Run::Here(chunks) => Some(chunks),
+            Run::Packed(locations) => self.packs.read_run(blob, first, &locations)?,
+        };
+        match read {
+            Some(chunks) if !chunks.is_empty() => Ok(chunks),
+            // Of an upload, or just moved, or damaged: that is looked after there.
+            _ => Ok(vec![self.get_chunk(blob, first)?]),
+        }
+    }
+
+    /// The chunks from this one on that lie together.
+    fn run_of_chunks(&self, blob: BlobId, first: u64, most: usize) -> Run {
+        let (mut here, mut packed) = (Vec::new(), Vec::<ChunkLocation>::new());
+        let end = first.saturating_add(most as u64);
+        let (start, end) = (keys::chunk(blob, first), keys::chunk(blob, end));
+        let rows = match most {
+            // One is found sooner by its key.
+            0 | 1 => Vec::new(),
+            // What cannot be read is told by who reads its first chunk alone.
+            _ => (self.rows(Tree::Chunks, &start, Some(&end), LATEST, most))
+                .map_or(Vec::new(), |(rows, _)| rows),
+        };
+        for (index, (key, row)) in (first..).zip(rows) {
+            let row = row.ok().filter(|_| key == keys::chunk(blob, index));
+            match row.and_then(|row| ChunkRow::decode(&row.value)) {
+                Some(ChunkRow::Here(chunk)) if packed.is_empty() => here.push(chunk),
+                Some(ChunkRow::Packed(location))
+                    if here.is_empty()
+                        && packed.last().is_none_or(|last| location.follows(last)) =>
+                {
+                    packed.push(location);
+                }
+                _ => break,
+            }
+        }
+        match here.is_empty() {
+            true => Run::Packed(packed),
+            false => Run::Here(here),
+        }
     }
 
     /// See [`Backend::discard`](crate::backend::Backend::discard).

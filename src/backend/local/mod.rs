@@ -255,6 +255,11 @@ impl Backend for Local {
         self.core.get_chunk(blob, index)
     }
 
+    fn get_chunks(&self, blob: BlobId, first: u64, most: usize) -> Result<Vec<Bytes>> {
+        self.core.health.check_open()?;
+        self.core.get_chunks(blob, first, most)
+    }
+
     fn hold(&self, blob: BlobId) -> Result<Option<Box<dyn Hold>>> {
         self.core.health.check_open()?;
         space::hold(&self.core, blob)

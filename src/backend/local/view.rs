@@ -67,7 +67,7 @@ impl Core {
         loop {
             let generation = self.overlay.read().generation();
             // First the trees: what is applied meanwhile has its former version in the overlay by then.
-            let in_trees = self.trees.range(tree, start, end, limit)?;
+            let mut in_trees = self.trees.range(tree, start, end, limit)?;
             let overlay = self.overlay.read();
             if overlay.generation() != generation {
                 continue;
@@ -87,9 +87,8 @@ impl Core {
             drop(overlay);
             if over.len() == limit {
                 complete_to = over.last().map(|(key, _)| key.clone());
+                in_trees.retain(|(key, _)| complete_to.as_ref().is_none_or(|last| key <= last));
             }
-            let within = |key: &Bytes| complete_to.as_ref().is_none_or(|last| key <= last);
-            let in_trees = in_trees.into_iter().filter(|(key, _)| within(key));
             return Ok((merge(tree, in_trees, over), complete_to));
         }
     }
@@ -103,13 +102,9 @@ fn row_of(version: Version) -> Option<Row> {
 }
 
 /// Merges rows of the trees with rows of the overlay, which win.
-fn merge(
-    tree: Tree,
-    in_trees: impl Iterator<Item = (Bytes, Bytes)>,
-    over: Vec<(Bytes, Version)>,
-) -> Rows {
+fn merge(tree: Tree, in_trees: Vec<(Bytes, Bytes)>, over: Vec<(Bytes, Version)>) -> Rows {
+    let mut rows = Rows::with_capacity(in_trees.len() + over.len());
     let mut over = over.into_iter().peekable();
-    let mut rows = Rows::new();
     let push = |rows: &mut Rows, (key, version): (Bytes, Version)| {
         if let Some(row) = row_of(version) {
             rows.push((key, Ok(row)));
@@ -220,7 +215,10 @@ impl LocalScan {
         // Where it expired meanwhile, the rows may be newer than the moment.
         self.is_of_one_moment &= !self.core.overlay.read().has_expired(self.pin);
         self.batch = (self.batch * 2).clamp(SECOND_BATCH_ROWS, MAX_BATCH_ROWS);
-        self.fetched.extend(rows);
+        match self.fetched.is_empty() {
+            true => self.fetched = rows.into(),
+            false => self.fetched.extend(rows),
+        }
         self.next = complete_to.map(|last| [&last[..], &[0]].concat());
         Ok(())
     }

@@ -48,6 +48,12 @@ impl ChunkLocation {
     pub(crate) fn frame_bytes(&self) -> u64 {
         FRAME_HEADER_BYTES as u64 + u64::from(self.length)
     }
+
+    /// Whether it begins where the other ends.
+    pub(crate) fn follows(&self, other: &ChunkLocation) -> bool {
+        self.pack == other.pack
+            && Some(self.offset) == other.offset.checked_add(other.frame_bytes())
+    }
 }
 
 /// The CRC-32 that goes with a chunk wherever it lies: of blob id, index and bytes.

@@ -553,7 +553,7 @@ fn a_pack_without_chunks_in_use_is_a_victim_and_gone_for_later_readers() {
     assert_eq!(packs.numbers(), [1, 2]);
     // Who had it open reads on.
     assert_eq!(
-        read_at(&file, dead[0].offset + 40, 4000).unwrap(),
+        read_at(&file, dead[0].offset + 40, 4000).unwrap()[..],
         [1; 4000]
     );
 }
