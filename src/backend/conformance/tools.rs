@@ -230,6 +230,7 @@ pub(super) fn assert_reads(backend: &dyn Backend, blob: BlobId, bytes: &[u8], ch
         while read < chunks.len() {
             let first = u64::try_from(read).unwrap();
             let found = backend.get_chunks(blob, first, most).unwrap();
+            let found: Vec<&[u8]> = found.iter().map(AsRef::as_ref).collect();
             assert!(
                 (1..=most).contains(&found.len()),
                 "{} of {most}",
