@@ -1,5 +1,5 @@
-use crate::Store;
 use crate::options::{PutMode, PutOptions};
+use crate::store::Store;
 
 /// Writes and copies in the microsecond in which the entries were made.
 #[test]

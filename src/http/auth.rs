@@ -131,13 +131,58 @@ impl FromRequestParts<Service> for Account {
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Account> {
         check_site(parts)?;
-        let peer = parts.extensions.get::<Peer>().copied();
-        let peer = peer.ok_or_else(|| Problem::internal("a request without an address"))?;
         match Proof::of(&parts.headers)? {
-            Some(proof) => account(service, proof, peer).await,
+            Some(proof) => account(service, proof, peer(parts)?).await,
             None => Err(Problem::unauthorized("log in, or offer a key")),
         }
     }
+}
+
+/// Who a request comes from that goes on for long, asked again whenever what the service keeps of accounts has changed.
+pub(super) struct Standing {
+    service: Service,
+    proof: Proof,
+    peer: Peer,
+    account: Account,
+    /// The last change of accounts that is known to leave it be.
+    seen: u64,
+}
+
+impl Standing {
+    /// # Errors
+    /// Where the proof no longer is one of the same account, with the same rights.
+    pub(super) async fn check(&mut self) -> Answer<()> {
+        let last = self.service.news().of_accounts();
+        if last == self.seen {
+            return Ok(());
+        }
+        if account(&self.service, self.proof.clone(), self.peer).await? != self.account {
+            return Err(Problem::unauthorized("the account has changed; ask again"));
+        }
+        self.seen = last;
+        Ok(())
+    }
+}
+
+impl FromRequestParts<Service> for Standing {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Standing> {
+        let seen = service.news().of_accounts();
+        let account = Account::from_request_parts(parts, service).await?;
+        Ok(Standing {
+            service: service.clone(),
+            proof: Proof::of(&parts.headers)?.ok_or_else(refused)?,
+            peer: peer(parts)?,
+            account,
+            seen,
+        })
+    }
+}
+
+fn peer(parts: &Parts) -> Answer<Peer> {
+    let peer = parts.extensions.get::<Peer>().copied();
+    peer.ok_or_else(|| Problem::internal("a request without an address"))
 }
 
 /// A page of another site may not write in the name of who looks at it: a browser adds cookies, and the password it was

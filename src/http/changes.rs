@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::auth::Caller;
+use super::auth::{Caller, Standing};
 use super::key::Asked;
 use super::problem::{Answer, Problem};
 use super::{Service, accounts};
@@ -196,6 +196,7 @@ fn since(after: &str) -> Answer<Since> {
 
 async fn changes(
     State(service): State<Service>,
+    standing: Standing,
     caller: Caller,
     Asked(query): Asked<Query>,
     headers: HeaderMap,
@@ -207,12 +208,13 @@ async fn changes(
     let since = since(after.unwrap_or("now"))?;
     let follower = Follower::begin(&service, caller.store, query.folder, since).await?;
     if is_stream_wanted(&headers) {
-        let events = Sse::new(events(follower)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+        let events =
+            Sse::new(events(follower, standing)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
         return Ok(events.into_response());
     }
     let limit = query.limit.unwrap_or(BATCH).clamp(1, LARGEST_BATCH);
     let wait = Duration::from_secs(query.timeout.unwrap_or(0).min(LONGEST_WAIT));
-    poll(follower, limit, wait).await
+    poll(follower, standing, limit, wait).await
 }
 
 fn is_stream_wanted(headers: &HeaderMap) -> bool {
@@ -223,10 +225,16 @@ fn is_stream_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// The next changes, waited for.
-async fn poll(mut follower: Follower, limit: usize, wait: Duration) -> Answer<Response> {
+async fn poll(
+    mut follower: Follower,
+    mut standing: Standing,
+    limit: usize,
+    wait: Duration,
+) -> Answer<Response> {
     let deadline = Instant::now() + wait;
     loop {
         let batch = follower.read(limit).await?;
+        standing.check().await?;
         let waited = || tokio::time::timeout_at(deadline, std::future::pending::<()>());
         if batch.changes.is_empty() {
             let is_more = tokio::select! {
@@ -247,12 +255,15 @@ async fn poll(mut follower: Follower, limit: usize, wait: Duration) -> Answer<Re
     }
 }
 
-/// Events without end. The last of each commit has its revision as id: the place to go on from.
-fn events(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(Some(follower), |follower| async {
-        let mut follower = follower?;
+/// Events without end, as long as who asked for them may. The last of each commit has its revision as id: the place to go on
+/// from.
+fn events(follower: Follower, standing: Standing) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(Some((follower, standing)), |asked| async {
+        let (mut follower, mut standing) = asked?;
         loop {
-            match follower.read(BATCH).await {
+            let read = follower.read(BATCH).await;
+            let read = standing.check().await.and(read);
+            match read {
                 Ok(batch) if batch.changes.is_empty() => {
                     if !follower.wait().await {
                         return None;
@@ -260,7 +271,7 @@ fn events(follower: Follower) -> impl Stream<Item = Result<Event, Infallible>> {
                 }
                 Ok(batch) => {
                     let events: Vec<_> = batch.changes.iter().map(event).collect();
-                    return Some((events, Some(follower)));
+                    return Some((events, Some((follower, standing))));
                 }
                 // The head is sent, so the problem comes as the last event.
                 Err(problem) => {

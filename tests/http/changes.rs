@@ -160,6 +160,31 @@ fn events_go_on_after_the_last_one_seen() {
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
+/// At once, and not when the next change comes; what becomes of others does not matter.
+#[test]
+fn a_stream_ends_with_the_rights_it_stands_on() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    let session = ann.credentials[0].1.clone();
+    let mut stream = listen(&server, &session, "");
+    std::thread::sleep(Duration::from_millis(300));
+    server.user("bob", "writer", "home/bob");
+    server.store.put("home/ann/a", "x").unwrap();
+    assert_eq!(next(&mut stream).0, "put");
+    let waiting = std::thread::spawn(move || ann.get("/v1/changes?timeout=60").problem(401));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(server.admin().delete("/v1/users/ann").status, 204);
+    let (name, problem, _) = next(&mut stream);
+    assert_eq!(
+        (name.as_str(), &problem["status"]),
+        ("problem", &401.into())
+    );
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut rest).unwrap();
+    assert!(!rest.contains("event"), "{rest}");
+    waiting.join().unwrap();
+}
+
 #[test]
 fn a_history_that_is_gone_is_told() {
     let store = komatik::Store::builder_in_memory()

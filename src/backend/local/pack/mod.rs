@@ -11,10 +11,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use rustix::buffer::spare_capacity;
-use rustix::io::{Errno, pread};
-
 use super::durable::sync_directory;
 use crate::backend::BlobId;
 use crate::error::{Error, Result};
@@ -25,6 +21,7 @@ mod files;
 mod frame;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
+mod read;
 mod table;
 mod unwritten;
 mod walk;
@@ -265,64 +262,6 @@ impl Packs {
         packs.map(|(number, _)| *number).collect()
     }
 
-    /// One chunk; `None` where its pack is gone, since the chunk was moved or given back: read its row again.
-    ///
-    /// # Errors
-    /// `Damaged` where any byte of its frame is not as it was written.
-    pub(crate) fn read(
-        &self,
-        blob: BlobId,
-        index: u64,
-        location: &ChunkLocation,
-    ) -> Result<Option<Bytes>> {
-        let chunks = self.read_run(blob, index, std::slice::from_ref(location))?;
-        Ok(chunks.and_then(|mut chunks| chunks.pop()))
-    }
-
-    /// Chunks that lie one behind the other, in one read; those before the first that is damaged. `None` as for
-    /// [`Packs::read`].
-    ///
-    /// # Errors
-    /// `Damaged` where any byte of the first frame is not as it was written.
-    pub(crate) fn read_run(
-        &self,
-        blob: BlobId,
-        first: u64,
-        locations: &[ChunkLocation],
-    ) -> Result<Option<Vec<Bytes>>> {
-        let Some(start) = locations.first() else {
-            return Ok(Some(Vec::new()));
-        };
-        let name = self.name(start.pack);
-        let damaged = || Error::damaged(WHAT, name.location(start.offset));
-        let is_possible = |location: &ChunkLocation| {
-            location.length as usize <= MAX_CHUNK_BYTES && i64::try_from(location.offset).is_ok()
-        };
-        if !is_possible(start) {
-            return Err(damaged());
-        }
-        let Some(file) = self.file(name)? else {
-            return Ok(None);
-        };
-        let possible = locations
-            .iter()
-            .take_while(|location| is_possible(location));
-        let length = possible.map(frame_length).sum();
-        let mut bytes = read_at(&file, start.offset, length).map_err(|error| {
-            Error::io(format!("reading {}", name.location(start.offset)), error)
-        })?;
-        let mut chunks = Vec::with_capacity(locations.len());
-        for (index, location) in (first..).zip(locations) {
-            let frame = bytes.split_to(bytes.len().min(frame_length(location)));
-            match chunk_of(name, blob, index, location, &frame) {
-                Some(chunk) => chunks.push(chunk),
-                None if chunks.is_empty() => return Err(damaged()),
-                None => break,
-            }
-        }
-        Ok(Some(chunks))
-    }
-
     /// Counts frames as no longer in use.
     pub(crate) fn sub_live(&self, pack: u64, bytes: u64) {
         self.table.lock().sub_live(pack, bytes);
@@ -476,46 +415,6 @@ fn read_header(file: &File) -> std::io::Result<[u8; FILE_HEADER_BYTES]> {
         Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(error),
         _ => Ok(header),
     }
-}
-
-fn frame_length(location: &ChunkLocation) -> usize {
-    FRAME_HEADER_BYTES + location.length as usize
-}
-
-/// The chunk in the bytes of its frame; `None` where any of them is not as it was written.
-fn chunk_of(
-    name: PackName,
-    blob: BlobId,
-    index: u64,
-    location: &ChunkLocation,
-    frame: &Bytes,
-) -> Option<Bytes> {
-    let (header, chunk) = frame.split_first_chunk()?;
-    let expected = Frame {
-        blob,
-        index,
-        length: location.length,
-        crc: location.crc,
-    };
-    let is_whole = u32::try_from(chunk.len()) == Ok(location.length)
-        && Frame::decode(header, name, location.offset) == Some(expected)
-        && chunk_crc(blob, index, chunk) == location.crc;
-    is_whole.then(|| frame.slice(FRAME_HEADER_BYTES..))
-}
-
-/// At most `length` bytes, fewer only where the file ends before.
-fn read_at(file: &File, offset: u64, length: usize) -> std::io::Result<Bytes> {
-    let mut bytes = Vec::with_capacity(length);
-    while bytes.len() < length {
-        let place = offset.saturating_add(bytes.len() as u64);
-        match pread(file, spare_capacity(&mut bytes), place) {
-            Ok(0) => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    bytes.truncate(length);
-    Ok(Bytes::from(bytes))
 }
 
 #[expect(

@@ -1,6 +1,7 @@
 use std::fs;
 use std::sync::atomic::Ordering;
 
+use super::read::read_at;
 use super::*;
 
 const STORE: [u8; 16] = *b"the store's id..";

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::ErrorKind;
 
 use super::frame::FILE_HEADER_BYTES;
-use super::{ChunkLocation, Packs, read_at, read_header};
+use super::read::read_at;
+use super::{ChunkLocation, Packs, read_header};
 use crate::error::{Error, Result};
 use crate::options::MAX_CHUNK_BYTES;
 

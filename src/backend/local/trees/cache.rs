@@ -150,7 +150,7 @@ impl Inner {
         }
     }
 
-    /// Lets go of the next block that was not used since the hand came by (CLOCK; Corbató, 1968).
+    /// Lets go of the next block that was not used since the hand came by (CLOCK; Corbato, 1968).
     fn let_go(&mut self) {
         loop {
             let (tree, from) = &self.hand;
