@@ -291,8 +291,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Memory for the page cache of sled in bytes. Default: 64 MiB. sled may hold some 16,000 pages before it
-    /// begins to count, so that a small cache does not mean small memory.
+    /// Memory for blocks of rows and for the page cache of sled in bytes, half each. Default: 64 MiB. sled may hold some
+    /// 16,000 pages, of up to 16 blocks of 1 KiB, before it begins to count, so that a small cache does not mean small memory.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.local.cache_bytes = bytes;
         self

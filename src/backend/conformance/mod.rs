@@ -12,7 +12,7 @@
 //!
 //! impl conformance::Harness for Mine {
 //!     fn open(&self, history: History) -> Result<SharedBackend> {
-//!         # unimplemented!("{:?} {history:?}", self.0.path());
+//!         # panic!("{:?} {history:?}", self.0.path());
 //!         # #[cfg(any())]
 //!         Ok(std::sync::Arc::new(MyBackend::open(self.0.path(), history)?))
 //!     }

