@@ -24,6 +24,8 @@ use crate::sync::Mutex;
 
 /// A block that would be larger is split, unless it is one row. Every change of a row writes its block, and sled
 /// keeps 16,000 leaves of up to 16 blocks in memory whatever its cache may take: larger blocks scan faster, and cost both.
+/// 500,000 documents of 300 bytes, with rows alone, blocks of 1 KiB, of 2 KiB: saved 13.7, 8.1, 7.2 us; listed 3.8, 2.4, 1.6;
+/// merged at random 36, 39, 43; 225, 258, 296 MB resident.
 const BLOCK_BYTES: usize = 1024;
 /// The largest block, with its key: one row of the largest, and what the block adds.
 pub(super) const MAX_BLOCK_BYTES: usize = MAX_TREE_ROW_BYTES + 6;
