@@ -37,15 +37,12 @@ impl Delivery {
     /// A commit has settled, or failed (then without changes): wakes watchers, runs the callbacks in revision order.
     pub(crate) fn deliver(&self, revision: u64, changes: Vec<ChangeRecord>) {
         self.wake();
-        if !self.turnstile.is_wanted(revision, &changes) {
+        if !self.turnstile.is_wanted(&changes) {
             self.turnstile.leave(revision);
         } else if Round::hand_over(&self.turnstile, revision) {
-            self.turnstile
-                .state
-                .lock()
-                .handed_over
-                .insert(revision, changes);
-            self.turnstile.moved.notify_all();
+            let mut state = self.turnstile.state.lock();
+            state.handed_over.insert(revision, changes);
+            state.wake_next();
         } else {
             let round = Round::begin();
             self.turnstile.pass(revision, &changes);
@@ -86,7 +83,6 @@ pub(crate) struct Waker {
 #[derive(Default)]
 struct Turnstile {
     state: Mutex<Places>,
-    moved: Condvar,
     callbacks: Mutex<Vec<Arc<Callback>>>,
 }
 
@@ -96,6 +92,37 @@ struct Places {
     undelivered: BTreeSet<u64>,
     /// Settled ones of threads that cannot wait. Taken out when somebody begins to run them.
     handed_over: BTreeMap<u64, Vec<ChangeRecord>>,
+    /// What the threads sleep on that wait for a commit to come first, or to be gone.
+    waiting: BTreeMap<u64, Arc<Condvar>>,
+}
+
+impl Places {
+    /// The commit is gone: wakes whom that concerns, and nobody else. To wake all who wait would cost as much as what they
+    /// wait for, where eight threads commit together.
+    fn leave(&mut self, revision: u64) {
+        self.undelivered.remove(&revision);
+        self.wake(revision);
+        self.wake_next();
+    }
+
+    /// Wakes who can go on with the first commit: its own thread, or any where it was handed over.
+    fn wake_next(&self) {
+        match self.undelivered.first() {
+            Some(first) if self.handed_over.contains_key(first) => {
+                self.waiting.values().for_each(|waiting| {
+                    waiting.notify_all();
+                });
+            }
+            Some(first) => self.wake(*first),
+            None => {}
+        }
+    }
+
+    fn wake(&self, revision: u64) {
+        if let Some(waiting) = self.waiting.get(&revision) {
+            waiting.notify_all();
+        }
+    }
 }
 
 impl Turnstile {
@@ -122,14 +149,13 @@ impl Turnstile {
     ///
     /// Asked under the lock and not of a copy: what a callback owns may write to the store when the last copy of it
     /// goes, and that must not be here, where this commit holds up the turnstile.
-    fn is_wanted(&self, revision: u64, changes: &[ChangeRecord]) -> bool {
+    fn is_wanted(&self, changes: &[ChangeRecord]) -> bool {
         let callbacks = self.callbacks.lock();
-        !changes.is_empty() && callbacks.iter().any(|one| one.wants(revision, changes))
+        !changes.is_empty() && callbacks.iter().any(|one| one.wants_any(changes))
     }
 
     fn leave(&self, revision: u64) {
-        self.state.lock().undelivered.remove(&revision);
-        self.moved.notify_all();
+        self.state.lock().leave(revision);
     }
 
     fn run(&self, revision: u64, changes: &[ChangeRecord]) {
@@ -164,7 +190,12 @@ impl Turnstile {
                         self.run(first, &changes);
                         state = self.state.lock();
                     }
-                    None => self.moved.wait(&mut state),
+                    None => {
+                        let waiting = Arc::clone(state.waiting.entry(revision).or_default());
+                        waiting.wait(&mut state);
+                        // No other thread waits for the same commit.
+                        state.waiting.remove(&revision);
+                    }
                 },
                 None => return,
             }

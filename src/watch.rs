@@ -11,11 +11,13 @@ use crate::error::{Error, Result};
 use crate::format::ChangeRecord;
 use crate::metadata::Change;
 use crate::store::Store;
-use crate::sync::Instant;
 use crate::sync::channel::RecvTimeoutError;
+use crate::sync::{Instant, thread};
 
 /// Changes read from the history at a time.
 const BATCH: usize = 256;
+/// Where changes come faster one after the other, they wait for the next look at most about so long.
+const NAP: Duration = Duration::from_micros(200);
 
 /// Where a [`Watcher`] begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +51,8 @@ impl HistoryRange {
 /// It reads the history at its own pace: no writer ever waits for it, and none of the changes is left out. To go on
 /// after a restart, note [`Watcher::position`] together with what was made of the changes, and begin there.
 ///
+/// It is woken for a change at once; while they come faster than one in 200 us, it looks for them that often instead.
+///
 /// As an iterator it waits for the next change, for ever. After an error it ends. The other methods may be called again
 /// after one, and try again from the same place.
 #[must_use = "a watcher does nothing until it is asked"]
@@ -65,6 +69,10 @@ pub struct Watcher {
     position: u64,
     /// The newest revision there was, before the last look at the history.
     newest_seen: Option<u64>,
+    /// Whether there was anything since the last wait.
+    has_found: bool,
+    /// Whether that wait was a short one.
+    is_busy: bool,
     failed: bool,
 }
 
@@ -140,6 +148,8 @@ impl Store {
             ready: VecDeque::new(),
             position,
             newest_seen: None,
+            has_found: false,
+            is_busy: false,
             failed: false,
         })
     }
@@ -180,11 +190,8 @@ impl Watcher {
             if let Some(change) = self.try_recv()? {
                 return Ok(Some(change));
             }
-            match self.waker.receiver.recv_deadline(deadline) {
-                Ok(()) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    return self.try_recv();
-                }
+            if self.wait(Some(deadline)).is_err() {
+                return self.try_recv();
             }
         }
     }
@@ -212,8 +219,25 @@ impl Watcher {
                 return Ok(change);
             }
             // It cannot be disconnected: this watcher itself owns the other end.
-            let _ = self.waker.receiver.recv();
+            let _ = self.wait(None);
         }
+    }
+
+    /// Waits until there may be something to look at, or until the deadline.
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<(), RecvTimeoutError> {
+        // What comes faster than this is looked for from time to time: to be woken for each change costs the writer and
+        // this thread more than the change does.
+        if std::mem::take(&mut self.has_found) && self.is_busy {
+            thread::sleep(NAP);
+            return Ok(());
+        }
+        let began = Instant::now();
+        match deadline {
+            Some(deadline) => self.waker.receiver.recv_deadline(deadline)?,
+            None => (self.waker.receiver.recv()).map_err(|_| RecvTimeoutError::Disconnected)?,
+        }
+        self.is_busy = began.elapsed() < NAP;
+        Ok(())
     }
 
     /// The next change that was read already. With the last one of a commit the position moves on.
@@ -245,6 +269,7 @@ impl Watcher {
             self.position = self.position.max(newest);
             return Ok(false);
         }
+        self.has_found = true;
         batch.iter().for_each(|stored| self.take(stored));
         Ok(true)
     }

@@ -5,10 +5,10 @@ use std::ops::BitOr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-use super::sight::Sight;
+use super::sight::{Seen, Sight};
 use super::{Delivery, Turnstile};
 use crate::format::ChangeRecord;
-use crate::metadata::{Change, ChangeKind};
+use crate::metadata::Change;
 use crate::store::Store;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,11 +44,11 @@ impl Events {
         self.0 & other.0 == other.0
     }
 
-    fn of(change: &Change) -> Events {
-        match change.kind {
-            ChangeKind::Put => Events::UPDATED,
-            ChangeKind::Delete => Events::DELETED,
-            ChangeKind::Move { .. } => Events::MOVED,
+    fn of(seen: Seen<'_>) -> Events {
+        match seen {
+            Seen::Put => Events::UPDATED,
+            Seen::Delete => Events::DELETED,
+            Seen::Move(_) => Events::MOVED,
         }
     }
 }
@@ -83,24 +83,25 @@ pub(super) struct Callback {
 }
 
 impl Callback {
+    fn wants(&self, record: &ChangeRecord) -> bool {
+        let seen = self.sight.look(record);
+        seen.is_some_and(|(_, seen)| self.events.contains(Events::of(seen)))
+    }
+
+    pub(super) fn wants_any(&self, records: &[ChangeRecord]) -> bool {
+        records.iter().any(|record| self.wants(record))
+    }
+
     /// The changes of a commit that it is to be told of.
     fn matching(&self, revision: u64, records: &[ChangeRecord]) -> Vec<Change> {
-        let mut changes: Vec<Change> = records
-            .iter()
+        let wanted = records.iter().filter(|record| self.wants(record));
+        let mut changes: Vec<Change> = wanted
             .filter_map(|record| self.sight.of(revision, record))
-            .filter(|change| self.events.contains(Events::of(change)))
             .collect();
         if let Some(last) = changes.last_mut() {
             last.last = true;
         }
         changes
-    }
-
-    pub(super) fn wants(&self, revision: u64, records: &[ChangeRecord]) -> bool {
-        let mut seen = records
-            .iter()
-            .filter_map(|record| self.sight.of(revision, record));
-        seen.any(|change| self.events.contains(Events::of(&change)))
     }
 
     /// Calls it with each change; one that panics is told of the rest all the same.

@@ -14,30 +14,47 @@ pub(crate) struct Sight {
     pub(crate) within: Folder,
 }
 
+/// What has happened to a key, as one reader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen<'a> {
+    Put,
+    Delete,
+    /// From this key.
+    Move(&'a str),
+}
+
 impl Sight {
-    /// The change as this reader sees it, `None` where it happened elsewhere.
+    /// What this reader sees to have happened, and to which key; `None` where it happened elsewhere.
     ///
-    /// What moves in from elsewhere is put, what moves out is deleted. `last` is left to the caller.
-    pub(crate) fn of(&self, revision: u64, record: &ChangeRecord) -> Option<Change> {
-        let (key, kind) = match (self.name(&record.key), &record.action) {
-            (Some(key), ChangeAction::Put) => (key, ChangeKind::Put),
-            (Some(key), ChangeAction::Delete) => (key, ChangeKind::Delete),
+    /// What moves in from elsewhere is put, what moves out is deleted.
+    pub(crate) fn look<'a>(&self, record: &'a ChangeRecord) -> Option<(&'a str, Seen<'a>)> {
+        match (self.name(&record.key), &record.action) {
+            (Some(key), ChangeAction::Put) => Some((key, Seen::Put)),
+            (Some(key), ChangeAction::Delete) => Some((key, Seen::Delete)),
             (here, ChangeAction::Move { from }) => match (here, self.name(from)) {
-                (Some(key), Some(from)) => {
-                    let from = from.to_owned();
-                    (key, ChangeKind::Move { from })
-                }
-                (Some(key), None) => (key, ChangeKind::Put),
-                (None, Some(from)) => (from, ChangeKind::Delete),
-                (None, None) => return None,
+                (Some(key), Some(from)) => Some((key, Seen::Move(from))),
+                (Some(key), None) => Some((key, Seen::Put)),
+                (None, Some(from)) => Some((from, Seen::Delete)),
+                (None, None) => None,
             },
-            (None, _) => return None,
-        };
+            (None, _) => None,
+        }
+    }
+
+    /// The change as this reader sees it, `None` where it happened elsewhere. `last` is left to the caller.
+    pub(crate) fn of(&self, revision: u64, record: &ChangeRecord) -> Option<Change> {
+        let (key, seen) = self.look(record)?;
         Some(Change {
             revision,
             last: false,
             key: key.to_owned(),
-            kind,
+            kind: match seen {
+                Seen::Put => ChangeKind::Put,
+                Seen::Delete => ChangeKind::Delete,
+                Seen::Move(from) => ChangeKind::Move {
+                    from: from.to_owned(),
+                },
+            },
             entry: record.entry,
             size: record.content.map(|(size, _)| size),
             digest: record.content.map(|(_, digest)| digest),

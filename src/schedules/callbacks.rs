@@ -134,6 +134,27 @@ fn callbacks_that_write_to_each_others_store_do_not_wait_for_each_other() {
     });
 }
 
+/// A callback may wait for a thread that writes to another store, also where it has written there itself.
+#[test]
+fn a_callback_waits_for_a_thread_that_writes_to_another_store() {
+    explore(|| {
+        let ((here, _first), (there, _second)) = (fresh(), fresh());
+        let other = there.clone();
+        let waiting = here.on(Events::ALL, move |_| {
+            let beside = other.clone();
+            let beside = thread::spawn(move || beside.put("beside", "").unwrap());
+            other.put("inside", "").unwrap();
+            beside.join().unwrap();
+        });
+        let log = Arc::new(Log::default());
+        let told = log.listen(&there);
+        stop_time();
+        here.put("key", "").unwrap();
+        log.assert_complete(2);
+        drop((waiting, told));
+    });
+}
+
 /// Whoever comes late is told of everything that settles from then on.
 #[test]
 fn callbacks_come_and_go_while_others_write() {
