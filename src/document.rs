@@ -73,8 +73,10 @@ impl Store {
     /// [`Error::WrongPassword`] where the entry has a view password; [`Error::InvalidKey`]; [`Error::Damaged`];
     /// the operating system.
     pub fn load<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        self.load_value(&self.key(key)?)?
-            .map(json::from_value)
+        let key = self.key(key)?;
+        let stored = self.stored_document(&key)?;
+        stored
+            .map(|bytes| json::load(key.as_str(), &bytes))
             .transpose()
     }
 
@@ -91,7 +93,11 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidDocument`] for what is no JSON pointer; as [`Store::load`].
     pub fn load_at<T: DeserializeOwned>(&self, key: &str, pointer: &str) -> Result<Option<T>> {
-        let stored = self.load_value(&self.key(key)?)?;
+        let key = self.key(key)?;
+        let stored = self.stored_document(&key)?;
+        let stored = stored
+            .map(|bytes| decode(key.as_str(), &bytes))
+            .transpose()?;
         let is_stored = stored.is_some();
         // Also where nothing is stored, so that what is no pointer is told as that.
         json::pointer(&stored.unwrap_or_default(), pointer)?
@@ -187,24 +193,26 @@ impl Store {
         )
     }
 
-    fn load_value(&self, key: &Key) -> Result<Option<Value>> {
+    /// The stored form of a document.
+    fn stored_document(&self, key: &Key) -> Result<Option<Bytes>> {
         let Some((present, source)) = self.open_entry(View::Settled, key, Need::Read)? else {
             return Ok(None);
         };
         check_kind(self.relative(key.as_str()), &present.record)?;
-        let bytes = source.read_all(key.as_str(), &present.record.digest)?;
-        decode(key.as_str(), &bytes).map(Some)
+        source
+            .read_all(key.as_str(), &present.record.digest)
+            .map(Some)
     }
 }
 
 impl Draft<'_> {
     /// The document at `key`, once its lock lets it be read.
-    pub(crate) fn load(&mut self, key: &Key) -> Result<Option<Value>> {
+    pub(crate) fn load<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>> {
         let Some(present) = self.read_open(key)? else {
             return Ok(None);
         };
-        self.document(key, &present.record)
-            .map(|(value, _)| Some(value))
+        let bytes = self.stored_document(key, &present.record)?;
+        json::load(key.as_str(), &bytes).map(Some)
     }
 
     pub(crate) fn merge(
@@ -259,9 +267,13 @@ impl Draft<'_> {
 
     /// A document as a value and as the bytes stored.
     fn document(&mut self, key: &Key, record: &EntryRecord) -> Result<(Value, Bytes)> {
-        check_kind(self.name(key), record)?;
-        let bytes = self.content(key.as_str(), record)?;
+        let bytes = self.stored_document(key, record)?;
         Ok((decode(key.as_str(), &bytes)?, bytes))
+    }
+
+    fn stored_document(&mut self, key: &Key, record: &EntryRecord) -> Result<Bytes> {
+        check_kind(self.name(key), record)?;
+        self.content(key.as_str(), record)
     }
 }
 

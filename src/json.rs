@@ -6,6 +6,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod text;
+mod typed;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,6 +40,17 @@ fn fits_depth(value: &Value, levels: usize) -> bool {
         Value::Array(elements) => elements.iter().all(|value| fits_depth(value, levels - 1)),
         Value::Object(members) => members.values().all(|value| fits_depth(value, levels - 1)),
         _ => true,
+    }
+}
+
+/// The stored document as the type asked for. `location` names it where it is damaged.
+///
+/// # Errors
+/// `Damaged`; as [`from_value`].
+pub(crate) fn load<T: DeserializeOwned>(location: &str, bytes: &[u8]) -> Result<T> {
+    match typed::read(bytes) {
+        Some(value) => Ok(value),
+        None => from_value(decode(bytes).map_err(|_| Error::damaged("document", location))?),
     }
 }
 

@@ -117,7 +117,7 @@ impl Transaction<'_> {
     /// As there.
     pub fn load<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
         let key = self.key(key)?;
-        self.draft.load(&key)?.map(json::from_value).transpose()
+        self.draft.load(&key)
     }
 
     /// As [`Store::get`].

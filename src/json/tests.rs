@@ -1,6 +1,7 @@
 mod codec;
 mod patch;
 mod strict;
+mod typed;
 
 use proptest::prelude::*;
 use serde::Deserialize;
