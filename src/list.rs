@@ -115,7 +115,11 @@ impl Store {
         }
         let end = end_of(&narrowed);
         let backend = &self.shared.backend;
-        let scan = backend.scan(Tree::Entries, start.as_bytes(), end.as_deref())?;
+        let mut scan = backend.scan(Tree::Entries, start.as_bytes(), end.as_deref())?;
+        if let Some(limit) = options.limit {
+            // The row of the folder itself is no item.
+            scan.expect(limit.saturating_add(1));
+        }
         Ok(Listing {
             store: self.clone(),
             folder,
@@ -176,7 +180,7 @@ impl Iterator for Listing {
         if self.left == 0 {
             return None;
         }
-        let next = self.step().transpose();
+        let next = self.step();
         match &next {
             Some(Ok(_)) => self.left -= 1,
             Some(Err(Error::Damaged { .. })) => {}
@@ -188,31 +192,38 @@ impl Iterator for Listing {
 }
 
 impl Listing {
-    fn step(&mut self) -> Result<Option<ListItem>> {
-        while let Some((row_key, row)) = self.next_row()? {
-            let key = std::str::from_utf8(&row_key)
-                .map_err(|_| Error::damaged("key", String::from_utf8_lossy(&row_key)))?;
-            let Some(name) = self.folder.strip(key).filter(|name| !name.is_empty()) else {
-                // The row of the listed folder itself.
-                continue;
+    fn step(&mut self) -> Option<Result<ListItem>> {
+        loop {
+            let (row_key, row) = match self.next_row() {
+                Ok(next) => next?,
+                Err(error) => return Some(Err(error)),
             };
-            if self.store.scope.hides(key) {
-                if let Some((hidden, _)) = name.split_once('/') {
-                    let behind = format!("{}{hidden}0", self.folder.as_prefix());
-                    self.scan.seek(behind.as_bytes());
-                }
-                continue;
-            }
-            let item = if self.recursive {
-                self.descendant(key, name, &row)?
-            } else {
-                self.child(key, name, &row)?
-            };
+            let item = self.item(&row_key, &row).transpose();
             if item.is_some() {
-                return Ok(item);
+                return item;
             }
         }
-        Ok(None)
+    }
+
+    /// The item that a row is, or belongs to, where it is to be told.
+    fn item(&mut self, row_key: &Bytes, row: &Row) -> Result<Option<ListItem>> {
+        let key = std::str::from_utf8(row_key)
+            .map_err(|_| Error::damaged("key", String::from_utf8_lossy(row_key)))?;
+        let Some(name) = self.folder.strip(key).filter(|name| !name.is_empty()) else {
+            // The row of the listed folder itself.
+            return Ok(None);
+        };
+        if self.store.scope.hides(key) {
+            if let Some((hidden, _)) = name.split_once('/') {
+                let behind = format!("{}{hidden}0", self.folder.as_prefix());
+                self.scan.seek(behind.as_bytes());
+            }
+            return Ok(None);
+        }
+        match self.recursive {
+            true => self.descendant(key, name, row),
+            false => self.child(key, name, row),
+        }
     }
 
     fn next_row(&mut self) -> Result<Option<(Bytes, Row)>> {
@@ -260,7 +271,7 @@ impl Listing {
         Ok(Some(ListItem {
             name: name.to_owned(),
             is_folder: false,
-            metadata: opens.then(|| record.metadata(relative, row.revision)),
+            metadata: opens.then(|| record.into_metadata(relative, row.revision)),
         }))
     }
 

@@ -234,6 +234,9 @@ pub trait Scan: Send {
     /// Goes forward to the first row at or behind `key`; never back: no row is told twice, none before the start or
     /// behind the end of the scan. Costs one descent, whatever lies between.
     fn seek(&mut self, key: &[u8]);
+
+    /// Tells that about so many rows will be asked for. Any number may be; it is fetched that many at once where that is cheaper.
+    fn expect(&mut self, rows: usize);
 }
 
 /// Keeps the chunks of one blob from being given back while it lives.

@@ -13,9 +13,13 @@
 //! | `p` | else its parts in order: `i` blob id, `s` size in bytes, `c` size of a chunk in bytes |
 //! | `h` | chaining values of the hash over the content, for appending; 32 bytes each |
 
+mod plain;
+
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_bytes::{ByteArray, ByteBuf};
+use serde_bytes::ByteArray;
 
 use super::{decode, encode, from_micros};
 use crate::blob_id::BlobId;
@@ -107,27 +111,27 @@ struct Stored<'a> {
     u: u64,
     s: u64,
     d: ByteArray<32>,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    t: String,
-    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
-    a: Attributes,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    l: Option<StoredLock>,
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    t: &'a str,
+    #[serde(default, skip_serializing_if = "is_without")]
+    a: Cow<'a, Attributes>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    l: Option<StoredLock<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     b: Option<&'a serde_bytes::Bytes>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     p: Vec<StoredPart>,
-    #[serde(default, skip_serializing_if = "is_empty")]
-    h: ByteBuf,
+    #[serde(borrow, default, skip_serializing_if = "is_empty")]
+    h: &'a serde_bytes::Bytes,
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredLock {
+struct StoredLock<'a> {
     i: ByteArray<16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    v: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    e: Option<String>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    v: Option<&'a str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    e: Option<&'a str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,7 +141,11 @@ struct StoredPart {
     c: u32,
 }
 
-fn is_empty(bytes: &ByteBuf) -> bool {
+fn is_without(attributes: &Attributes) -> bool {
+    attributes.is_empty()
+}
+
+fn is_empty(bytes: &serde_bytes::Bytes) -> bool {
     bytes.is_empty()
 }
 
@@ -154,12 +162,12 @@ impl EntryRecord {
             u: self.updated,
             s: self.size,
             d: ByteArray::new(*self.digest.as_bytes()),
-            t: self.content_type.clone(),
-            a: self.attributes.clone(),
+            t: &self.content_type,
+            a: Cow::Borrowed(&self.attributes),
             l: self.lock.as_ref().map(|lock| StoredLock {
                 i: ByteArray::new(lock.id),
-                v: lock.view.clone(),
-                e: lock.edit.clone(),
+                v: lock.view.as_deref(),
+                e: lock.edit.as_deref(),
             }),
             b: inline,
             p: parts
@@ -170,14 +178,22 @@ impl EntryRecord {
                     c: part.chunk_bytes,
                 })
                 .collect(),
-            h: ByteBuf::from(self.subtrees.concat()),
+            h: serde_bytes::Bytes::new(self.subtrees.as_flattened()),
         }))
     }
 
     /// Reads the bytes of a record, which its body shares; `key` names it in the error.
     pub(crate) fn decode(key: &str, bytes: &Bytes) -> Result<EntryRecord> {
         let damaged = || Error::damaged("entry", key);
-        let stored: Stored<'_> = decode("entry", key, bytes)?;
+        let stored = match plain::read(bytes) {
+            Some(stored) => stored,
+            None => decode("entry", key, bytes)?,
+        };
+        debug_assert!(
+            decode::<Stored<'_>>("entry", key, bytes)
+                .is_ok_and(|it| encode(&it) == encode(&stored)),
+            "both ways to read a record tell the same"
+        );
         let body = match (stored.b, stored.p.is_empty()) {
             (Some(inline), true) => Body::Inline(bytes.slice_ref(inline)),
             (None, _) => Body::Parts(
@@ -199,12 +215,12 @@ impl EntryRecord {
             updated: stored.u,
             size: stored.s,
             digest: Digest::from(stored.d.into_array()),
-            content_type: stored.t,
-            attributes: stored.a,
+            content_type: stored.t.to_owned(),
+            attributes: stored.a.into_owned(),
             lock: stored.l.map(|lock| LockRecord {
                 id: lock.i.into_array(),
-                view: lock.v,
-                edit: lock.e,
+                view: lock.v.map(str::to_owned),
+                edit: lock.e.map(str::to_owned),
             }),
             body,
             subtrees: stored
@@ -239,6 +255,24 @@ impl EntryRecord {
 
     /// What the public face tells of the entry.
     pub(crate) fn metadata(&self, key: &str, revision: u64) -> Metadata {
+        let (content_type, attributes) = (self.content_type.clone(), self.attributes.clone());
+        self.told(key, revision, content_type, attributes)
+    }
+
+    /// As [`EntryRecord::metadata`], of a record that is not needed any more.
+    pub(crate) fn into_metadata(mut self, key: &str, revision: u64) -> Metadata {
+        let content_type = std::mem::take(&mut self.content_type);
+        let attributes = std::mem::take(&mut self.attributes);
+        self.told(key, revision, content_type, attributes)
+    }
+
+    fn told(
+        &self,
+        key: &str,
+        revision: u64,
+        content_type: String,
+        attributes: Attributes,
+    ) -> Metadata {
         Metadata {
             key: key.to_owned(),
             kind: self.kind,
@@ -249,9 +283,9 @@ impl EntryRecord {
             digest: self.digest,
             content_type: match self.kind {
                 Kind::Document => "application/json".to_owned(),
-                Kind::Blob | Kind::Folder => self.content_type.clone(),
+                Kind::Blob | Kind::Folder => content_type,
             },
-            attributes: self.attributes.clone(),
+            attributes,
             view_locked: self.lock.as_ref().is_some_and(|lock| lock.view.is_some()),
             edit_locked: self.lock.as_ref().is_some_and(|lock| lock.edit.is_some()),
         }
@@ -296,6 +330,35 @@ mod tests {
             body: Body::Inline(Bytes::from_static(b"abc")),
             subtrees: vec![],
         }
+    }
+
+    #[test]
+    fn a_record_without_attributes_and_lock_is_read_the_short_way() {
+        let plain = EntryRecord {
+            attributes: Attributes::new(),
+            lock: None,
+            ..record()
+        };
+        let parts = EntryRecord {
+            content_type: String::new(),
+            body: Body::Parts(vec![Part {
+                blob: BlobId([1; 16]),
+                size: 3,
+                chunk_bytes: 65_536,
+            }]),
+            subtrees: vec![[5; 32]],
+            ..plain.clone()
+        };
+        for record in [plain, parts] {
+            let bytes = record.encode();
+            assert!(plain::read(&bytes).is_some());
+            assert_eq!(EntryRecord::decode("k", &bytes).unwrap(), record);
+            for length in 0..bytes.len() {
+                assert!(plain::read(&bytes[..length]).is_none(), "{length}");
+            }
+            assert!(plain::read(&[&bytes[..], &[0]].concat()).is_none());
+        }
+        assert!(plain::read(&record().encode()).is_none());
     }
 
     /// The bytes on disk of every shape of record: a change here is a change of the format.

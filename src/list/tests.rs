@@ -45,6 +45,10 @@ impl Scan for CountingScan {
         self.steps.fetch_add(1, Ordering::Relaxed);
         self.scan.seek(key);
     }
+
+    fn expect(&mut self, rows: usize) {
+        self.scan.expect(rows);
+    }
 }
 
 impl Backend for Counting {

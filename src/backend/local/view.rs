@@ -12,7 +12,7 @@ use super::{Core, row};
 use crate::backend::{Row, Scan, Tree, View};
 use crate::error::{Error, Result};
 
-/// Rows a scan fetches at first and after a seek: who looks for one needs few.
+/// Rows a scan fetches at first, where it is not told how many are wanted, and after a seek: who looks for one needs few.
 const FIRST_BATCH_ROWS: usize = 8;
 /// Rows of the next fetch; each further one doubles, up to the larger one.
 const SECOND_BATCH_ROWS: usize = 32;
@@ -259,6 +259,10 @@ impl Scan for LocalScan {
                 self.next = None;
             }
         }
+    }
+
+    fn expect(&mut self, rows: usize) {
+        self.batch = rows.clamp(1, MAX_BATCH_ROWS);
     }
 }
 

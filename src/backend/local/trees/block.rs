@@ -40,26 +40,37 @@ pub(super) fn encode(block_key: &[u8], rows: &[Row]) -> Option<Vec<u8>> {
     Some(block)
 }
 
-/// All rows of a block; `None` where the bytes are none.
-pub(super) fn decode(block_key: &Bytes, block: &Bytes) -> Option<Vec<Row>> {
-    let mut rows: Vec<Row> = Vec::new();
+/// All rows of a block; `None` where the bytes are none. Their keys share one allocation, and their values the block's.
+pub(super) fn decode(block_key: &[u8], block: &Bytes) -> Option<Vec<Row>> {
+    let (mut count, mut key_bytes) = (0, 0);
     let mut places = Places { block, at: 0 };
     while let Some(place) = places.next()? {
-        let prefix = block_key.get(..place.shared)?;
-        let rest = block.slice(place.rest..place.value);
-        let key = match (place.shared == block_key.len(), prefix.is_empty()) {
-            (_, true) => rest,
-            (true, _) if rest.is_empty() => block_key.clone(),
-            _ => Bytes::from([prefix, &rest].concat()),
-        };
-        let is_in_order = match rows.last() {
-            Some((before, _)) => *before < key,
-            None => *block_key <= key,
+        count += 1;
+        key_bytes += place.key_bytes();
+    }
+    let mut keys = Vec::with_capacity(key_bytes);
+    let mut before = None;
+    places.at = 0;
+    while let Some(place) = places.next()? {
+        let start = keys.len();
+        keys.extend_from_slice(block_key.get(..place.shared)?);
+        keys.extend_from_slice(&block[place.rest..place.value]);
+        let is_in_order = match before.replace(start) {
+            Some(before) => keys[before..start] < keys[start..],
+            None => block_key <= &keys[..],
         };
         if !is_in_order {
             return None;
         }
-        rows.push((key, block.slice(place.value..place.end)));
+    }
+    let keys = Bytes::from(keys);
+    let mut rows = Vec::with_capacity(count);
+    let mut start = 0;
+    places.at = 0;
+    while let Some(place) = places.next()? {
+        let end = start + place.key_bytes();
+        rows.push((keys.slice(start..end), block.slice(place.value..place.end)));
+        start = end;
     }
     Some(rows)
 }
@@ -101,6 +112,12 @@ struct Place {
     rest: usize,
     value: usize,
     end: usize,
+}
+
+impl Place {
+    fn key_bytes(&self) -> usize {
+        self.shared + self.value - self.rest
+    }
 }
 
 struct Places<'a> {

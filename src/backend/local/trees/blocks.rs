@@ -33,8 +33,6 @@ pub(super) const MAX_BLOCK_BYTES: usize = MAX_TREE_ROW_BYTES + 6;
 const GROUP_BYTES: usize = 256 * 1024;
 /// Blocks read at once, at most.
 const MAX_BLOCKS: usize = 256;
-/// Rows of a block, as far as a scan guesses how many blocks it needs.
-const ROWS_OF_A_BLOCK: usize = 4;
 const WHAT: &str = "block";
 
 /// Ordered trees of blocks, of which nothing atomic is asked but each single write. Errors are as for [`Trees`].
@@ -115,7 +113,7 @@ impl<S: BlockStore> BlockTrees<S> {
     fn cut(&self, tree: Tree, key: &Bytes, block: &Bytes, end: &Bytes) -> Result<()> {
         let mut rows = decode(tree, key, block)?;
         let before = rows.len();
-        rows.retain(|(key, _)| key < end);
+        cut_off(&mut rows, Some(end));
         match rows.len() == before {
             true => Ok(()),
             false => self.put(tree, key, &rows, Bound::Excluded(end.clone())),
@@ -146,14 +144,12 @@ impl<S: BlockStore> BlockTrees<S> {
         home: Home,
         group: Vec<(Bytes, Option<Bytes>)>,
     ) -> Result<()> {
-        let rows = match &home.block {
+        let mut rows = match &home.block {
             Some(block) => decode(tree, &home.key, block)?,
             None => Vec::new(),
         };
-        let rows = rows
-            .into_iter()
-            .filter(|(key, _)| home.end.as_ref().is_none_or(|end| key < end));
-        let pieces = split(merge(rows, group));
+        cut_off(&mut rows, home.end.as_deref());
+        let pieces = split(merge(rows.into_iter(), group));
         // The last ones first: until the old block is cut, it has what they hold.
         let mut reach = home.end.map_or(Bound::Unbounded, Bound::Excluded);
         for piece in pieces.iter().skip(1).rev() {
@@ -257,11 +253,14 @@ impl<S: BlockStore> Trees for BlockTrees<S> {
             Some(home) => decode(tree, &home.key, &home.block)?,
             None => Vec::new(),
         };
-        open.retain(|(key, _)| key[..] >= *start && end.is_none_or(|end| key[..] < *end));
+        // Neighbours have about as many.
+        let rows_of_a_block = open.len().max(1);
+        open.drain(..open.partition_point(|(key, _)| key[..] < *start));
+        cut_off(&mut open, end);
         let mut from = behind(start);
         while found.len() + open.len() < limit {
             let missing = limit - found.len() - open.len();
-            let count = (missing / ROWS_OF_A_BLOCK).clamp(1, MAX_BLOCKS);
+            let count = missing.div_ceil(rows_of_a_block).min(MAX_BLOCKS);
             let blocks = self.store.range(tree, &from, end, count)?;
             let Some((last, _)) = blocks.last() else {
                 break;
@@ -269,12 +268,11 @@ impl<S: BlockStore> Trees for BlockTrees<S> {
             from = behind(last);
             let is_last = blocks.len() < count;
             for (block_key, block) in blocks {
-                found.extend(open.drain(..).take_while(|(key, _)| *key < block_key));
+                cut_off(&mut open, Some(&block_key));
+                found.append(&mut open);
                 open = decode(tree, &block_key, &block)?;
             }
-            if let Some(end) = end {
-                open.retain(|(key, _)| key[..] < *end);
-            }
+            cut_off(&mut open, end);
             if is_last {
                 break;
             }
@@ -313,6 +311,15 @@ impl<S: BlockStore> Trees for BlockTrees<S> {
         let closed = self.store.close();
         self.cache.forget();
         closed
+    }
+}
+
+/// Leaves only the rows below `end`.
+fn cut_off(rows: &mut Vec<Row>, end: Option<&[u8]>) {
+    if let Some(end) = end
+        && rows.last().is_some_and(|(last, _)| last[..] >= *end)
+    {
+        rows.truncate(rows.partition_point(|(key, _)| key[..] < *end));
     }
 }
 
