@@ -98,8 +98,10 @@ pub fn grant_record(bytes: &[u8]) {
 /// Documents from their stored form, from JSON text and made up: stored, read and told the same.
 pub fn document(bytes: &[u8]) {
     if let Ok(value) = crate::json::decode(bytes) {
+        assert!(is_same(crate::json::load("key", bytes), &value));
         check_document(&value);
     }
+    let _ = crate::json::load::<Value>("key", bytes);
     if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
         check_document(&value);
     }
@@ -115,6 +117,7 @@ fn check_document(value: &Value) {
     let Ok(again) = crate::json::decode(&stored) else {
         panic!("what was stored is not read");
     };
+    assert!(is_same(crate::json::load("key", &stored), value));
     // The text tells what equality does not: the order of members, and the sign of zero.
     let text = crate::json::to_text(value);
     assert_eq!(text, crate::json::to_text(&again));

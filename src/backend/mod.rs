@@ -242,6 +242,19 @@ pub trait Scan: Send {
 /// Keeps the chunks of one blob from being given back while it lives.
 pub trait Hold: Send + Sync {}
 
+/// What [`Backend::read_chunks`] does with chunks that were read.
+pub(crate) fn copy_chunks(chunks: &[Bytes], skip: usize, buffer: &mut [u8]) -> Vec<usize> {
+    let (mut skip, mut filled) = (skip, 0);
+    for chunk in chunks {
+        let wanted = chunk.get(skip..).unwrap_or_default();
+        let count = wanted.len().min(buffer.len() - filled);
+        buffer[filled..filled + count].copy_from_slice(&wanted[..count]);
+        filled += count;
+        skip = 0;
+    }
+    chunks.iter().map(Bytes::len).collect()
+}
+
 /// What a store stands on; see the [contract](self).
 pub trait Backend: Send + Sync {
     /// One row.
@@ -305,6 +318,23 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// As [`Backend::get_chunk`].
     fn get_chunks(&self, blob: BlobId, first: u64, most: usize) -> Result<Vec<Bytes>>;
+
+    /// As [`Backend::get_chunks`], but into `buffer`: their bytes one behind the other, without the first `skip`, as many as it
+    /// holds. Answers the lengths of the chunks. After an error the buffer may hold anything.
+    ///
+    /// # Errors
+    /// As [`Backend::get_chunk`].
+    fn read_chunks(
+        &self,
+        blob: BlobId,
+        first: u64,
+        most: usize,
+        skip: usize,
+        buffer: &mut [u8],
+    ) -> Result<Vec<usize>> {
+        let chunks = self.get_chunks(blob, first, most)?;
+        Ok(copy_chunks(&chunks, skip, buffer))
+    }
 
     /// Keeps an adopted blob from being given back; `None` where it is gone already (read the entry again) or was never
     /// adopted. `None` is allowed as soon as it has no owner, even while another hold or a scan keeps its chunks.

@@ -89,7 +89,8 @@ impl BlobReader {
     }
 
     /// Fills `buffer` from `offset` on, without moving the reader; less only where the content ends, nothing behind its
-    /// end. Reads every chunk it touches anew: for many small reads in a row use [`Read`].
+    /// end. Reads every chunk it touches anew, whole, straight into the buffer: for many small reads in a row use [`Read`].
+    /// After an error the buffer may hold anything.
     ///
     /// # Errors
     /// [`Error::Damaged`]; the operating system.
@@ -97,12 +98,13 @@ impl BlobReader {
         let mut filled = 0;
         let mut at = offset;
         while filled < buffer.len() && at < self.len() {
-            let wanted = u64::try_from(buffer.len() - filled).unwrap_or(u64::MAX);
-            for (start, chunk) in self.source.chunks_at(at, wanted.min(READ_AHEAD_BYTES))? {
-                let copied = copy_from(&chunk, at - start, &mut buffer[filled..]);
-                filled += copied;
-                at += u64::try_from(copied).unwrap_or(u64::MAX);
+            let end = buffer.len().min(filled + within(READ_AHEAD_BYTES));
+            let read = self.source.read_at(&mut buffer[filled..end], at)?;
+            if read == 0 {
+                return Err(Error::damaged("content", self.metadata.key.as_str()));
             }
+            filled += read;
+            at += u64::try_from(read).unwrap_or(u64::MAX);
         }
         Ok(filled)
     }

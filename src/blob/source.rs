@@ -89,6 +89,20 @@ impl Source {
         }
     }
 
+    /// Fills the beginning of `buffer` with bytes from `offset` on, which lies within the body: with as many as are cheap to read
+    /// together, at least one.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        match self {
+            Source::Memory(bytes) => {
+                let rest = bytes.get(within(offset)..).unwrap_or_default();
+                let count = rest.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&rest[..count]);
+                Ok(count)
+            }
+            Source::Chunks(chunked) => chunked.read_at(buffer, offset),
+        }
+    }
+
     /// The chunk that holds the byte at `offset`, which lies within the body, and where it begins.
     pub(crate) fn chunk_at(&self, offset: u64) -> Result<(u64, Bytes)> {
         let first = self.chunks_at(offset, 1)?.pop_front();
@@ -156,34 +170,79 @@ impl Source {
     }
 }
 
+/// Where a byte of a body lies.
+struct Place<'a> {
+    run: &'a Run,
+    /// The chunk, and how far into it.
+    index: u64,
+    distance: usize,
+    /// How many chunks hold any of the bytes that are wanted.
+    chunks: usize,
+}
+
+impl Run {
+    /// A short chunk must never look like the end of the file.
+    fn check(&self, index: u64, length: usize) -> Result<()> {
+        let chunk_bytes = u64::from(self.part.chunk_bytes);
+        let start = index.saturating_mul(chunk_bytes);
+        let expected = chunk_bytes.min(self.part.size.saturating_sub(start));
+        if expected == 0 || u64::try_from(length) != Ok(expected) {
+            return Err(Error::damaged(
+                "chunk",
+                format!("chunk {index} of blob {}", self.part.blob),
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Chunked {
-    fn chunks_at(&self, offset: u64, wanted: u64) -> Result<Chunks> {
+    fn place(&self, offset: u64, wanted: u64) -> Result<Place<'_>> {
         let behind = self.runs.partition_point(|run| run.start <= offset);
         let run = behind
             .checked_sub(1)
             .and_then(|index| self.runs.get(index))
             .ok_or_else(|| Error::damaged("blob", format!("offset {offset}")))?;
         let chunk_bytes = u64::from(run.part.chunk_bytes);
-        let first = (offset - run.start) / chunk_bytes;
-        let end = (offset - run.start)
-            .saturating_add(wanted)
-            .min(run.part.size);
-        let most = within(end.div_ceil(chunk_bytes).saturating_sub(first)).max(1);
-        let found = (self.shared.backend).get_chunks(run.part.blob, first, most)?;
+        let inside = offset - run.start;
+        let index = inside / chunk_bytes;
+        let end = inside.saturating_add(wanted).min(run.part.size);
+        Ok(Place {
+            run,
+            index,
+            distance: within(inside % chunk_bytes),
+            chunks: within(end.div_ceil(chunk_bytes).saturating_sub(index)).max(1),
+        })
+    }
+
+    fn chunks_at(&self, offset: u64, wanted: u64) -> Result<Chunks> {
+        let place = self.place(offset, wanted)?;
+        let run = place.run;
+        let found = (self.shared.backend).get_chunks(run.part.blob, place.index, place.chunks)?;
         let mut chunks = Chunks::with_capacity(found.len());
-        for (index, chunk) in (first..).zip(found) {
-            let start = index * chunk_bytes;
-            let expected = chunk_bytes.min(run.part.size.saturating_sub(start));
-            // A short chunk must never look like the end of the file.
-            if expected == 0 || u64::try_from(chunk.len()) != Ok(expected) {
-                return Err(Error::damaged(
-                    "chunk",
-                    format!("chunk {index} of blob {}", run.part.blob),
-                ));
-            }
-            chunks.push_back((run.start + start, chunk));
+        for (index, chunk) in (place.index..).zip(found) {
+            run.check(index, chunk.len())?;
+            let start = run.start + index * u64::from(run.part.chunk_bytes);
+            chunks.push_back((start, chunk));
         }
         Ok(chunks)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let wanted = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        let place = self.place(offset, wanted)?;
+        let lengths = self.shared.backend.read_chunks(
+            place.run.part.blob,
+            place.index,
+            place.chunks,
+            place.distance,
+            buffer,
+        )?;
+        for (index, length) in (place.index..).zip(&lengths) {
+            place.run.check(index, *length)?;
+        }
+        let there: usize = lengths.iter().sum();
+        Ok(there.saturating_sub(place.distance).min(buffer.len()))
     }
 }
 

@@ -237,10 +237,36 @@ pub(super) fn assert_reads(backend: &dyn Backend, blob: BlobId, bytes: &[u8], ch
                 found.len()
             );
             assert!(chunks[read..].starts_with(&found), "from {read} on, {most}");
+            let whole = found.concat();
+            for (skip, wanted) in [
+                (0, whole.len()),
+                (1, 3),
+                (0, 1),
+                (chunks[read].len() - 1, 2),
+            ] {
+                assert_fills(backend, blob, (first, most), &whole, skip, wanted);
+            }
             read += found.len();
         }
         assert!(backend.get_chunks(blob, index, most).is_err());
     }
+}
+
+/// Whether the bytes of chunks come into a buffer as well, all that it holds or those of the chunks.
+fn assert_fills(
+    backend: &dyn Backend,
+    blob: BlobId,
+    (first, most): (u64, usize),
+    whole: &[u8],
+    skip: usize,
+    wanted: usize,
+) {
+    let mut buffer = vec![0; wanted];
+    let lengths = backend.read_chunks(blob, first, most, skip, &mut buffer);
+    let there: usize = lengths.unwrap().iter().sum();
+    let count = there.saturating_sub(skip).min(wanted);
+    let expected = whole.get(skip..skip + count);
+    assert_eq!(expected, Some(&buffer[..count]), "{wanted} from {skip} on");
 }
 
 /// Whether there is no such chunk.

@@ -14,7 +14,7 @@ use super::journal::RowWrite;
 use super::keys::{self, ChunkRow};
 use super::pack::{ChunkLocation, Packs};
 use super::view::LATEST;
-use crate::backend::{BlobId, MAX_TREE_CHUNK_BYTES, Tree, View};
+use crate::backend::{BlobId, MAX_TREE_CHUNK_BYTES, Tree, View, copy_chunks};
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, RwLock};
 
@@ -218,7 +218,32 @@ impl Core {
 
     /// See [`Backend::get_chunks`](crate::backend::Backend::get_chunks).
     pub(super) fn get_chunks(&self, blob: BlobId, first: u64, most: usize) -> Result<Vec<Bytes>> {
-        let read = match self.run_of_chunks(blob, first, most) {
+        let run = self.run_of_chunks(blob, first, most);
+        self.chunks_of(blob, first, run)
+    }
+
+    /// See [`Backend::read_chunks`](crate::backend::Backend::read_chunks).
+    pub(super) fn read_chunks(
+        &self,
+        blob: BlobId,
+        first: u64,
+        most: usize,
+        skip: usize,
+        buffer: &mut [u8],
+    ) -> Result<Vec<usize>> {
+        let run = self.run_of_chunks(blob, first, most);
+        if let Run::Packed(locations) = &run
+            && let Some(lengths) = (self.packs).read_into(blob, first, locations, skip, buffer)
+        {
+            return Ok(lengths);
+        }
+        let chunks = self.chunks_of(blob, first, run)?;
+        Ok(copy_chunks(&chunks, skip, buffer))
+    }
+
+    /// The chunks of a run, at least the first.
+    fn chunks_of(&self, blob: BlobId, first: u64, run: Run) -> Result<Vec<Bytes>> {
+        let read = match run {
             Run::Here(chunks) => Some(chunks),
             // Where the disk refuses one of them, those before it are still to be had.
             Run::Packed(locations) => (self.packs.read_run(blob, first, &locations))
@@ -237,10 +262,11 @@ impl Core {
         let (mut here, mut packed) = (Vec::new(), Vec::<ChunkLocation>::new());
         let end = first.saturating_add(most as u64);
         let (start, end) = (keys::chunk(blob, first), keys::chunk(blob, end));
+        // What cannot be read is told by who reads its first chunk alone.
         let rows = match most {
             // One is found sooner by its key.
-            0 | 1 => Vec::new(),
-            // What cannot be read is told by who reads its first chunk alone.
+            0 | 1 => (self.get(View::Latest, Tree::Chunks, &start).ok().flatten())
+                .map_or(Vec::new(), |row| vec![(start, Ok(row))]),
             _ => (self.rows(Tree::Chunks, &start, Some(&end), LATEST, most))
                 .map_or(Vec::new(), |(rows, _)| rows),
         };

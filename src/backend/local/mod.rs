@@ -260,6 +260,18 @@ impl Backend for Local {
         self.core.get_chunks(blob, first, most)
     }
 
+    fn read_chunks(
+        &self,
+        blob: BlobId,
+        first: u64,
+        most: usize,
+        skip: usize,
+        buffer: &mut [u8],
+    ) -> Result<Vec<usize>> {
+        self.core.health.check_open()?;
+        self.core.read_chunks(blob, first, most, skip, buffer)
+    }
+
     fn hold(&self, blob: BlobId) -> Result<Option<Box<dyn Hold>>> {
         self.core.health.check_open()?;
         space::hold(&self.core, blob)

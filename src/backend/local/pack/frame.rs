@@ -58,10 +58,15 @@ impl ChunkLocation {
 
 /// The CRC-32 that goes with a chunk wherever it lies: of blob id, index and bytes.
 pub(crate) fn chunk_crc(blob: BlobId, index: u64, bytes: &[u8]) -> u32 {
+    crc_of_pieces(blob, index, &[bytes])
+}
+
+/// As [`chunk_crc`], of a chunk that lies in pieces.
+pub(super) fn crc_of_pieces(blob: BlobId, index: u64, pieces: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&blob.0);
     hasher.update(&index.to_be_bytes());
-    hasher.update(bytes);
+    pieces.iter().for_each(|piece| hasher.update(piece));
     hasher.finalize()
 }
 

@@ -22,6 +22,7 @@ mod frame;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
 mod read;
+mod scatter;
 mod table;
 mod unwritten;
 mod walk;
@@ -30,6 +31,7 @@ mod writer;
 use files::OpenFiles;
 pub(crate) use frame::{ChunkLocation, FRAME_HEADER_BYTES, chunk_crc};
 use frame::{FILE_HEADER_BYTES, Frame, PackName};
+use scatter::Spares;
 use table::{Durable, Pack, Table};
 pub(crate) use table::{Effort, PackStats};
 pub(crate) use walk::Walk;
@@ -69,6 +71,7 @@ pub(crate) struct Packs {
     options: PackOptions,
     table: Mutex<Table>,
     files: OpenFiles,
+    spares: Spares,
 }
 
 /// A range of a pack that is one append's alone.
@@ -102,6 +105,7 @@ impl Packs {
             options,
             table: Mutex::new(table),
             files: OpenFiles::new(options.open_files),
+            spares: Spares::default(),
         })
     }
 

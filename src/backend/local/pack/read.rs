@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, pread};
 
-use super::frame::{ChunkLocation, FRAME_HEADER_BYTES, Frame, PackName, chunk_crc};
+use super::frame::{ChunkLocation, FRAME_HEADER_BYTES, Frame, PackName, crc_of_pieces};
 use super::{Packs, WHAT};
 use crate::backend::BlobId;
 use crate::error::{Error, Result};
@@ -43,9 +43,6 @@ impl Packs {
         };
         let name = self.name(start.pack);
         let damaged = || Error::damaged(WHAT, name.location(start.offset));
-        let is_possible = |location: &ChunkLocation| {
-            location.length as usize <= MAX_CHUNK_BYTES && i64::try_from(location.offset).is_ok()
-        };
         if !is_possible(start) {
             return Err(damaged());
         }
@@ -72,7 +69,12 @@ impl Packs {
     }
 }
 
-fn frame_length(location: &ChunkLocation) -> usize {
+/// Whether there can be such a place at all.
+pub(super) fn is_possible(location: &ChunkLocation) -> bool {
+    location.length as usize <= MAX_CHUNK_BYTES && i64::try_from(location.offset).is_ok()
+}
+
+pub(super) fn frame_length(location: &ChunkLocation) -> usize {
     FRAME_HEADER_BYTES + location.length as usize
 }
 
@@ -85,16 +87,29 @@ fn chunk_of(
     frame: &Bytes,
 ) -> Option<Bytes> {
     let (header, chunk) = frame.split_first_chunk()?;
+    is_whole(name, blob, index, location, header, &[chunk])
+        .then(|| frame.slice(FRAME_HEADER_BYTES..))
+}
+
+/// Whether every byte of a frame is as it was written.
+pub(super) fn is_whole(
+    name: PackName,
+    blob: BlobId,
+    index: u64,
+    location: &ChunkLocation,
+    header: &[u8; FRAME_HEADER_BYTES],
+    chunk: &[&[u8]],
+) -> bool {
     let expected = Frame {
         blob,
         index,
         length: location.length,
         crc: location.crc,
     };
-    let is_whole = u32::try_from(chunk.len()) == Ok(location.length)
+    let length: usize = chunk.iter().map(|piece| piece.len()).sum();
+    u32::try_from(length) == Ok(location.length)
         && Frame::decode(header, name, location.offset) == Some(expected)
-        && chunk_crc(blob, index, chunk) == location.crc;
-    is_whole.then(|| frame.slice(FRAME_HEADER_BYTES..))
+        && crc_of_pieces(blob, index, chunk) == location.crc
 }
 
 /// At most `length` bytes, fewer only where the file ends before.

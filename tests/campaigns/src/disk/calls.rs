@@ -299,6 +299,30 @@ pub unsafe extern "C" fn pread(
     unsafe { pread64(fd, bytes, count, offset) }
 }
 
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn preadv64(
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    offset: off_t,
+) -> ssize_t {
+    let lengths = unsafe { std::slice::from_raw_parts(parts, count as usize) };
+    let bytes = lengths.iter().map(|part| part.iov_len).sum();
+    given(fd, Some(offset as u64), bytes, || unsafe {
+        libc::syscall(libc::SYS_preadv, fd, parts, count, offset, 0) as ssize_t
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn preadv(
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    offset: off_t,
+) -> ssize_t {
+    unsafe { preadv64(fd, parts, count, offset) }
+}
+
 fn synced(fd: c_int, real: impl Fn() -> c_int) -> c_int {
     let Some((mut guard, handle)) = of_file(fd) else {
         return real();
