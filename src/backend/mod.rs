@@ -236,7 +236,9 @@ pub trait Scan: Send {
     fn seek(&mut self, key: &[u8]);
 
     /// Tells that about so many rows will be asked for. Any number may be; it is fetched that many at once where that is cheaper.
-    fn expect(&mut self, rows: usize);
+    fn expect(&mut self, rows: usize) {
+        let _ = rows;
+    }
 }
 
 /// Keeps the chunks of one blob from being given back while it lives.

@@ -13,8 +13,9 @@ pub fn markdown(results: &Results) -> String {
         "# Komatik beside other engines\n\n\
         Written by `cargo run --release -- run` in `benches/peers`. Every figure is the median of its repetitions, which \
         took turns over the engines. *Same work* is value, metadata, change record and checksum in one atomic commit, as \
-        Komatik does; *raw* is the value alone. Peak memory is what the process took beyond its start; pages of mapped \
-        files count.\n\n## Machine\n\n| | |\n|---|---|\n",
+        Komatik does; *raw* is the value alone. What does not wait for the disk is with the system when the call returns, so \
+        that a killed process loses nothing; but redb and sled, which have nothing between that and a sync, may. Peak memory is what the \
+        process took beyond its start; pages of mapped files count.\n\n## Machine\n\n| | |\n|---|---|\n",
     );
     for (name, value) in &results.machine {
         line(&mut text, format_args!("| {name} | {value} |"));

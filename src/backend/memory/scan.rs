@@ -88,8 +88,6 @@ impl Scan for MemoryScan {
             self.from = Bound::Included(Bytes::copy_from_slice(key));
         }
     }
-
-    fn expect(&mut self, _: usize) {}
 }
 
 impl Drop for MemoryScan {

@@ -46,7 +46,8 @@ impl Kv for Fjall {
     fn commit(&self, rows: &[Row<'_>], durability: Durability) {
         let persisted = match durability {
             Durability::Immediate => Some(PersistMode::SyncData),
-            Durability::Eventual => None,
+            // As its own single writes are; without it they would stay in a buffer of the process.
+            Durability::Eventual => Some(PersistMode::Buffer),
         };
         let mut batch = self.database.batch().durability(persisted);
         for row in rows {

@@ -48,6 +48,7 @@ impl Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     Immediate,
+    /// It does not, but a process that is killed does not lose it; but with redb and sled, which have nothing between the two.
     Eventual,
 }
 

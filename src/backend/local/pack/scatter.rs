@@ -60,7 +60,8 @@ impl Packs {
         let name = self.name(start.pack);
         let file = self.file(name).ok()??;
         let total: usize = locations.iter().map(frame_length).sum();
-        let mut spare = self.spares.take(total);
+        let there = total - locations.len() * FRAME_HEADER_BYTES - skip;
+        let mut spare = self.spares.take(total - there.min(buffer.len()));
         let mut frames = cut(locations, skip, buffer, &mut spare);
         let mut slices: Vec<_> = (frames.iter_mut().flatten())
             .map(|piece| IoSliceMut::new(piece))

@@ -33,6 +33,8 @@ pub(super) const MAX_BLOCK_BYTES: usize = MAX_TREE_ROW_BYTES + 6;
 const GROUP_BYTES: usize = 256 * 1024;
 /// Blocks read at once, at most.
 const MAX_BLOCKS: usize = 256;
+/// The fewest rows of a block that a scan counts on, for how many it reads at once.
+const ROWS_OF_A_BLOCK: usize = 4;
 const WHAT: &str = "block";
 
 /// Ordered trees of blocks, of which nothing atomic is asked but each single write. Errors are as for [`Trees`].
@@ -253,8 +255,8 @@ impl<S: BlockStore> Trees for BlockTrees<S> {
             Some(home) => decode(tree, &home.key, &home.block)?,
             None => Vec::new(),
         };
-        // Neighbours have about as many.
-        let rows_of_a_block = open.len().max(1);
+        // Neighbours have about as many, but where this one has lost most of its rows.
+        let rows_of_a_block = open.len().max(ROWS_OF_A_BLOCK);
         open.drain(..open.partition_point(|(key, _)| key[..] < *start));
         cut_off(&mut open, end);
         let mut from = behind(start);
