@@ -97,8 +97,8 @@ struct Places {
 }
 
 impl Places {
-    /// The commit is gone: wakes whom that concerns, and nobody else. To wake all who wait would cost as much as what they
-    /// wait for, where eight threads commit together.
+    /// The commit is gone: wakes whom that concerns, and nobody else. Of many threads that commit together, all but one would be
+    /// woken for nothing.
     fn leave(&mut self, revision: u64) {
         self.undelivered.remove(&revision);
         self.wake(revision);

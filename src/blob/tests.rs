@@ -14,7 +14,7 @@ fn record(store: &Store, key: &str) -> EntryRecord {
     EntryRecord::decode(key, &row.unwrap().unwrap().value).unwrap()
 }
 
-fn overwrite(store: &Store, key: &str, change: impl Fn(&mut EntryRecord)) {
+fn overwrite(store: &Store, key: &str, change: impl FnOnce(&mut EntryRecord)) {
     let mut record = record(store, key);
     change(&mut record);
     store
@@ -173,6 +173,13 @@ fn damage_is_told_and_never_a_shorter_file() {
                 let error = reader.read_to_end(&mut read).unwrap_err();
                 assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
                 assert!(reader.read(&mut [0; 9]).is_err(), "again");
+                // Without the digest only what is there less than it should be is seen.
+                let end = u64::try_from(size).unwrap();
+                let at_the_end = reader.read_at(&mut [0; 9], end - 5);
+                match reader.len() > end {
+                    true => assert!(at_the_end.is_err_and(|error| is_damaged(&error))),
+                    false => assert_eq!(at_the_end.unwrap(), 5),
+                }
             }
         }
     }
@@ -183,6 +190,28 @@ fn damage_is_told_and_never_a_shorter_file() {
     });
     assert!(store.get("k").is_err_and(|error| is_damaged(&error)));
     assert!(store.merge("k", &1).is_err());
+}
+
+/// Chunks that are read together, of which the first is shorter than it should be.
+#[test]
+fn a_shorter_chunk_is_not_followed_by_the_bytes_of_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    for store in [
+        Store::in_memory().unwrap(),
+        Store::open(directory.path()).unwrap(),
+    ] {
+        store.put("k", vec![1; 200_000]).unwrap();
+        let mut chunk_bytes = 0;
+        overwrite(&store, "k", |record| {
+            if let Body::Parts(parts) = &mut record.body {
+                parts[0].chunk_bytes += 1;
+                chunk_bytes = u64::from(parts[0].chunk_bytes);
+            }
+        });
+        let reader = store.reader("k").unwrap().unwrap();
+        let read = reader.read_at(&mut [0; 20], chunk_bytes - 10);
+        assert!(matches!(read, Err(Error::Damaged { .. })), "{read:?}");
+    }
 }
 
 fn grow(record: &mut EntryRecord, bytes: u64) {

@@ -29,6 +29,8 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
         levels: MAX_DOCUMENT_DEPTH,
     };
     let value = T::deserialize(reader).ok()?;
+    // Each array and object gives out as many values as it has, at most. So where a type has left one, or has given up in the
+    // middle of it and gone on, bytes are over, whatever the later ones were taken for.
     rest.is_empty().then_some(value)
 }
 
@@ -96,22 +98,11 @@ impl<'b> Reader<'_, 'b> {
     }
 
     fn array<'de, V: Visitor<'de>>(mut self, length: usize, visitor: V) -> Result<V::Value> {
-        let mut inside = self.inside(length)?;
-        let value = visitor.visit_seq(&mut inside)?;
-        inside.ended_with(value)
+        visitor.visit_seq(&mut self.inside(length)?)
     }
 
     fn object<'de, V: Visitor<'de>>(mut self, length: usize, visitor: V) -> Result<V::Value> {
-        let mut inside = self.inside(length)?;
-        let value = visitor.visit_map(&mut inside)?;
-        inside.ended_with(value)
-    }
-}
-
-fn signed<'de, V: Visitor<'de>>(number: i64, visitor: V) -> Result<V::Value> {
-    match u64::try_from(number) {
-        Ok(number) => visitor.visit_u64(number),
-        Err(_) => visitor.visit_i64(number),
+        visitor.visit_map(&mut self.inside(length)?)
     }
 }
 
@@ -149,11 +140,11 @@ impl<'de> Deserializer<'de> for Reader<'_, '_> {
             Marker::U16 => visitor.visit_u64(number!(self, read_data_u16)),
             Marker::U32 => visitor.visit_u64(number!(self, read_data_u32)),
             Marker::U64 => visitor.visit_u64(number!(self, read_data_u64)),
-            Marker::FixNeg(number) => signed(number.into(), visitor),
-            Marker::I8 => signed(number!(self, read_data_i8), visitor),
-            Marker::I16 => signed(number!(self, read_data_i16), visitor),
-            Marker::I32 => signed(number!(self, read_data_i32), visitor),
-            Marker::I64 => signed(number!(self, read_data_i64), visitor),
+            Marker::FixNeg(number) => visitor.visit_i64(number.into()),
+            Marker::I8 => visitor.visit_i64(number!(self, read_data_i8)),
+            Marker::I16 => visitor.visit_i64(number!(self, read_data_i16)),
+            Marker::I32 => visitor.visit_i64(number!(self, read_data_i32)),
+            Marker::I64 => visitor.visit_i64(number!(self, read_data_i64)),
             Marker::F64 => match f64::from_bits(number!(self, read_data_u64)) {
                 number if number.is_finite() => visitor.visit_f64(number),
                 _ => unread(),
@@ -303,14 +294,6 @@ impl<'b> Inside<'_, 'b> {
         Reader {
             rest: self.rest,
             levels: self.levels,
-        }
-    }
-
-    /// The value that was made of all of it.
-    fn ended_with<T>(self, value: T) -> Result<T> {
-        match self.left {
-            0 => Ok(value),
-            _ => unread(),
         }
     }
 }

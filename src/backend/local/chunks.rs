@@ -218,8 +218,18 @@ impl Core {
 
     /// See [`Backend::get_chunks`](crate::backend::Backend::get_chunks).
     pub(super) fn get_chunks(&self, blob: BlobId, first: u64, most: usize) -> Result<Vec<Bytes>> {
-        let run = self.run_of_chunks(blob, first, most);
-        self.chunks_of(blob, first, run)
+        let read = match self.run_of_chunks(blob, first, most) {
+            Run::Here(chunks) => Some(chunks),
+            // Where the disk refuses one of them, those before it are still to be had.
+            Run::Packed(locations) => (self.packs.read_run(blob, first, &locations))
+                .ok()
+                .flatten(),
+        };
+        match read {
+            Some(chunks) if !chunks.is_empty() => Ok(chunks),
+            // Of an upload, or just moved, or damaged: that is looked after there.
+            _ => Ok(vec![self.get_chunk(blob, first)?]),
+        }
     }
 
     /// See [`Backend::read_chunks`](crate::backend::Backend::read_chunks).
@@ -231,29 +241,14 @@ impl Core {
         skip: usize,
         buffer: &mut [u8],
     ) -> Result<Vec<usize>> {
-        let run = self.run_of_chunks(blob, first, most);
-        if let Run::Packed(locations) = &run
-            && let Some(lengths) = (self.packs).read_into(blob, first, locations, skip, buffer)
-        {
-            return Ok(lengths);
-        }
-        let chunks = self.chunks_of(blob, first, run)?;
-        Ok(copy_chunks(&chunks, skip, buffer))
-    }
-
-    /// The chunks of a run, at least the first.
-    fn chunks_of(&self, blob: BlobId, first: u64, run: Run) -> Result<Vec<Bytes>> {
-        let read = match run {
-            Run::Here(chunks) => Some(chunks),
-            // Where the disk refuses one of them, those before it are still to be had.
-            Run::Packed(locations) => (self.packs.read_run(blob, first, &locations))
-                .ok()
-                .flatten(),
+        let read = match self.run_of_chunks(blob, first, most) {
+            Run::Here(chunks) => Some(copy_chunks(&chunks, skip, buffer)),
+            Run::Packed(locations) => self.packs.read_into(blob, first, &locations, skip, buffer),
         };
         match read {
-            Some(chunks) if !chunks.is_empty() => Ok(chunks),
-            // Of an upload, or just moved, or damaged: that is looked after there.
-            _ => Ok(vec![self.get_chunk(blob, first)?]),
+            Some(lengths) if !lengths.is_empty() => Ok(lengths),
+            // As above, and one at a time: what the disk refuses is not asked for once more than it must be.
+            _ => Ok(copy_chunks(&[self.get_chunk(blob, first)?], skip, buffer)),
         }
     }
 

@@ -59,23 +59,9 @@ pub(super) fn open(tree: Tree, key: &[u8], bytes: &Bytes) -> Result<Row> {
 
 fn checksum(tree: Tree, key: &[u8], revision: u64, value: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
-    let number = [tree_number(tree)];
-    let revision = revision.to_be_bytes();
-    // Each update costs as much as some hundred bytes in one.
-    let mut head = [0; 64];
-    match head.get_mut(..1 + key.len() + 8) {
-        Some(head) => {
-            head[..1].copy_from_slice(&number);
-            head[1..1 + key.len()].copy_from_slice(key);
-            head[1 + key.len()..].copy_from_slice(&revision);
-            crc.update(head);
-        }
-        None => {
-            crc.update(&number);
-            crc.update(key);
-            crc.update(&revision);
-        }
-    }
+    crc.update(&[tree_number(tree)]);
+    crc.update(key);
+    crc.update(&revision.to_be_bytes());
     crc.update(value);
     crc.finalize()
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use proptest::prelude::*;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_bytes::ByteBuf;
 use serde_json::{Number, Value, json};
 
@@ -83,7 +83,26 @@ struct Wide {
     rest: BTreeMap<String, Value>,
 }
 
+/// Swallows what does not fit, wherever in it that shows.
+#[derive(Debug, PartialEq, Default, Deserialize)]
+#[serde(default)]
+struct Lenient {
+    #[serde(deserialize_with = "or_default")]
+    a: Vec<u8>,
+    #[serde(deserialize_with = "or_default")]
+    b: (u8, BTreeMap<String, u8>),
+    c: Option<Value>,
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(T::deserialize(deserializer).unwrap_or_default())
+}
+
 fn all_agree(value: &Value) {
+    agree::<Lenient>(value);
+    agree::<Vec<((u8,), u8)>>(value);
     assert!(agree::<Value>(value));
     let taken = typed::read::<Value>(&bytes_of(value)).unwrap();
     assert!(identical(&taken, value));
@@ -146,6 +165,12 @@ fn on_what_types_are_made_of() {
         json!({"a": 3}),
         json!({"a": 3, "b": 4}),
         json!({"a": [1], "b": 9, "c": [1, 2.5], "d": "x", "e": {"y": "Unit"}, "f": {"g": 1}}),
+        json!({"a": [1, "b", 2], "b": [1, {}], "c": 3}),
+        json!({"a": ["b"], "b": [1, {"c": "x"}], "c": 3}),
+        json!({"a": "x", "b": [1, {"y": 300, "c": 5}], "c": [3]}),
+        json!({"b": [1, {}, 2], "a": [], "c": 3}),
+        json!([[[1, 2], 3], 4]),
+        json!([[[1, 2]], 3]),
         json!({"1": 1, "-2": 2}),
         json!({"true": 1}),
         json!({"x": 1}),

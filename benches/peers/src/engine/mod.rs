@@ -48,7 +48,7 @@ impl Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     Immediate,
-    /// It does not, but a process that is killed does not lose it; but with redb and sled, which have nothing between the two.
+    /// It does not, and a killed process loses nothing all the same; but with redb and sled, which have nothing between the two.
     Eventual,
 }
 

@@ -1,7 +1,7 @@
 //! Reading chunks straight into the buffer of who wants them.
 //!
 //! What of their frames is not wanted, headers and the ends of chunks, goes elsewhere in the same read, since the checksums are over
-//! it, too. Against reading the frames and copying out of them: 64 KiB at any offset 13.1 us instead of 14.1.
+//! it, too. Against reading the frames and copying out of them: 64 KiB at any offset 13.1 us instead of 14.1, once it is known where.
 
 use std::io::IoSliceMut;
 
@@ -43,8 +43,8 @@ type Pieces<'a> = [&'a mut [u8]; 3];
 
 impl Packs {
     /// The bytes from `skip` on of chunks that lie one behind the other, as many as there are, or as `buffer` holds. Answers how
-    /// long the chunks are. `None` where anything is in the way, and then the buffer may hold anything:
-    /// [`Packs::read_run`] tells what it is.
+    /// long the chunks are. `None` where anything is in the way, and then the buffer may hold anything: [`Packs::read`] tells what
+    /// it is.
     pub(crate) fn read_into(
         &self,
         blob: BlobId,

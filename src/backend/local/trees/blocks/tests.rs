@@ -203,6 +203,9 @@ fn an_end_in_the_middle_of_a_split_loses_nothing() {
         *trees.store.remaining.lock() = None;
         expect(&mut expected, &writes);
         let trees = BlockTrees::over(trees.store, CACHE_BYTES);
+        // Who reads in the middle of it sees a row once that lies in two blocks.
+        let found = rows(&trees, usize::MAX);
+        assert!(found.is_sorted_by(|(one, _), (next, _)| one < next));
         trees.mend().unwrap();
         let untouched = |key: &Bytes| !writes.iter().any(|(other, _)| other == key);
         for (key, value) in before.iter().filter(|(key, _)| untouched(key)) {
