@@ -13,7 +13,7 @@ use crate::format::EntryRecord;
 use crate::key::Key;
 use crate::lock::Need;
 use crate::metadata::{Attributes, Kind, Metadata};
-use crate::options::{MAX_DOCUMENT_BYTES, MergeOptions, PutMode, PutOptions};
+use crate::options::{MergeOptions, PutMode, PutOptions};
 use crate::store::{Shared, Store};
 use crate::upload::Content;
 use crate::{json, merge};
@@ -95,8 +95,8 @@ impl Store {
     pub fn load_at<T: DeserializeOwned>(&self, key: &str, pointer: &str) -> Result<Option<T>> {
         let key = self.key(key)?;
         let stored = self.stored_document(&key)?;
-        let stored = stored
-            .map(|bytes| decode(key.as_str(), &bytes))
+        let stored: Option<Value> = stored
+            .map(|bytes| json::load(key.as_str(), &bytes))
             .transpose()?;
         let is_stored = stored.is_some();
         // Also where nothing is stored, so that what is no pointer is told as that.
@@ -183,7 +183,7 @@ impl Store {
         options: PutOptions,
     ) -> Result<NewEntry> {
         check_attributes(options.attributes.as_ref())?;
-        let bytes = encode(&json::to_value(value)?)?;
+        let bytes = json::encode(value)?;
         new_entry(
             &self.shared,
             key,
@@ -200,7 +200,7 @@ impl Store {
         };
         check_kind(self.relative(key.as_str()), &present.record)?;
         source
-            .read_all(key.as_str(), &present.record.digest)
+            .read_document(key.as_str(), &present.record.digest)
             .map(Some)
     }
 }
@@ -254,7 +254,7 @@ impl Draft<'_> {
             None => (Value::Null, Bytes::new()),
         };
         change(&mut value)?;
-        let after = encode(&value)?;
+        let after = json::encode(&value)?;
         match &present {
             Some(present) if before == after => Ok(self.store.metadata_of(key, present)),
             _ => {
@@ -268,12 +268,13 @@ impl Draft<'_> {
     /// A document as a value and as the bytes stored.
     fn document(&mut self, key: &Key, record: &EntryRecord) -> Result<(Value, Bytes)> {
         let bytes = self.stored_document(key, record)?;
-        Ok((decode(key.as_str(), &bytes)?, bytes))
+        Ok((json::load(key.as_str(), &bytes)?, bytes))
     }
 
     fn stored_document(&mut self, key: &Key, record: &EntryRecord) -> Result<Bytes> {
         check_kind(self.name(key), record)?;
-        self.content(key.as_str(), record)
+        self.source(key.as_str(), record)?
+            .read_document(key.as_str(), &record.digest)
     }
 }
 
@@ -292,22 +293,6 @@ fn new_entry(
         expect,
         need: Need::Write,
     })
-}
-
-fn encode(value: &Value) -> Result<Vec<u8>> {
-    let bytes = json::encode(value)?;
-    if bytes.len() <= MAX_DOCUMENT_BYTES {
-        return Ok(bytes);
-    }
-    Err(Error::TooLarge {
-        what: "bytes of a document",
-        limit: u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX),
-        found: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-    })
-}
-
-pub(crate) fn decode(location: &str, bytes: &[u8]) -> Result<Value> {
-    json::decode(bytes).map_err(|_| Error::damaged("document", location))
 }
 
 fn check_kind(name: &str, record: &EntryRecord) -> Result<()> {

@@ -85,8 +85,8 @@ pub(crate) struct Draft<'a> {
     doomed: bool,
     /// Rows of entries read, by row key, and their revisions.
     reads: BTreeMap<String, Option<u64>>,
-    /// Rows of entries as this draft leaves them.
-    rows: BTreeMap<String, Option<EntryRecord>>,
+    /// Rows of entries as this draft leaves them. In boxes: a map makes room for eleven at once, and most drafts write one.
+    rows: BTreeMap<String, Option<Box<EntryRecord>>>,
     /// About how many bytes these rows have.
     row_bytes: usize,
     tokens: Vec<Write>,
@@ -120,7 +120,7 @@ impl<'a> Draft<'a> {
         if let Some(row) = self.rows.get(row_key) {
             return Ok(row.clone().map(|record| Present {
                 revision: 0,
-                record,
+                record: *record,
             }));
         }
         let row = self
@@ -158,10 +158,11 @@ impl<'a> Draft<'a> {
     pub(crate) fn rows_below(
         &self,
         prefix: &str,
-    ) -> impl Iterator<Item = (&String, &Option<EntryRecord>)> {
+    ) -> impl Iterator<Item = (&String, Option<&EntryRecord>)> {
         self.rows
             .range(prefix.to_owned()..)
             .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(key, record)| (key, record.as_deref()))
     }
 
     /// Asks the passwords of the view for what `need` demands of the entry in the row `key`.
@@ -208,12 +209,12 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The whole content of an entry this draft has read, compared with its digest. `key` names it in errors.
-    pub(crate) fn content(&mut self, key: &str, record: &EntryRecord) -> Result<Bytes> {
+    /// The content of an entry this draft has read. `key` names it in errors.
+    pub(crate) fn source(&mut self, key: &str, record: &EntryRecord) -> Result<Source> {
         let uploads = &self.uploads;
         let is_own = |blob| uploads.contains_key(&blob);
         match Source::open(&self.store.shared, &record.body, is_own)? {
-            Some(source) => source.read_all(key, &record.digest),
+            Some(source) => Ok(source),
             // No one else writes now, so nothing can have taken the blob away.
             None if self.run != Run::Together => Err(Error::damaged("blob", key)),
             None => {
@@ -236,7 +237,7 @@ impl<'a> Draft<'a> {
             Body::Parts(_) => 0,
         };
         self.row_bytes += row_key.len() + body_bytes;
-        self.rows.insert(row_key.to_owned(), Some(record));
+        self.rows.insert(row_key.to_owned(), Some(Box::new(record)));
     }
 
     /// Leaves no record in the row.

@@ -205,7 +205,7 @@ impl Draft<'_> {
     ) -> Result<()> {
         let own: Vec<(String, EntryRecord)> = self
             .rows_below(prefix)
-            .filter_map(|(row_key, record)| Some((row_key.clone(), record.clone()?)))
+            .filter_map(|(row_key, record)| Some((row_key.clone(), record?.clone())))
             .collect();
         let mut scan = self.store.scan_below(prefix)?;
         while let Some((row_key, row)) = scan.next()? {

@@ -1,8 +1,8 @@
 //! Documents: JSON values, however they come and however they are stored.
 
-mod codec;
+mod decode;
+mod encode;
 mod patch;
-mod strict;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -11,9 +11,9 @@ mod typed;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use codec::{decode, encode, is_at_end};
+pub(crate) use decode::{decode, is_at_end};
+pub(crate) use encode::{encode, to_value};
 pub(crate) use patch::patch;
-pub(crate) use strict::to_value;
 #[cfg(test)]
 pub(crate) use tests::{any_json, nested};
 pub use text::parse_json;

@@ -140,7 +140,7 @@ impl Folder {
     pub fn key(&self, name: &str) -> Result<Key> {
         let trimmed = trim_one_slash(name);
         check(trimmed).map_err(|rule| invalid(name, rule))?;
-        let whole = format!("{}{trimmed}", self.0);
+        let whole = [&self.0, trimmed].concat();
         check_length(&whole).map_err(|rule| invalid(name, rule))?;
         Ok(Key(Arc::from(whole)))
     }
@@ -196,13 +196,20 @@ fn check(text: &str) -> Result<(), &'static str> {
             _ if segment.len() > MAX_SEGMENT_BYTES => {
                 return Err("a segment is longer than 255 bytes");
             }
-            _ if segment.chars().any(char::is_control) => {
+            _ if has_control(segment) => {
                 return Err("it holds a control character");
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+fn has_control(text: &str) -> bool {
+    match text.is_ascii() {
+        true => text.bytes().any(|byte| byte.is_ascii_control()),
+        false => text.chars().any(char::is_control),
+    }
 }
 
 fn check_length(text: &str) -> Result<(), &'static str> {

@@ -291,14 +291,16 @@ impl StoreBuilder {
         self
     }
 
-    /// Memory for blocks of rows and for the page cache of sled in bytes, half each. Default: 64 MiB. sled may hold some
+    /// Memory for blocks of rows and, a quarter of it, for the page cache of sled, in bytes. Default: 64 MiB. sled may hold some
     /// 16,000 pages, of up to 16 blocks of 1 KiB, before it begins to count, so that a small cache does not mean small memory.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.local.cache_bytes = bytes;
         self
     }
 
-    /// Memory for commits that are durable but not yet in the trees, in bytes; writers wait beyond. Default: 8 MiB.
+    /// Memory for commits that are in the journal but not yet in the trees, in bytes; writers wait beyond. Default: 16 MiB.
+    /// More lets longer bursts of small writes through at the speed of the journal, and lengthens opening after a crash; while
+    /// they wait, four times as much is kept free on the disk for them.
     pub fn overlay_bytes(mut self, bytes: usize) -> Self {
         self.local.overlay_bytes = bytes;
         self

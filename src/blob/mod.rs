@@ -16,7 +16,6 @@ pub use upload::UploadOptions;
 pub use writer::BlobWriter;
 
 use crate::backend::View;
-use crate::document;
 use crate::draft::Draft;
 use crate::entry::{NewEntry, check_attributes, stamped};
 use crate::error::{Error, Result};
@@ -153,7 +152,8 @@ impl Draft<'_> {
         let Some(present) = self.read_open(key)? else {
             return Ok(None);
         };
-        let bytes = self.content(key.as_str(), &present.record)?;
+        let source = self.source(key.as_str(), &present.record)?;
+        let bytes = source.read_all(key.as_str(), &present.record.digest)?;
         shown(key, &present.record, bytes).map(Some)
     }
 }
@@ -162,7 +162,7 @@ impl Draft<'_> {
 fn shown(key: &Key, record: &EntryRecord, bytes: Bytes) -> Result<Bytes> {
     match record.kind {
         Kind::Document => {
-            let value = document::decode(key.as_str(), &bytes)?;
+            let value = json::load(key.as_str(), &bytes)?;
             Ok(Bytes::from(json::to_text(&value)))
         }
         Kind::Blob | Kind::Folder => Ok(bytes),

@@ -126,6 +126,15 @@ impl Source {
         Ok(())
     }
 
+    /// All bytes of a document. Where they lie in its row, with their digest, the checksum of the row was compared when it
+    /// was read; else as [`Source::read_all`].
+    pub(crate) fn read_document(&self, location: &str, digest: &Digest) -> Result<Bytes> {
+        match self {
+            Source::Memory(bytes) => Ok(bytes.clone()),
+            Source::Chunks(_) => self.read_all(location, digest),
+        }
+    }
+
     /// All bytes, compared with their digest. `location` names them in errors.
     pub(crate) fn read_all(&self, location: &str, digest: &Digest) -> Result<Bytes> {
         let mut hasher = blake3::Hasher::new();

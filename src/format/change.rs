@@ -10,6 +10,8 @@
 //! | `p` | participant |
 //! | `t` | time: microseconds since 1970 |
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
@@ -42,20 +44,23 @@ pub(crate) enum ChangeAction {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct Stored<'a> {
     o: u8,
-    n: String,
+    n: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    f: Option<String>,
+    f: Option<Cow<'a, str>>,
     k: u8,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     s: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     d: Option<ByteArray<32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    p: Option<String>,
+    p: Option<Cow<'a, str>>,
     t: u64,
 }
+
+/// What most records take besides their key.
+const RECORD_BYTES: usize = 80;
 
 impl ChangeRecord {
     /// The bytes of the record.
@@ -63,18 +68,19 @@ impl ChangeRecord {
         let (number, from) = match &self.action {
             ChangeAction::Put => (0, None),
             ChangeAction::Delete => (1, None),
-            ChangeAction::Move { from } => (2, Some(from.clone())),
+            ChangeAction::Move { from } => (2, Some(from.into())),
         };
-        Bytes::from(encode(&Stored {
+        let stored = Stored {
             o: number,
-            n: self.key.clone(),
+            n: Cow::Borrowed(&self.key),
             f: from,
             k: kind_to_number(self.entry),
             s: self.content.map(|(size, _)| size),
             d: (self.content).map(|(_, digest)| ByteArray::new(*digest.as_bytes())),
-            p: self.participant.clone(),
+            p: self.participant.as_deref().map(Cow::Borrowed),
             t: self.time,
-        }))
+        };
+        Bytes::from(encode(&stored, RECORD_BYTES + self.key.len()))
     }
 
     /// Reads the bytes of a record of the commit `revision`, which names it in the error.
@@ -86,17 +92,19 @@ impl ChangeRecord {
             action: match (stored.o, stored.f) {
                 (0, None) => ChangeAction::Put,
                 (1, None) => ChangeAction::Delete,
-                (2, Some(from)) => ChangeAction::Move { from },
+                (2, Some(from)) => ChangeAction::Move {
+                    from: from.into_owned(),
+                },
                 _ => return Err(damaged()),
             },
-            key: stored.n,
+            key: stored.n.into_owned(),
             entry: kind_from_number(stored.k).ok_or_else(damaged)?,
             content: match (stored.s, stored.d) {
                 (Some(size), Some(digest)) => Some((size, Digest::from(digest.into_array()))),
                 (None, None) => None,
                 _ => return Err(damaged()),
             },
-            participant: stored.p,
+            participant: stored.p.map(Cow::into_owned),
             time: stored.t,
         })
     }

@@ -40,16 +40,20 @@ struct Stored {
     l: Option<ByteArray<16>>,
 }
 
+/// What most records take.
+const RECORD_BYTES: usize = 64;
+
 impl GrantRecord {
     /// The bytes of the record.
     pub(crate) fn encode(&self) -> Bytes {
-        Bytes::from(encode(&Stored {
+        let stored = Stored {
             n: self.name.clone(),
             f: self.folder,
             x: self.expires,
             c: self.created,
             l: self.lock.map(ByteArray::new),
-        }))
+        };
+        Bytes::from(encode(&stored, RECORD_BYTES))
     }
 
     /// Reads the bytes of a record.

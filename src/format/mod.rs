@@ -86,8 +86,9 @@ use serde::{Deserialize, Serialize};
 /// Records nest three deep; hostile bytes must not exhaust the stack.
 const MAX_RECORD_DEPTH: usize = 16;
 
-fn encode<T: Serialize>(record: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
+/// The bytes of a record, about so many.
+fn encode<T: Serialize>(record: &T, capacity: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(capacity);
     #[expect(
         clippy::expect_used,
         reason = "writing to memory cannot fail, and records hold only what MessagePack has"

@@ -1,6 +1,6 @@
-mod codec;
+mod decode;
+mod encode;
 mod patch;
-mod strict;
 mod typed;
 
 use proptest::prelude::*;

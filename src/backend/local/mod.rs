@@ -87,7 +87,7 @@ pub(crate) use salvage::Salvage;
 pub(crate) struct Options {
     /// Whether a store is made where there is none.
     pub(crate) create: bool,
-    /// Memory for blocks of rows, and for sled's cache: half each.
+    /// Memory for blocks of rows, and for sled's cache.
     pub(crate) cache_bytes: u64,
     /// Memory for commits the trees do not hold yet.
     pub(crate) overlay_bytes: usize,
@@ -104,7 +104,7 @@ impl Default for Options {
         Options {
             create: true,
             cache_bytes: 64 * 1024 * 1024,
-            overlay_bytes: 8 * 1024 * 1024,
+            overlay_bytes: 16 * 1024 * 1024,
             history: History::default(),
             eventual_interval: Duration::from_millis(500),
             retained_bytes: 64 * 1024 * 1024,

@@ -75,14 +75,15 @@ pub(super) fn decode(block_key: &[u8], block: &Bytes) -> Option<Vec<Row>> {
     Some(rows)
 }
 
-/// The value of one row, `Some(None)` where the block does not have it; `None` where the bytes are no block.
-pub(super) fn find(block_key: &[u8], block: &Bytes, key: &[u8]) -> Option<Option<Bytes>> {
+/// The value of one row, `Some(None)` where the block does not have it; `None` where the bytes are no block. A copy: who
+/// keeps a row does not keep its neighbours.
+pub(super) fn find(block_key: &[u8], block: &[u8], key: &[u8]) -> Option<Option<Bytes>> {
     let common = shared_bytes(block_key, key);
     let mut places = Places { block, at: 0 };
     while let Some(place) = places.next()? {
         let rest = &block[place.rest..place.value];
         if place.shared <= common && key[place.shared..] == *rest {
-            return Some(Some(block.slice(place.value..place.end)));
+            return Some(Some(Bytes::copy_from_slice(&block[place.value..place.end])));
         }
     }
     Some(None)

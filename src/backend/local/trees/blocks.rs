@@ -230,13 +230,17 @@ struct Home {
 
 impl<S: BlockStore> Trees for BlockTrees<S> {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Bytes>> {
-        let Some(home) = self.floor(tree, key)? else {
-            return Ok(None);
+        let row_in = |block_key: &[u8], block: &Bytes| {
+            let found = block::find(block_key, block, key);
+            found.ok_or_else(|| damaged(tree, block_key))
         };
-        let found = block::find(&home.key, &home.block, key);
-        let found = found.ok_or_else(|| damaged(tree, &home.key))?;
-        // Who keeps a row does not keep its neighbours.
-        Ok(found.map(|value| Bytes::copy_from_slice(&value)))
+        match self.cache.look_at(tree, key, row_in) {
+            Some(found) => found,
+            None => match self.floor(tree, key)? {
+                Some(home) => row_in(&home.key, &home.block),
+                None => Ok(None),
+            },
+        }
     }
 
     fn range(

@@ -72,10 +72,12 @@ impl Opened {
 impl SledTrees {
     /// Opens the trees in `directory`, or makes them. The caller has seen to it that nobody else does.
     pub(crate) fn open(directory: &Path, cache_bytes: u64) -> Result<SledTrees> {
-        // Half for blocks, half for the leaves of sled.
-        let half = cache_bytes / 2;
-        let blocks = usize::try_from(half).unwrap_or(usize::MAX);
-        let sled = SledBlocks::open(directory, half)?;
+        // Most for blocks, which answer by themselves. sled reads a leaf from its file where it has to, which costs the applying
+        // more than the readers: with half of it for each, loads of 34 MiB of documents took 6.1 us and not 3.7, merges 25
+        // and not 19; with an eighth for sled, loads took as long and saves a fifth more.
+        let leaves = cache_bytes / 4;
+        let blocks = usize::try_from(cache_bytes - leaves).unwrap_or(usize::MAX);
+        let sled = SledBlocks::open(directory, leaves)?;
         Ok(BlockTrees::over(sled, blocks))
     }
 

@@ -1,6 +1,5 @@
-//! The MessagePack form in which documents are stored.
+//! From the stored form of a document to a JSON value.
 //!
-//! Integers take their shortest form, every other number is a float of 64 bits, maps keep the order of the members.
 //! Values are walked here and not by `serde_json`, whose own coding of numbers depends on features that any crate
 //! of an application may turn on.
 
@@ -9,35 +8,10 @@ use std::io::ErrorKind;
 
 use rmp_serde::decode::{Error as DecodeError, ReadSlice};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::ser::{self, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 
-use super::{invalid, too_deep};
-use crate::error::{Error, Result};
-use crate::options::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_DEPTH};
-
-/// The stored form of a document.
-///
-/// # Errors
-/// `TooLarge` above [`MAX_DOCUMENT_BYTES`]; `InvalidDocument` above [`MAX_DOCUMENT_DEPTH`], so that whatever is stored
-/// can be read again.
-pub(crate) fn encode(value: &Value) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let root = Encoded {
-        value,
-        levels: MAX_DOCUMENT_DEPTH,
-    };
-    root.serialize(&mut rmp_serde::Serializer::new(&mut bytes))
-        .map_err(|error| invalid(error.to_string()))?;
-    match bytes.len() <= MAX_DOCUMENT_BYTES {
-        true => Ok(bytes),
-        false => Err(Error::TooLarge {
-            what: "document in bytes",
-            limit: u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX),
-            found: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-        }),
-    }
-}
+use super::too_deep;
+use crate::options::MAX_DOCUMENT_DEPTH;
 
 /// The document of a stored form, and what is wrong with the bytes where they are none. Takes memory in proportion
 /// to the bytes there are, not to the lengths they claim.
@@ -69,49 +43,6 @@ impl Visitor<'_> for Nothing {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("nothing more")
-    }
-}
-
-/// A value and the levels it may have.
-struct Encoded<'a> {
-    value: &'a Value,
-    levels: usize,
-}
-
-impl Serialize for Encoded<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let inner = |value| Encoded {
-            value,
-            levels: self.levels - 1,
-        };
-        match self.value {
-            Value::Null => serializer.serialize_unit(),
-            Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::Number(number) => encode_number(number, serializer),
-            Value::String(text) => serializer.serialize_str(text),
-            Value::Array(_) | Value::Object(_) if self.levels == 0 => {
-                Err(ser::Error::custom(too_deep()))
-            }
-            Value::Array(elements) => serializer.collect_seq(elements.iter().map(inner)),
-            Value::Object(members) => {
-                serializer.collect_map(members.iter().map(|(name, value)| (name, inner(value))))
-            }
-        }
-    }
-}
-
-fn encode_number<S: Serializer>(number: &Number, serializer: S) -> Result<S::Ok, S::Error> {
-    if let Some(integer) = number.as_u64() {
-        serializer.serialize_u64(integer)
-    } else if let Some(integer) = number.as_i64() {
-        serializer.serialize_i64(integer)
-    } else if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
-        serializer.serialize_f64(float)
-    } else {
-        // Only where arbitrary precision is on. Rounding it would lose what the caller wrote.
-        Err(ser::Error::custom(
-            "an integer is beyond 64 bits, or a float beyond any",
-        ))
     }
 }
 

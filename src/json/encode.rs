@@ -1,0 +1,515 @@
+//! From any Rust value to the stored form of a document, or to an error where JSON cannot hold it.
+//!
+//! What is written is what `serde_json::to_value` makes of the value, without making it. Refused is what `serde_json` would
+//! lose without a word: NaN and the infinities (it makes them `null`), byte strings (it makes them arrays of numbers) and
+//! nesting without end (it overflows the stack). A value is serialized once: there are types that can be no second time.
+
+mod name;
+mod output;
+
+use serde::de::value::Error as Failure;
+use serde::ser::{self, Error as _, Serialize, Serializer};
+use serde_json::{Number, Value};
+
+use self::name::write_name;
+use self::output::{Named, Open, Output, Shape};
+use super::{decode, invalid, shown, too_deep, typed};
+use crate::error::{Error, Result};
+use crate::options::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_DEPTH};
+
+/// Most `Some` and newtype structs on the way to a value: two for each level. They leave no trace in JSON, but each is
+/// a step of the recursion, and the stack of a thread may be small.
+const MAX_WRAPPERS: usize = 2 * MAX_DOCUMENT_DEPTH;
+
+/// What `serde_json` names the structs by which it passes its own values (`RawValue`, and `Number` where an application
+/// turns arbitrary precision on) through other serializers. They are no level.
+const PRIVATE_PREFIX: &str = "$serde_json::private::";
+
+/// The stored form of what `serde_json::to_value` gives.
+///
+/// # Errors
+/// `InvalidDocument` telling what JSON cannot hold, and where: NaN, an infinity, an integer beyond 64 bits, a byte
+/// string, a key that is neither a string nor written as one, or more than [`MAX_DOCUMENT_DEPTH`] levels, so that whatever
+/// is stored can be read again; `TooLarge` above [`MAX_DOCUMENT_BYTES`].
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    let mut output = Output::new();
+    let encoder = Encoder {
+        output: &mut output,
+        place: Place::default(),
+    };
+    value
+        .serialize(encoder)
+        .map_err(|error| invalid(located(&error, &output.trail)))?;
+    let bytes = output.bytes;
+    match bytes.len() <= MAX_DOCUMENT_BYTES {
+        true => Ok(bytes),
+        false => Err(Error::TooLarge {
+            what: "bytes of a document",
+            limit: u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX),
+            found: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+        }),
+    }
+}
+
+fn located(error: &Failure, trail: &[String]) -> String {
+    let reason = shown(&error.to_string());
+    if trail.is_empty() {
+        return reason;
+    }
+    let segments = trail.iter().rev();
+    let pointer: String = segments
+        .map(|segment| format!("/{}", segment.replace('~', "~0").replace('/', "~1")))
+        .collect();
+    format!("{reason}, at `{}`", shown(&pointer))
+}
+
+/// What `serde_json::to_value` gives, and nothing that cannot be stored.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value> {
+    let bytes = encode(value)?;
+    match typed::read(&bytes) {
+        Some(value) => Ok(value),
+        None => decode(&bytes).map_err(invalid),
+    }
+}
+
+/// How deep in the document a value stands.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// Arrays and objects around the value.
+    levels: usize,
+    /// What [`MAX_WRAPPERS`] limits.
+    wrappers: usize,
+}
+
+impl Place {
+    fn inside(self, levels: usize) -> Result<Place, Failure> {
+        let levels = self.levels + levels;
+        match levels <= MAX_DOCUMENT_DEPTH {
+            true => Ok(Place { levels, ..self }),
+            false => Err(Failure::custom(too_deep())),
+        }
+    }
+
+    fn wrapped(self) -> Result<Place, Failure> {
+        let wrappers = self.wrappers + 1;
+        match wrappers <= MAX_WRAPPERS {
+            true => Ok(Place { wrappers, ..self }),
+            false => Err(Failure::custom(format!(
+                "it is wrapped more than {MAX_WRAPPERS} times"
+            ))),
+        }
+    }
+}
+
+/// Takes one value.
+struct Encoder<'a> {
+    output: &'a mut Output,
+    place: Place,
+}
+
+impl<'a> Encoder<'a> {
+    fn float(self, number: f64) -> Result<(), Failure> {
+        match number.is_finite() {
+            true => self.output.float(number),
+            false => return Err(Failure::custom(format!("{number} is not a JSON number"))),
+        }
+        Ok(())
+    }
+
+    fn wrapped<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+        let place = self.place.wrapped()?;
+        value.serialize(Encoder { place, ..self })
+    }
+
+    /// The array or object to come, inside the only member of an object where it is the content of a variant.
+    fn open(
+        self,
+        shape: Shape,
+        length: Option<usize>,
+        variant: Option<&'static str>,
+    ) -> Result<Compound<'a>, Failure> {
+        let place = self.place.inside(1 + usize::from(variant.is_some()))?;
+        if let Some(variant) = variant {
+            self.output.variant(variant);
+        }
+        Ok(Compound {
+            open: self.output.open(shape, length),
+            output: self.output,
+            place,
+            variant,
+            named: None,
+            count: 0,
+        })
+    }
+
+    fn number(self, number: &Number) -> Result<(), Failure> {
+        if let Some(integer) = number.as_u64() {
+            self.serialize_u64(integer)
+        } else if let Some(integer) = number.as_i64() {
+            self.serialize_i64(integer)
+        } else if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
+            self.serialize_f64(float)
+        } else {
+            // Only where arbitrary precision is on. Rounding it would lose what the caller wrote.
+            Err(Failure::custom(
+                "an integer is beyond 64 bits, or a float beyond any",
+            ))
+        }
+    }
+}
+
+fn beyond<T>(_: T) -> Failure {
+    Failure::custom("the integer is beyond 64 bits")
+}
+
+macro_rules! written {
+    ($($method:ident: $type:ty => $write:ident,)*) => {
+        $(fn $method(self, value: $type) -> Result<(), Failure> {
+            self.output.$write(value.into());
+            Ok(())
+        })*
+    };
+}
+
+impl<'a> Serializer for Encoder<'a> {
+    type Ok = ();
+    type Error = Failure;
+    type SerializeSeq = Compound<'a>;
+    type SerializeTuple = Compound<'a>;
+    type SerializeTupleStruct = Compound<'a>;
+    type SerializeTupleVariant = Compound<'a>;
+    type SerializeMap = Compound<'a>;
+    type SerializeStruct = Fields<'a>;
+    type SerializeStructVariant = Compound<'a>;
+
+    written! {
+        serialize_bool: bool => bool,
+        serialize_i8: i8 => signed,
+        serialize_i16: i16 => signed,
+        serialize_i32: i32 => signed,
+        serialize_i64: i64 => signed,
+        serialize_u8: u8 => unsigned,
+        serialize_u16: u16 => unsigned,
+        serialize_u32: u32 => unsigned,
+        serialize_u64: u64 => unsigned,
+        serialize_str: &str => text,
+    }
+
+    fn serialize_i128(self, value: i128) -> Result<(), Failure> {
+        match i64::try_from(value) {
+            Ok(value) => self.serialize_i64(value),
+            Err(_) => self.serialize_u64(u64::try_from(value).map_err(beyond)?),
+        }
+    }
+
+    fn serialize_u128(self, value: u128) -> Result<(), Failure> {
+        self.serialize_u64(u64::try_from(value).map_err(beyond)?)
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), Failure> {
+        self.float(value.into())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), Failure> {
+        self.float(value)
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), Failure> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), Failure> {
+        Err(Failure::custom("JSON has no byte strings"))
+    }
+
+    fn serialize_unit(self) -> Result<(), Failure> {
+        self.output.null();
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Failure> {
+        self.serialize_unit()
+    }
+
+    fn serialize_none(self) -> Result<(), Failure> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), Failure> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+        self.wrapped(value)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Failure> {
+        self.wrapped(value)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Failure> {
+        let place = self.place.inside(1)?;
+        self.output.variant(variant);
+        let result = value.serialize(Encoder {
+            output: &mut *self.output,
+            place,
+        });
+        result.inspect_err(|_| self.output.trail.push(variant.to_owned()))
+    }
+
+    fn serialize_seq(self, length: Option<usize>) -> Result<Compound<'a>, Failure> {
+        self.open(Shape::Array, length, None)
+    }
+
+    fn serialize_tuple(self, length: usize) -> Result<Compound<'a>, Failure> {
+        self.open(Shape::Array, Some(length), None)
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        length: usize,
+    ) -> Result<Compound<'a>, Failure> {
+        self.open(Shape::Array, Some(length), None)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Compound<'a>, Failure> {
+        self.open(Shape::Array, Some(length), Some(variant))
+    }
+
+    fn serialize_map(self, length: Option<usize>) -> Result<Compound<'a>, Failure> {
+        self.open(Shape::Object, length, None)
+    }
+
+    fn serialize_struct(self, name: &'static str, length: usize) -> Result<Fields<'a>, Failure> {
+        if name.starts_with(PRIVATE_PREFIX) {
+            let value = serde_json::value::Serializer
+                .serialize_struct(name, length)
+                .map_err(Failure::custom)?;
+            return Ok(Fields::Private {
+                value,
+                encoder: self,
+            });
+        }
+        self.open(Shape::Object, Some(length), None)
+            .map(Fields::Own)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Compound<'a>, Failure> {
+        self.open(Shape::Object, Some(length), Some(variant))
+    }
+}
+
+/// An array or object under way. A value that fails leaves nothing in it.
+struct Compound<'a> {
+    output: &'a mut Output,
+    open: Open,
+    /// That of the values in it.
+    place: Place,
+    /// The variant of an enum that it is the content of: the member that holds it.
+    variant: Option<&'static str>,
+    /// The member whose value is to come.
+    named: Option<Named>,
+    /// Elements, where it is an array.
+    count: usize,
+}
+
+impl Compound<'_> {
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        // Of a failure that the type around it has made up for.
+        self.output.trail.clear();
+        value.serialize(Encoder {
+            output: self.output,
+            place: self.place,
+        })
+    }
+
+    /// Tells where it failed.
+    fn note(&mut self, name: String) {
+        self.output.trail.push(name);
+        self.output.trail.extend(self.variant.map(str::to_owned));
+    }
+
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        let before = self.output.mark();
+        let result = self.value(value);
+        match result {
+            Ok(()) => self.count += 1,
+            Err(_) => {
+                self.output.back_to(before);
+                self.note(self.count.to_string());
+            }
+        }
+        result
+    }
+
+    fn name<T: Serialize + ?Sized>(&mut self, name: &T) -> Result<(), Failure> {
+        self.forget_name();
+        let before = self.output.mark();
+        let result = write_name(name, self.output, self.place);
+        match result {
+            Ok(()) => self.named = Some(self.output.named_since(before)),
+            Err(_) => self.output.back_to(before),
+        }
+        result
+    }
+
+    fn member<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        let Some(named) = self.named.take() else {
+            return Err(Failure::custom("a value comes without a key"));
+        };
+        let result = self.value(value);
+        match result {
+            Ok(()) => self.output.end_member(&named),
+            Err(_) => {
+                let name = self.output.name_of(&named);
+                self.output.back_to(named.before);
+                self.note(name);
+            }
+        }
+        result
+    }
+
+    /// A name without a value is no member.
+    fn forget_name(&mut self) {
+        if let Some(named) = self.named.take() {
+            self.output.back_to(named.before);
+        }
+    }
+
+    fn close(mut self) -> Result<(), Failure> {
+        self.forget_name();
+        self.output.close(&self.open, self.count)
+    }
+}
+
+macro_rules! elements {
+    ($($trait:ident $method:ident,)*) => {
+        $(impl ser::$trait for Compound<'_> {
+            type Ok = ();
+            type Error = Failure;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+                self.element(value)
+            }
+
+            fn end(self) -> Result<(), Failure> {
+                self.close()
+            }
+        })*
+    };
+}
+
+elements! {
+    SerializeSeq serialize_element,
+    SerializeTuple serialize_element,
+    SerializeTupleStruct serialize_field,
+    SerializeTupleVariant serialize_field,
+}
+
+impl ser::SerializeMap for Compound<'_> {
+    type Ok = ();
+    type Error = Failure;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failure> {
+        self.name(key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        self.member(value)
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        self.close()
+    }
+}
+
+impl ser::SerializeStructVariant for Compound<'_> {
+    type Ok = ();
+    type Error = Failure;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Failure> {
+        self.name(name)?;
+        self.member(value)
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        self.close()
+    }
+}
+
+/// A struct under way: one of the application, or what `serde_json` passes a value of its own in.
+enum Fields<'a> {
+    Own(Compound<'a>),
+    Private {
+        value: <serde_json::value::Serializer as Serializer>::SerializeStruct,
+        encoder: Encoder<'a>,
+    },
+}
+
+impl ser::SerializeStruct for Fields<'_> {
+    type Ok = ();
+    type Error = Failure;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        field: &T,
+    ) -> Result<(), Failure> {
+        match self {
+            Fields::Own(own) => ser::SerializeStructVariant::serialize_field(own, name, field),
+            Fields::Private { value, .. } => {
+                // A text; so that whoever else takes such a name cannot nest without end.
+                let text = to_value(field).map_err(Failure::custom)?;
+                value.serialize_field(name, &text).map_err(Failure::custom)
+            }
+        }
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        match self {
+            Fields::Own(own) => own.close(),
+            Fields::Private { value, encoder } => {
+                match ser::SerializeStruct::end(value).map_err(Failure::custom)? {
+                    // By itself it comes back here.
+                    Value::Number(number) => encoder.number(&number),
+                    value => value.serialize(encoder),
+                }
+            }
+        }
+    }
+}
