@@ -4,15 +4,16 @@
 //! lose without a word: NaN and the infinities (it makes them `null`), byte strings (it makes them arrays of numbers) and
 //! nesting without end (it overflows the stack). A value is serialized once: there are types that can be no second time.
 
+mod compound;
 mod name;
 mod output;
 
 use serde::de::value::Error as Failure;
-use serde::ser::{self, Error as _, Serialize, Serializer};
+use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::{Number, Value};
 
-use self::name::write_name;
-use self::output::{Named, Open, Output, Shape};
+use self::compound::{Compound, Fields};
+use self::output::{Output, Shape};
 use super::{decode, invalid, shown, too_deep, typed};
 use crate::error::{Error, Result};
 use crate::options::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_DEPTH};
@@ -135,14 +136,8 @@ impl<'a> Encoder<'a> {
         if let Some(variant) = variant {
             self.output.variant(variant);
         }
-        Ok(Compound {
-            open: self.output.open(shape, length),
-            output: self.output,
-            place,
-            variant,
-            named: None,
-            count: 0,
-        })
+        let encoder = Encoder { place, ..self };
+        Ok(Compound::open(encoder, shape, length, variant))
     }
 
     fn number(self, number: &Number) -> Result<(), Failure> {
@@ -327,189 +322,5 @@ impl<'a> Serializer for Encoder<'a> {
         length: usize,
     ) -> Result<Compound<'a>, Failure> {
         self.open(Shape::Object, Some(length), Some(variant))
-    }
-}
-
-/// An array or object under way. A value that fails leaves nothing in it.
-struct Compound<'a> {
-    output: &'a mut Output,
-    open: Open,
-    /// That of the values in it.
-    place: Place,
-    /// The variant of an enum that it is the content of: the member that holds it.
-    variant: Option<&'static str>,
-    /// The member whose value is to come.
-    named: Option<Named>,
-    /// Elements, where it is an array.
-    count: usize,
-}
-
-impl Compound<'_> {
-    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        // Of a failure that the type around it has made up for.
-        self.output.trail.clear();
-        value.serialize(Encoder {
-            output: self.output,
-            place: self.place,
-        })
-    }
-
-    /// Tells where it failed.
-    fn note(&mut self, name: String) {
-        self.output.trail.push(name);
-        self.output.trail.extend(self.variant.map(str::to_owned));
-    }
-
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        let before = self.output.mark();
-        let result = self.value(value);
-        match result {
-            Ok(()) => self.count += 1,
-            Err(_) => {
-                self.output.back_to(before);
-                self.note(self.count.to_string());
-            }
-        }
-        result
-    }
-
-    fn name<T: Serialize + ?Sized>(&mut self, name: &T) -> Result<(), Failure> {
-        self.forget_name();
-        let before = self.output.mark();
-        let result = write_name(name, self.output, self.place);
-        match result {
-            Ok(()) => self.named = Some(self.output.named_since(before)),
-            Err(_) => self.output.back_to(before),
-        }
-        result
-    }
-
-    fn member<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        let Some(named) = self.named.take() else {
-            return Err(Failure::custom("a value comes without a key"));
-        };
-        let result = self.value(value);
-        match result {
-            Ok(()) => self.output.end_member(&named),
-            Err(_) => {
-                let name = self.output.name_of(&named);
-                self.output.back_to(named.before);
-                self.note(name);
-            }
-        }
-        result
-    }
-
-    /// A name without a value is no member.
-    fn forget_name(&mut self) {
-        if let Some(named) = self.named.take() {
-            self.output.back_to(named.before);
-        }
-    }
-
-    fn close(mut self) -> Result<(), Failure> {
-        self.forget_name();
-        self.output.close(&self.open, self.count)
-    }
-}
-
-macro_rules! elements {
-    ($($trait:ident $method:ident,)*) => {
-        $(impl ser::$trait for Compound<'_> {
-            type Ok = ();
-            type Error = Failure;
-
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-                self.element(value)
-            }
-
-            fn end(self) -> Result<(), Failure> {
-                self.close()
-            }
-        })*
-    };
-}
-
-elements! {
-    SerializeSeq serialize_element,
-    SerializeTuple serialize_element,
-    SerializeTupleStruct serialize_field,
-    SerializeTupleVariant serialize_field,
-}
-
-impl ser::SerializeMap for Compound<'_> {
-    type Ok = ();
-    type Error = Failure;
-
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failure> {
-        self.name(key)
-    }
-
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        self.member(value)
-    }
-
-    fn end(self) -> Result<(), Failure> {
-        self.close()
-    }
-}
-
-impl ser::SerializeStructVariant for Compound<'_> {
-    type Ok = ();
-    type Error = Failure;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        value: &T,
-    ) -> Result<(), Failure> {
-        self.name(name)?;
-        self.member(value)
-    }
-
-    fn end(self) -> Result<(), Failure> {
-        self.close()
-    }
-}
-
-/// A struct under way: one of the application, or what `serde_json` passes a value of its own in.
-enum Fields<'a> {
-    Own(Compound<'a>),
-    Private {
-        value: <serde_json::value::Serializer as Serializer>::SerializeStruct,
-        encoder: Encoder<'a>,
-    },
-}
-
-impl ser::SerializeStruct for Fields<'_> {
-    type Ok = ();
-    type Error = Failure;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        name: &'static str,
-        field: &T,
-    ) -> Result<(), Failure> {
-        match self {
-            Fields::Own(own) => ser::SerializeStructVariant::serialize_field(own, name, field),
-            Fields::Private { value, .. } => {
-                // A text; so that whoever else takes such a name cannot nest without end.
-                let text = to_value(field).map_err(Failure::custom)?;
-                value.serialize_field(name, &text).map_err(Failure::custom)
-            }
-        }
-    }
-
-    fn end(self) -> Result<(), Failure> {
-        match self {
-            Fields::Own(own) => own.close(),
-            Fields::Private { value, encoder } => {
-                match ser::SerializeStruct::end(value).map_err(Failure::custom)? {
-                    // By itself it comes back here.
-                    Value::Number(number) => encoder.number(&number),
-                    value => value.serialize(encoder),
-                }
-            }
-        }
     }
 }
