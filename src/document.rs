@@ -50,7 +50,7 @@ impl Store {
     /// # Errors
     /// * [`Error::InvalidDocument`]: what JSON cannot hold, such as NaN or a map key that is no text, or more than
     ///   [`MAX_DOCUMENT_DEPTH`](crate::MAX_DOCUMENT_DEPTH) levels.
-    /// * [`Error::TooLarge`]: above [`MAX_DOCUMENT_BYTES`] of MessagePack, or
+    /// * [`Error::TooLarge`]: above [`MAX_DOCUMENT_BYTES`](crate::MAX_DOCUMENT_BYTES) of MessagePack, or
     ///   [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES) of attributes, each counted with 8 bytes more.
     /// * [`Error::AlreadyExists`], [`Error::RevisionMismatch`]: as the mode asks.
     /// * [`Error::Locked`], [`Error::WrongPassword`]: the entry that is there has an edit password.
