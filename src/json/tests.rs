@@ -2,6 +2,7 @@ mod decode;
 mod encode;
 mod patch;
 mod typed;
+mod unruly;
 
 use proptest::prelude::*;
 use serde::Deserialize;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::name::write_name;
 use super::output::{Named, Open, Output, Shape};
-use super::{Encoder, Place, to_value};
+use super::{Encoder, Place};
 
 /// An array or object under way. A value that fails leaves nothing in it.
 pub(super) struct Compound<'a> {
@@ -187,10 +187,13 @@ impl ser::SerializeStruct for Fields<'_> {
     ) -> Result<(), Failure> {
         match self {
             Fields::Own(own) => ser::SerializeStructVariant::serialize_field(own, name, field),
-            Fields::Private { value, .. } => {
-                // A text; so that whoever else takes such a name cannot nest without end.
-                let text = to_value(field).map_err(Failure::custom)?;
-                value.serialize_field(name, &text).map_err(Failure::custom)
+            Fields::Private { value, encoder } => {
+                // A text, and whoever else takes such a name must not nest without end.
+                let mut text = Output::new();
+                let before = text.mark();
+                write_name(field, &mut text, encoder.place)?;
+                let field = text.name_of(&text.named_since(before));
+                value.serialize_field(name, &field).map_err(Failure::custom)
             }
         }
     }

@@ -4,7 +4,6 @@
 //! have each name once: the last value, where the first one stood.
 
 use std::collections::BTreeMap;
-use std::mem;
 
 use rmp::{Marker, encode};
 use serde::de::value::Error as Failure;
@@ -179,20 +178,24 @@ impl Output {
         let Some(start) = members.first().map(|first| first.name) else {
             return 0;
         };
-        let bytes = mem::take(&mut self.bytes);
-        let ends = members.iter().skip(1).map(|member| member.name);
+        // Only the object itself: there may be as many of them as elements in an array.
+        let object = self.bytes.split_off(start);
+        let at = |place: usize| place - start;
+        let ends = members.iter().skip(1).map(|member| at(member.name));
         let mut places = BTreeMap::new();
         let mut kept: Vec<[&[u8]; 2]> = Vec::new();
-        for (member, end) in members.iter().zip(ends.chain([bytes.len()])) {
-            let name = &bytes[member.name..member.value];
-            let value = &bytes[member.value..end];
+        for (member, end) in members.iter().zip(ends.chain([object.len()])) {
+            let name = &object[at(member.name)..at(member.value)];
+            let value = &object[at(member.value)..end];
             let place = *places.entry(name).or_insert(kept.len());
             match kept.get_mut(place) {
                 Some(kept) => kept[1] = value,
                 None => kept.push([name, value]),
             }
         }
-        self.bytes = [&bytes[..start], &kept.concat().concat()].concat();
+        for part in kept.as_flattened() {
+            self.bytes.extend_from_slice(part);
+        }
         kept.len()
     }
 }
