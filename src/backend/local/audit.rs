@@ -4,6 +4,9 @@
 //! a segment, and opens with rows missing or older. The digest over all rows, which every commit carries, shows that. It is
 //! looked at before anything is given back, since a pack whose rows are missing looks unused. What the journal still
 //! holds is written again then.
+//!
+//! After an orderly end the rows of the packs tell what is in use. No digest is over them, and they are the last that sled was
+//! given, where damage is least told: so each must be there, and of this end and no earlier one. Else all rows are counted.
 
 use std::collections::BTreeMap;
 
@@ -26,21 +29,13 @@ type Live = BTreeMap<u64, u64>;
 /// # Errors
 /// `Damaged` where they do not, and the journal cannot give back what is missing.
 pub(super) fn audit(core: &Core, base: u64, is_clean: bool) -> Result<()> {
-    let live = if is_clean {
-        live_at_the_end(core)?
-    } else {
-        let expected = core.writer.lock().totals().digest;
-        let (digest, live) = count(core)?;
-        if digest == Some(expected) {
-            live
-        } else {
-            tracing::warn!("the trees lost rows in a crash; the journal is to give them back");
-            replay_into_trees(core, base)?;
-            match count(core)? {
-                (Some(digest), live) if digest == expected => live,
-                _ => return Err(lost()),
-            }
-        }
+    let noted = match is_clean {
+        true => live_at_the_end(core, base)?,
+        false => None,
+    };
+    let live = match noted {
+        Some(live) => live,
+        None => live_of_all_rows(core, base)?,
     };
     for (number, bytes) in live {
         if bytes > 0 && !core.packs.set_live(number, bytes) {
@@ -57,21 +52,44 @@ fn lost() -> Error {
     )
 }
 
-/// What an orderly end has noted.
-fn live_at_the_end(core: &Core) -> Result<Live> {
+/// What the rows use of each pack, once they are known to be all there are.
+fn live_of_all_rows(core: &Core, base: u64) -> Result<Live> {
+    let expected = core.writer.lock().totals().digest;
+    let (digest, live) = count(core)?;
+    if digest == Some(expected) {
+        return Ok(live);
+    }
+    tracing::warn!("the trees lost rows; the journal is to give them back");
+    replay_into_trees(core, base)?;
+    match count(core)? {
+        (Some(digest), live) if digest == expected => Ok(live),
+        _ => Err(lost()),
+    }
+}
+
+/// What the end at the revision `base` has noted; `None` where that is not of exactly the packs there are.
+fn live_at_the_end(core: &Core, base: u64) -> Result<Option<Live>> {
     let mut live = Live::new();
     let (start, end) = (keys::pack(0), keys::pack(u64::MAX));
     let rows = core
         .trees
         .range(Tree::Pending, &start, Some(&end), usize::MAX)?;
     for (key, bytes) in rows {
-        let row = row::open(Tree::Pending, &key, &bytes)?;
+        let Ok(row) = row::open(Tree::Pending, &key, &bytes) else {
+            return Ok(None);
+        };
         let count = <[u8; 8]>::try_from(&row.value[..]).map(u64::from_be_bytes);
-        if let (Some(number), Ok(count)) = (keys::parse_pack(&key), count) {
-            live.insert(number, count);
-        }
+        match (keys::parse_pack(&key), count) {
+            (Some(number), Ok(count)) if row.revision == base => live.insert(number, count),
+            _ => return Ok(None),
+        };
     }
-    Ok(live)
+    let packs = core.packs.live();
+    let is_whole = packs.iter().map(|(number, _)| number).eq(live.keys());
+    if !is_whole {
+        tracing::warn!("what is in use of the packs is not known; all rows are counted");
+    }
+    Ok(is_whole.then_some(live))
 }
 
 /// Reads all rows: their digest, `None` where one is damaged, and what they use of each pack.

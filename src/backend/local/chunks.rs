@@ -286,10 +286,15 @@ impl Core {
 
     /// See [`Backend::discard`](crate::backend::Backend::discard).
     pub(super) fn discard(&self, blob: BlobId) {
-        let Some(staging) = self.uploads.forget(blob) else {
-            return;
+        let staging = {
+            // In one step for who notes what is in use at the end.
+            let _putting = self.uploads.putting.read();
+            let Some(staging) = self.uploads.forget(blob) else {
+                return;
+            };
+            self.packs.give_back(&locations(&staging.rows));
+            staging
         };
-        self.packs.give_back(&locations(&staging.rows));
         if staging.has_rows_in_trees {
             let doomed = self.commit_own(|stage| {
                 stage.write(Tree::Pending, keys::upload(blob), None);

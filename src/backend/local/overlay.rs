@@ -29,21 +29,16 @@ struct Versions {
 }
 
 impl Versions {
+    fn all(&self) -> impl Iterator<Item = &Version> {
+        std::iter::once(&self.newest).chain(&self.older)
+    }
+
     fn at(&self, revision: u64) -> Option<&Version> {
-        std::iter::once(&self.newest)
-            .chain(&self.older)
-            .find(|version| version.revision <= revision)
+        self.all().find(|version| version.revision <= revision)
     }
 
     fn oldest(&self) -> &Version {
         self.older.back().unwrap_or(&self.newest)
-    }
-
-    fn bytes(&self, key: &Bytes) -> usize {
-        std::iter::once(&self.newest)
-            .chain(&self.older)
-            .map(|version| bytes_of(key, version))
-            .sum()
     }
 }
 
@@ -207,13 +202,15 @@ impl Overlay {
         for rows in &mut self.trees {
             rows.retain(|key, versions| {
                 prune(versions, checkpoint, oldest_pin);
-                let pinned = oldest_pin.is_some_and(|pin| versions.newest.revision > pin);
-                if versions.newest.revision > checkpoint {
-                    fresh += versions.bytes(key);
-                } else if pinned {
-                    retained += versions.bytes(key);
-                } else {
+                let newest = versions.newest.revision;
+                if newest <= checkpoint && oldest_pin.is_none_or(|pin| newest <= pin) {
                     return false;
+                }
+                for version in versions.all() {
+                    match version.revision > checkpoint {
+                        true => fresh += bytes_of(key, version),
+                        false => retained += bytes_of(key, version),
+                    }
                 }
                 true
             });
@@ -388,6 +385,35 @@ mod tests {
         assert_eq!(overlay.oldest_pin(), Some(2));
         overlay.unpin(new);
         assert_eq!(overlay.oldest_pin(), None);
+    }
+
+    #[test]
+    fn what_only_scans_need_is_not_fresh() {
+        let mut overlay = Overlay::new(0, 10_000);
+        let key = Bytes::from_static(b"hot");
+        let pin = overlay.pin(0);
+        let large = |revision| Version {
+            revision,
+            value: Some(Bytes::from(vec![0; 100])),
+        };
+        let one = bytes_of(&key, &large(1));
+        for revision in 1..=10 {
+            overlay.insert(TREE, key.clone(), large(revision));
+        }
+        assert_eq!(overlay.fresh_bytes(), 10 * one);
+        overlay.drop_applied(8);
+        assert_eq!(
+            (overlay.fresh_bytes(), overlay.retained_bytes),
+            (2 * one, 8 * one)
+        );
+        overlay.drop_applied(10);
+        assert_eq!(
+            (overlay.fresh_bytes(), overlay.retained_bytes),
+            (0, 10 * one)
+        );
+        overlay.unpin(pin);
+        overlay.drop_applied(10);
+        assert_eq!((overlay.fresh_bytes(), overlay.retained_bytes), (0, 0));
     }
 
     #[test]

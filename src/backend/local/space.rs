@@ -281,17 +281,28 @@ impl Core {
     ) -> Result<()> {
         self.remove_empty_packs()?;
         let mut tried = BTreeSet::new();
+        let mut no_room = Ok(());
         while let Some(number) = self.next_sparse(effort, &tried) {
             if !go_on(number)? {
                 return Ok(());
             }
             tried.insert(number);
-            if !self.empty_pack(number)? {
+            // Moving is writing, and what is kept on the disk is for deletions.
+            if let Err(error) = self.take_room(self.packs.bytes_in_use(number)) {
+                no_room = Err(error);
+                continue;
+            }
+            let is_read = self.empty_pack(number)?;
+            self.remove_empty_packs()?;
+            // A frame of which the header is damaged is passed over, and its chunk stays.
+            if !is_read || self.packs.bytes_in_use(number) > 0 {
                 self.space.state.lock().stuck.insert(number);
             }
-            self.remove_empty_packs()?;
         }
-        Ok(())
+        match effort {
+            Effort::Bounded => Ok(()),
+            Effort::Thorough => no_room,
+        }
     }
 
     /// The next pack to empty: none of those tried, nor one of which an upload under way has chunks, which no row tells.

@@ -11,12 +11,14 @@ use crate::error::Error;
 use crate::report::Finding;
 
 mod damage;
+mod endings;
 mod faults;
 mod load;
 mod power;
 mod scans;
 #[cfg(shuttle)]
 pub(crate) mod schedules;
+mod segments;
 mod space;
 
 #[cfg(feature = "conformance")]

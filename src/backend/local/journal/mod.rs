@@ -195,8 +195,15 @@ impl Journal {
             let Some(oldest) = self.superfluous(checkpoint, now) else {
                 return Ok(());
             };
-            std::fs::remove_file(&oldest.path)
-                .map_err(|error| Error::io(format!("removing {}", oldest.path.display()), error))?;
+            match std::fs::remove_file(&oldest.path) {
+                Ok(()) => {}
+                // By somebody else: those behind it must not stay for that.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let doing = format!("removing {}", oldest.path.display());
+                    return Err(Error::io(doing, error));
+                }
+            }
             self.segments.write().pop_front();
         }
     }
@@ -242,8 +249,10 @@ impl Journal {
             kept.sum::<u64>() >= limit
         });
         let above_age = age.is_some_and(|limit| {
-            let since = u128::from(now.saturating_sub(oldest.last_time()));
-            since > limit.as_micros()
+            // Where a clock was ahead or the time cannot be read, the next one tells that this is no younger.
+            let mut times = segments.iter().map(|segment| segment.last_time());
+            let time = times.find(|time| (1..=now).contains(time));
+            time.is_some_and(|time| u128::from(now - time) > limit.as_micros())
         });
         (above_bytes || above_revisions || above_age).then(|| Arc::clone(oldest))
     }

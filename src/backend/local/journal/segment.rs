@@ -106,7 +106,8 @@ impl Segment {
             return Ok(None);
         }
         file.read_exact_at(&mut found, 0).map_err(failed)?;
-        if found == [0; HEADER_BYTES] {
+        // Frames come only once the header is durable: where there is more, its zeros are damage.
+        if found == [0; HEADER_BYTES] && length == SEGMENT_HEADER_BYTES {
             return Ok(None);
         }
         if found != header(store_id, first) {
@@ -168,6 +169,11 @@ impl Segment {
             }
             time => time,
         }
+    }
+
+    #[cfg(test)]
+    pub(in crate::backend::local) fn set_last_time_for_test(&self, time: u64) {
+        self.last_time.store(time, Ordering::Relaxed);
     }
 
     /// How many commits it holds.

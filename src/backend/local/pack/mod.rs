@@ -292,6 +292,12 @@ impl Packs {
         packs.map(|(number, pack)| (*number, pack.live)).collect()
     }
 
+    /// Bytes in use of one pack, none where it is gone.
+    pub(crate) fn bytes_in_use(&self, number: u64) -> u64 {
+        let table = self.table.lock();
+        table.packs.get(&number).map_or(0, |pack| pack.live)
+    }
+
     /// The packs to remove: sealed, and with nothing in use.
     pub(crate) fn victims(&self) -> Vec<u64> {
         self.table.lock().victims()

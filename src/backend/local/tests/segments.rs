@@ -1,0 +1,90 @@
+//! The files of the journal: damaged, removed by others, and dropped by age.
+
+use super::*;
+
+/// A copy of a store of many small segments, none of which a checkpoint made superfluous, and their paths in order.
+fn with_segments(history: History) -> (Local, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { history, ..slow() };
+    let local = Local::open(directory.path(), options).unwrap();
+    for number in 0_u32..200 {
+        let row = vec![put(number.to_be_bytes(), [1; 1000])];
+        commit(&local, rows(Durability::Eventual, row)).unwrap();
+    }
+    assert!(local.core.journal.segments().len() > 2);
+    (local, directory)
+}
+
+#[test]
+fn a_segment_with_commits_and_a_header_of_zeros_is_damage_and_stays() {
+    let (local, directory) = with_segments(History::of_bytes(1));
+    let store = copy(directory.path());
+    let last = local.core.journal.segments().pop().unwrap();
+    let path = store
+        .path()
+        .join("journal")
+        .join(last.path.file_name().unwrap());
+    let whole = std::fs::read(&path).unwrap();
+    let mut bytes = whole.clone();
+    bytes[..40].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    let refused = Local::open(store.path(), slow()).map(drop);
+    assert!(matches!(refused, Err(Error::Damaged { .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    std::fs::write(&path, whole).unwrap();
+    let reopened = Local::open(store.path(), slow()).unwrap();
+    assert!(read(&reopened, 199_u32.to_be_bytes()).is_some());
+    drop(reopened);
+    // A crash while the file was made leaves so much at most.
+    let next = store.path().join(format!("journal/{:020}.journal", 10_000));
+    std::fs::write(&next, [0; 40]).unwrap();
+    drop(Local::open(store.path(), slow()).unwrap());
+    assert!(!next.exists());
+}
+
+#[test]
+fn a_segment_that_others_removed_keeps_no_other() {
+    let (local, _directory) = with_segments(History::of_bytes(1));
+    let before = local.core.journal.segments();
+    std::fs::remove_file(&before[0].path).unwrap();
+    compact(&local).unwrap();
+    assert_eq!(local.core.journal.segments().len(), 1);
+    assert!(!before[1].path.exists());
+}
+
+#[test]
+fn a_time_ahead_of_the_clock_keeps_no_history_and_an_unknown_one_drops_none() {
+    let hour = Duration::from_secs(3600);
+    let small = |age| History {
+        age: Some(age),
+        ..History::of_bytes(64 * MIB)
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        history: small(hour),
+        ..slow()
+    };
+    let local = Local::open(directory.path(), options).unwrap();
+    while local.core.journal.segments().len() < 4 {
+        write(&local, b"key", [1; 4000]).unwrap();
+    }
+    let segments = local.core.journal.segments();
+    let written: Vec<u64> = segments.iter().map(|segment| segment.last_time()).collect();
+    let dropped_at = |now: u64| {
+        let before = local.core.journal.segments().len();
+        local
+            .core
+            .journal
+            .drop_old(local.core.settling.settled(), now)
+            .unwrap();
+        before - local.core.journal.segments().len()
+    };
+    assert_eq!(dropped_at(written[3]), 0);
+    segments[0].set_last_time_for_test(u64::MAX);
+    let later = |time: u64| time + hour.as_micros() as u64;
+    assert_eq!(dropped_at(later(written[1])), 0, "the next one is no older");
+    assert_eq!(dropped_at(later(written[1]) + 1), 2);
+    segments[2].set_last_time_for_test(0);
+    std::fs::write(&segments[2].path, b"").unwrap();
+    assert_eq!(dropped_at(later(written[3])), 0);
+}
