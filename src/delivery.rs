@@ -11,6 +11,7 @@ mod sight;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 pub use callbacks::{Events, Subscription};
@@ -160,7 +161,16 @@ impl Turnstile {
 
     fn run(&self, revision: u64, changes: &[ChangeRecord]) {
         for callback in self.list() {
-            callback.run(revision, changes);
+            // What it owns, where this is the last to hold it, may panic as it goes, and so may what it panicked with. The
+            // next commit must not wait for this one for ever.
+            let run = AssertUnwindSafe(|| {
+                callback.run(revision, changes);
+                drop(callback);
+            });
+            if let Err(payload) = catch_unwind(run) {
+                std::mem::forget(payload);
+                tracing::error!(revision, "a callback panicked as it was dropped");
+            }
         }
         self.leave(revision);
     }

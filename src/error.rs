@@ -106,8 +106,9 @@ pub enum Error {
     #[error("the token does not open this key")]
     TokenRefused,
 
-    /// The history asked for is no longer kept. Read the present state, then watch from there.
-    #[error("the history before revision {oldest} is no longer kept")]
+    /// The history asked for is no longer kept, or is not this store's: what was asked for lies ahead of it. Read the present
+    /// state, then watch from there.
+    #[error("the history before revision {oldest} is not kept")]
     Compacted {
         /// The oldest revision still in the history.
         oldest: u64,
@@ -170,11 +171,13 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// The caller's progress function asked to stop. Nothing is lost; the call may be repeated.
+    /// The caller's progress function asked to stop. Nothing is lost, and but for an import, of which
+    /// the entries so far stay, nothing was done.
     #[error("cancelled")]
     Cancelled,
 
-    /// No space is left on the device. Nothing acknowledged is lost; free some, then open the store again.
+    /// There is too little room on the disk. Nothing acknowledged is lost, and nothing was done: reads and deletes go on, and
+    /// writes do once there is room again. Only where the next write answers [`Error::Poisoned`] the store must be opened again.
     #[error("no space left while {doing}")]
     NoSpace {
         /// What was being done, and to which file.

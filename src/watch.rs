@@ -67,6 +67,8 @@ pub struct Watcher {
     ready: VecDeque<Ready>,
     /// Up to where everything was returned.
     position: u64,
+    /// Whether it was to begin at a place where no commit of this store ever was.
+    is_ahead: bool,
     /// The newest revision there was, before the last look at the history.
     newest_seen: Option<u64>,
     /// Whether there was anything since the last wait.
@@ -105,7 +107,8 @@ impl Store {
     /// or taken off, a put is told, the content being the same.
     ///
     /// Asking for a place that the history no longer reaches is answered by the first change asked for:
-    /// [`Compacted`](crate::Error::Compacted). Then read the present state and watch from there: take the watcher
+    /// [`Compacted`](crate::Error::Compacted). So is a place ahead of all there is, as one that was noted before an older copy
+    /// of the store was put in its place. Then read the present state and watch from there: take the watcher
     /// `Since::Now` first, then list, so that nothing falls in between.
     ///
     /// A watcher keeps the store open, as a clone of the handle does. [`Store::close`] ends it with an error.
@@ -136,6 +139,7 @@ impl Store {
             Since::Start => history.oldest.saturating_sub(1),
             Since::After(revision) => revision,
         };
+        let is_ahead = position > history.newest && self.is_ahead_of_all(position);
         Ok(Watcher {
             store: self.clone(),
             sight: Sight {
@@ -147,11 +151,18 @@ impl Store {
             open: None,
             ready: VecDeque::new(),
             position,
+            is_ahead,
             newest_seen: None,
             has_found: false,
             is_busy: false,
             failed: false,
         })
+    }
+
+    /// Whether no commit of that revision was ordered yet. Those that are, but not for readers, become so.
+    fn is_ahead_of_all(&self, revision: u64) -> bool {
+        let backend = &self.shared.backend;
+        backend.flush().is_ok() && revision > backend.history().newest
     }
 
     /// How far the history reaches, of the whole store whatever the scope.
@@ -165,11 +176,15 @@ impl Watcher {
     /// The next change if there is one, without waiting for it.
     ///
     /// # Errors
-    /// [`Compacted`](crate::Error::Compacted) where the history no longer reaches back to where this watcher stands,
-    /// at every call from then on; `Damaged`; what the operating system answers; an error once the store is closed.
+    /// [`Compacted`](crate::Error::Compacted) where the history no longer reaches back to where this watcher stands, or where
+    /// it was to begin ahead of all there was, at every call from then on; `Damaged`; what the operating system answers; an error once the store is closed.
     pub fn try_recv(&mut self) -> Result<Option<Change>> {
         loop {
             if let Some(change) = self.pop()? {
+                // Commits without changes may follow it. What fails here fails at the next call as well.
+                if self.ready.is_empty() && !self.caught_up() {
+                    let _ = self.look();
+                }
                 return Ok(Some(change));
             }
             if !self.look()? {
@@ -262,6 +277,10 @@ impl Watcher {
         let backend = &self.store.shared.backend;
         // Before the batch: what settles in between must not be taken for read.
         let newest = backend.history().newest;
+        if self.is_ahead {
+            let oldest = newest.saturating_add(1);
+            return Err(Error::Compacted { oldest });
+        }
         let batch = backend.changes(self.read, BATCH)?;
         self.newest_seen = Some(newest);
         if batch.is_empty() {

@@ -207,6 +207,41 @@ fn a_panic_in_a_callback_is_contained() {
     }
 }
 
+/// What a callback owns goes with the last who holds it, and that may be the commit that calls it.
+#[test]
+fn a_panic_of_what_a_callback_owns_holds_up_no_later_commit() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("as it goes");
+        }
+    }
+    for case in stores() {
+        let store = case.store.clone();
+        let (begun, off) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let subscription = {
+            let (owned, begun, off) = (Panics, Arc::clone(&begun), Arc::clone(&off));
+            store.on(Events::ALL, move |_| {
+                let _ = &owned;
+                begun.wait();
+                off.wait();
+            })
+        };
+        let writing = {
+            let store = store.clone();
+            thread::spawn(move || store.put("a", "1").is_ok())
+        };
+        begun.wait();
+        drop(subscription);
+        off.wait();
+        assert!(writing.join().unwrap());
+        // One that panics with something that panics as it goes.
+        let _on = store.on(Events::ALL, |_| std::panic::panic_any(Panics));
+        store.put("b", "1").unwrap();
+        store.put("c", "1").unwrap();
+    }
+}
+
 #[test]
 fn a_callback_may_take_itself_off() {
     for case in stores() {
@@ -366,6 +401,49 @@ fn a_watcher_begins_where_it_is_told_and_goes_on_where_it_stopped() {
         assert_eq!(drain(&mut resumed), ["put b", "put c"]);
         let mut ahead = store.watch("", Since::After(last.revision)).unwrap();
         assert_eq!(drain(&mut ahead), [""; 0]);
+    }
+}
+
+#[test]
+fn a_watcher_has_caught_up_though_commits_without_changes_follow() {
+    for case in stores() {
+        let store = case.store.clone();
+        store.put("a", "1").unwrap();
+        store.grant("a", komatik::Grant::new()).unwrap();
+        store.grant("a", komatik::Grant::new()).unwrap();
+        let mut watcher = store.watch("", Since::Start).unwrap();
+        assert_eq!(watcher.next().unwrap().unwrap().key, "a");
+        assert!(watcher.caught_up());
+        assert_eq!(watcher.position(), store.history().newest);
+    }
+}
+
+#[test]
+fn a_place_ahead_of_the_store_is_not_waited_for() {
+    for case in stores() {
+        let store = case.store.clone();
+        store.put("a", "1").unwrap();
+        let eventual = store.with_durability(komatik::Durability::Eventual);
+        let newest = eventual.put("b", "1").unwrap().revision;
+        // Noted of what was written a moment ago, whether readers see it yet or not.
+        let mut after = store.watch("", Since::After(newest)).unwrap();
+        assert_eq!(drain(&mut after), [""; 0]);
+        let mut ahead = store.watch("", Since::After(newest + 1)).unwrap();
+        for _ in 0..2 {
+            let refused = ahead.try_recv();
+            assert!(
+                matches!(refused, Err(Error::Compacted { oldest }) if oldest == newest + 1),
+                "{refused:?}"
+            );
+        }
+        store.put("c", "1").unwrap();
+        assert_eq!(drain(&mut after), ["put c"]);
+        assert!(matches!(
+            ahead.try_recv(),
+            Err(Error::Compacted { oldest }) if oldest == newest + 2
+        ));
+        assert!(matches!(ahead.next(), Some(Err(_))));
+        assert!(ahead.next().is_none());
     }
 }
 
