@@ -140,8 +140,10 @@ impl Passwords {
         is_stronger.then_some(strengthened)
     }
 
-    pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
-        self.offered.passwords.iter().map(|secret| &*secret.0)
+    /// The passwords that are offered, but for those that none can be: they are no guesses, and slow nobody.
+    pub(super) fn guesses(&self) -> impl Iterator<Item = &[u8]> {
+        let offered = self.offered.passwords.iter().map(|secret| &*secret.0);
+        offered.filter(|password| can_be(password))
     }
 }
 
@@ -198,9 +200,14 @@ fn refused(error: &HashError) -> Error {
     }
 }
 
+/// Whether there can be a password like this.
+fn can_be(password: &[u8]) -> bool {
+    (1..=MAX_PASSWORD_BYTES).contains(&password.len())
+}
+
 /// Whether the password is the one of the PHC string; compares in constant time. Slow, as the PHC string says.
 pub(super) fn is_right(key: &str, phc: &str, password: &[u8]) -> Result<bool> {
-    if password.is_empty() || password.len() > MAX_PASSWORD_BYTES {
+    if !can_be(password) {
         return Ok(false);
     }
     let damaged = || Error::damaged("lock", key);

@@ -18,7 +18,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// A line in which nobody tries for so long starts anew.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Lines remembered; beyond, the one that rested longest is forgotten.
+/// Lines remembered; beyond, the one with the fewest wrong tries is forgotten, so that nobody gets rid of those on one lock by a few on
+/// many others.
 const MAX_LINES: usize = 4096;
 
 /// What is tried, and in which way.
@@ -43,6 +44,16 @@ struct Tried {
     last: Instant,
 }
 
+impl Tried {
+    /// Wrong tries that still count.
+    fn wrong_at(&self, now: Instant) -> u32 {
+        match now.saturating_duration_since(self.last) > FORGOTTEN_AFTER {
+            true => 0,
+            false => self.count,
+        }
+    }
+}
+
 impl Tries {
     /// Takes the next place in a line. Answers how long to wait before the try.
     ///
@@ -57,25 +68,24 @@ impl Tries {
 
     fn begin_at(&self, line: Line, patience: Duration, now: Instant) -> Result<Duration, Duration> {
         let mut lines = self.0.lock();
-        let mut tried = lines.get(&line).copied().unwrap_or(Tried {
-            count: 0,
-            last: now,
-        });
-        if now.saturating_duration_since(tried.last) > FORGOTTEN_AFTER {
-            tried.count = 0;
-        }
-        let place = now.max(tried.last + delay(tried.count));
+        let (wrong, last) = match lines.get(&line) {
+            Some(tried) => (tried.wrong_at(now), tried.last),
+            None => (0, now),
+        };
+        let place = now.max(last + delay(wrong));
         let wait = place.saturating_duration_since(now);
         if wait > patience {
             return Err(wait);
         }
         if lines.len() >= MAX_LINES && !lines.contains_key(&line) {
-            let rested = lines.iter().min_by_key(|(_, tried)| tried.last);
-            if let Some(oldest) = rested.map(|(line, _)| *line) {
-                lines.remove(&oldest);
+            let least = lines
+                .iter()
+                .min_by_key(|(_, tried)| (tried.wrong_at(now), tried.last));
+            if let Some(least) = least.map(|(line, _)| *line) {
+                lines.remove(&least);
             }
         }
-        let count = tried.count.saturating_add(1);
+        let count = wrong.saturating_add(1);
         lines.insert(line, Tried { count, last: place });
         Ok(wait)
     }
@@ -216,5 +226,27 @@ mod tests {
             let _wait = tries.begin_at(line, MINUTE, now + Duration::from_micros(number));
         }
         assert_eq!(tries.0.lock().len(), MAX_LINES);
+    }
+
+    #[test]
+    fn many_tries_elsewhere_do_not_wash_away_those_on_one_lock() {
+        let tries = Tries::default();
+        let now = Instant::now();
+        for _ in 0..5 {
+            tries.begin_at(LINE, MINUTE, now).unwrap();
+        }
+        let flood = |until: u64, now: Instant| {
+            for number in 0..until {
+                let mut line = LINE;
+                line.lock[..8].copy_from_slice(&(1000 + number).to_be_bytes());
+                let _wait = tries.begin_at(line, MINUTE, now);
+            }
+        };
+        flood(10_000, now + Duration::from_secs(1));
+        let next = tries.begin_at(LINE, Duration::ZERO, now + Duration::from_millis(150));
+        assert_eq!(next, Err(Duration::from_millis(150)));
+        // Those that rested are the first to go.
+        flood(10_000, now + FORGOTTEN_AFTER * 2);
+        assert!(!tries.0.lock().contains_key(&LINE));
     }
 }

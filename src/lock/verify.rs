@@ -127,7 +127,7 @@ impl Store {
             if self.try_on(key, phc, line(password), by)? {
                 tries.opened(line(password));
                 if let Some(missed) = missed {
-                    tries.take_back(missed, self.passwords.each().count());
+                    tries.take_back(missed, self.passwords.guesses().count());
                 }
                 return Ok(true);
             }
@@ -139,7 +139,7 @@ impl Store {
 
     /// Tries every password of this view on one hash.
     fn try_on(&self, key: &str, phc: &str, line: Line, by: Trying) -> Result<bool> {
-        for password in self.passwords.each() {
+        for password in self.passwords.guesses() {
             let begun = self.shared.tries.begin(line, by.patience(self.patience));
             let wait = begun.map_err(|retry_in| Error::TooManyTries {
                 key: key.to_owned(),

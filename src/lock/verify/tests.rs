@@ -42,6 +42,24 @@ fn open(directory: &Path, cost: PasswordCost) -> Store {
 }
 
 #[test]
+fn what_no_password_can_be_slows_nobody() {
+    let store = cheap_store();
+    store.put("a", "1").unwrap();
+    store.lock("a", Lock::new().edit("e")).unwrap();
+    // A transaction does not wait.
+    let delete = |password: &str| {
+        let unlocked = store.unlocked_with(password);
+        unlocked.transaction(|transaction| transaction.delete("a"))
+    };
+    for none in ["", "long".repeat(1000).as_str()] {
+        for _ in 0..20 {
+            assert!(matches!(delete(none), Err(Error::WrongPassword { .. })));
+        }
+    }
+    assert!(delete("e").unwrap());
+}
+
+#[test]
 fn a_right_password_strengthens_its_hash_once() {
     let cheap = cheap_store();
     cheap.put("a", "1").unwrap();
