@@ -15,6 +15,7 @@ use super::interrupt::Interruptible;
 use super::progress::Bar;
 use super::range::Range;
 use super::session::{Globals, Session};
+use super::target::StoreDirectory;
 use super::walk::Tree;
 use super::{files, input, interrupt, output, show, transfer};
 
@@ -75,7 +76,7 @@ impl Put {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
         if let (true, Some(folder)) = (self.recursive, &self.second) {
             let (directory, folder) = (Path::new(&self.first), text(folder)?);
-            let tree = Tree::walk(directory, |_| None)?;
+            let tree = Tree::beside(StoreDirectory::at(globals.directory()?), directory)?;
             return globals
                 .with_new_store(|session| transfer::put(session, directory, tree, folder));
         }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::session::{Globals, Session};
+use super::target::StoreDirectory;
 use super::{care, files, input, interrupt, output, show};
 
 /// Copy the whole store into a directory, which then opens as a store
@@ -76,15 +77,11 @@ impl Backup {
     }
 }
 
-/// Copies the store to a directory. What was begun there does not stay where it is not finished.
+/// Copies the store to a directory.
 fn copy(session: &Session, directory: &Path, what: &str) -> Outcome<()> {
-    let was_free = is_free(directory);
     let bar = session.manner.bar();
     let copied = session.store.backup(directory, |step| bar.follow(step));
     drop(bar);
-    if copied.is_err() && was_free {
-        clear(directory);
-    }
     copied?;
     let entries = session.store.stats()?.entries;
     session.manner.done(
@@ -104,18 +101,6 @@ fn is_free(directory: &Path) -> bool {
     }
 }
 
-/// Removes what was begun in a directory that was free.
-fn clear(directory: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(directory)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        output::warn(&format!(
-            "what was begun in {} stays: {error}",
-            directory.display()
-        ));
-    }
-}
-
 impl Restore {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
         let directory = globals.directory()?;
@@ -129,6 +114,7 @@ impl Restore {
         let store = Store::builder(&self.backup).create(false).open()?;
         let session = Session {
             store,
+            directory: StoreDirectory::at(&self.backup),
             manner: globals.manner(),
         };
         session.finish(|session| copy(session, directory, "restored to"))
@@ -138,13 +124,9 @@ impl Restore {
 impl Repair {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
         let manner = globals.manner();
-        let was_free = is_free(&self.into);
         let bar = manner.bar();
         let repaired = Store::repair(globals.directory()?, &self.into, |step| bar.follow(step));
         drop(bar);
-        if repaired.is_err() && was_free {
-            clear(&self.into);
-        }
         let repaired = repaired?;
         let entries = show::number_of(repaired.entries, "entry", "entries");
         if manner.json {

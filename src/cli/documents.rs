@@ -210,15 +210,9 @@ impl ApplyPatch {
                 self.apply(transaction, patch)
             });
         }
-        let patched = session.unlocked(|store| {
-            store.transaction(|transaction| self.apply(transaction, patch))?;
-            store.metadata(&self.key)
-        })?;
-        done(
-            session,
-            "patched",
-            &patched.ok_or_else(|| not_found(&self.key))?,
-        )
+        let mode = (self.if_revision).map_or(komatik::PutMode::Overwrite, komatik::PutMode::Update);
+        let patched = session.unlocked(|store| store.patch_with(&self.key, patch, mode))?;
+        done(session, "patched", &patched)
     }
 
     fn apply(&self, transaction: &mut Transaction<'_>, patch: &Patch) -> komatik::Result<()> {

@@ -51,7 +51,7 @@ const KINDS: [(Exit, &str, &str); 12] = [
     (
         Exit::Refused,
         "refused",
-        "locked, a wrong password or a refused token",
+        "locked, a wrong password, too many of them or a refused token",
     ),
     (Exit::InUse, "in_use", "another process has the store open"),
     (
@@ -62,13 +62,13 @@ const KINDS: [(Exit, &str, &str); 12] = [
     (
         Exit::Compacted,
         "compacted",
-        "the history asked for is no longer kept",
+        "the history asked for is not kept",
     ),
     (Exit::NoSpace, "no_space", "the disk is full"),
     (
         Exit::Unsupported,
         "unsupported",
-        "not a store, or one of a later version",
+        "not a store, or one of another version",
     ),
     (
         Exit::Incomplete,
@@ -87,9 +87,10 @@ impl Exit {
             | Error::InvalidDocument { .. }
             | Error::InvalidArgument { .. }
             | Error::TooLarge { .. } => Exit::Usage,
-            Error::Locked { .. } | Error::WrongPassword { .. } | Error::TokenRefused => {
-                Exit::Refused
-            }
+            Error::Locked { .. }
+            | Error::WrongPassword { .. }
+            | Error::TooManyTries { .. }
+            | Error::TokenRefused => Exit::Refused,
             Error::Compacted { .. } => Exit::Compacted,
             Error::Damaged { .. } => Exit::Damaged,
             Error::InUse { .. } => Exit::InUse,

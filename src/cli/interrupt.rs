@@ -22,10 +22,20 @@ const LOOK: Timespec = Timespec {
     tv_nsec: 200_000_000,
 };
 
+/// Whether SIGHUP is not to end this process, as `nohup` has it.
+pub(crate) fn survives_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
+}
+
 /// From here on a signal is noted, and a second one ends the process; SIGHUP where it is to end the work as well.
 pub(crate) fn listen(also_hangup: bool) -> io::Result<()> {
     let is_second = Arc::new(AtomicBool::new(false));
-    let hangup = also_hangup.then_some(SIGHUP);
+    let hangup = (also_hangup && !survives_hangup()).then_some(SIGHUP);
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         // In this order: the first signal finds the flag not set yet.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_second))?;

@@ -31,6 +31,7 @@ mod serve;
 mod session;
 mod show;
 mod sync;
+mod target;
 mod tokens;
 mod tour;
 mod transfer;

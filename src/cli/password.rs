@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use super::failure::{Doing, Failure, Outcome};
+use super::interrupt;
 
 /// Holds passwords as a password file does.
 const VARIABLE: &str = "KOMATIK_PASSWORD";
@@ -46,7 +47,10 @@ pub(crate) fn can_ask() -> bool {
 
 /// Asks at the terminal, without an echo.
 pub(crate) fn ask(prompt: &str) -> Outcome<String> {
-    rpassword::prompt_password(prompt).doing(|| "asking for a password".to_owned())
+    let answer = rpassword::prompt_password(prompt);
+    // A signal that came meanwhile ends it, whatever was typed.
+    interrupt::check()?;
+    answer.doing(|| "asking for a password".to_owned())
 }
 
 /// Asks for a new password, twice.

@@ -1,6 +1,6 @@
 //! Entries and folders are deleted.
 
-use komatik::ListOptions;
+use komatik::{ListOptions, Store};
 use serde_json::json;
 
 use super::documents::not_found;
@@ -40,18 +40,17 @@ impl Rm {
 
     fn delete(&self, session: &mut Session, key: &str) -> Outcome<()> {
         // What was there as the folder and as the entry of this name, each gone in the same step.
-        let (is_there, entries) = session.unlocked(|store| {
-            store.transaction(|transaction| {
-                let is_there = transaction.exists(key)?;
-                let mut entries = None;
-                if self.recursive && is_there {
-                    entries = Some(transaction.delete_folder(key)?);
-                }
-                if !key.ends_with('/') && transaction.delete(key)? {
-                    entries = Some(entries.unwrap_or(0) + 1);
-                }
+        let is_both = self.recursive && !key.ends_with('/') && is_entry(&session.store, key)?;
+        let (is_there, entries) = session.unlocked(|store| match is_both {
+            true => self.delete_both(store, key),
+            // Not in a transaction, which does not wait: where many passwords are offered, each must be tried.
+            false if self.recursive => {
+                let is_there = store.exists(key)?;
+                let entries = is_there.then(|| store.delete_folder(key)).transpose()?;
                 Ok((is_there, entries))
-            })
+            }
+            false if !key.ends_with('/') && store.delete(key)? => Ok((true, Some(1))),
+            false => Ok((store.exists(key)?, None)),
         })?;
         let deleted = match (is_there, entries) {
             (true, Some(entries)) => entries,
@@ -70,6 +69,15 @@ impl Rm {
                 )
             },
         )
+    }
+
+    fn delete_both(&self, store: &Store, key: &str) -> komatik::Result<(bool, Option<u64>)> {
+        store.transaction(|transaction| {
+            let is_there = transaction.exists(key)?;
+            let entries = transaction.delete_folder(key)?;
+            let deleted = transaction.delete(key)?;
+            Ok((is_there, Some(entries + u64::from(deleted))))
+        })
     }
 
     /// Tells what [`Rm::delete`] would delete.

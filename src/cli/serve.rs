@@ -9,6 +9,7 @@ use komatik::http::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Doing, Failure, Outcome};
+use super::interrupt;
 use super::output::Manner;
 use super::session::{Globals, Session};
 
@@ -70,6 +71,8 @@ impl Serve {
             let listener = tokio::net::TcpListener::bind(self.listen).await;
             let listener = listener.doing(|| format!("listening on {}", self.listen))?;
             let address = listener.local_addr().doing(|| "listening".to_owned())?;
+            // Asked before it is caught, which is the end of being ignored.
+            let survives = interrupt::survives_hangup();
             let hangups = signal(SignalKind::hangup()).doing(|| "listening".to_owned())?;
             let (service, first) = Service::new(&session.store, limits)?;
             let scheme = if tls.is_some() { "https" } else { "http" };
@@ -78,15 +81,16 @@ impl Serve {
                 &format!("{scheme}://{address}"),
                 first.as_ref(),
             )?;
-            let stop = asked_to_stop(session.manner, tls.cloned(), hangups);
+            let stop = asked_to_stop(session.manner, tls.cloned(), survives, hangups);
             let served = serve_at(service, listener, endpoint, stop).await;
             served.doing(|| "serving".to_owned())
         })
     }
 }
 
-/// Done when it is time to stop. With a certificate, SIGHUP reads that again; without one, it ends the service as well.
-async fn asked_to_stop(manner: Manner, tls: Option<Tls>, hangups: Signal) {
+/// Done when it is time to stop. With a certificate, SIGHUP reads that again; without one, it ends the service as well, where it
+/// is not to be ignored.
+async fn asked_to_stop(manner: Manner, tls: Option<Tls>, survives: bool, hangups: Signal) {
     let signals = async {
         if let Err(error) = stop_signal().await {
             tracing::error!(%error, "no signal can be waited for");
@@ -95,18 +99,19 @@ async fn asked_to_stop(manner: Manner, tls: Option<Tls>, hangups: Signal) {
     };
     tokio::select! {
         () = signals => {}
-        () = on_hangups(manner, tls, hangups) => {}
+        () = on_hangups(manner, tls, survives, hangups) => {}
     }
 }
 
-async fn on_hangups(manner: Manner, tls: Option<Tls>, mut hangups: Signal) {
+async fn on_hangups(manner: Manner, tls: Option<Tls>, survives: bool, mut hangups: Signal) {
     while hangups.recv().await.is_some() {
-        let Some(tls) = &tls else {
-            return;
-        };
-        match tls.reload() {
-            Ok(()) => manner.note("the certificate was read again"),
-            Err(error) => manner.note(&format!("the certificate stays as it was: {error}")),
+        match tls.as_ref().map(Tls::reload) {
+            None if survives => {}
+            None => return,
+            Some(Ok(())) => manner.note("the certificate was read again"),
+            Some(Err(error)) => {
+                manner.note(&format!("the certificate stays as it was: {error}"));
+            }
         }
     }
     std::future::pending().await

@@ -7,6 +7,7 @@ use komatik::{Error, Store};
 
 use super::failure::{Failure, Outcome};
 use super::output::Manner;
+use super::target::StoreDirectory;
 use super::{interrupt, password, show};
 
 /// How often a store in use is tried.
@@ -109,14 +110,18 @@ impl Globals {
         for password in password::offered(self.password_file.as_deref())? {
             store = store.unlocked_with(&password);
         }
-        let manner = self.manner();
-        Ok(Some(Session { store, manner }))
+        Ok(Some(Session {
+            store,
+            directory: StoreDirectory::at(directory),
+            manner: self.manner(),
+        }))
     }
 }
 
 /// An open store, and how to answer.
 pub(crate) struct Session {
     pub(crate) store: Store,
+    pub(crate) directory: StoreDirectory,
     pub(crate) manner: Manner,
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use komatik::{Digest, Durability, Error, Kind, ListItem, Metadata, Store};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use super::failure::{Doing, Failure, Outcome};
 use super::output::Manner;
 use super::progress::Bar;
 use super::session::{Globals, Session};
+use super::target::{StoreDirectory, Target};
 use super::transfer::{self, PIECE_BYTES, Tally};
 use super::upload::of_one_key;
 use super::walk::{self, Skipped, Tree};
@@ -44,7 +45,8 @@ pub(crate) struct Sync {
 /// What is being made the same, and what came of it.
 struct Run<'a> {
     store: Store,
-    directory: &'a Path,
+    /// The directory, whichever way it goes.
+    target: Target<'a>,
     manner: Manner,
     dry_run: bool,
     tally: Tally,
@@ -55,13 +57,17 @@ impl Sync {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
         if self.get {
             return globals.with_store(|session| {
+                let folder = blobs::text(&self.source)?;
+                // Of a name that is wrong, nothing would be left in the directory.
+                let items = transfer::of_folder(&session.store, folder)?;
                 self.work(session, &self.source, &self.target, |run| {
-                    run.get(self.delete)
+                    run.get(&items, self.delete)
                 })
             });
         }
         // Before the store: where the directory is not there, no store is made for it.
-        let tree = Tree::walk(Path::new(&self.source), |_| None)?;
+        let store = StoreDirectory::at(globals.directory()?);
+        let tree = Tree::beside(store, Path::new(&self.source))?;
         globals.with_new_store(|session| {
             self.work(session, &self.target, &self.source, |run| {
                 run.put(tree, self.delete)
@@ -80,7 +86,7 @@ impl Sync {
         let mut run = Run {
             // Made durable together, at the end.
             store: store.with_durability(Durability::Eventual),
-            directory: Path::new(directory),
+            target: Target::new(Path::new(directory), session.directory)?,
             manner: session.manner,
             dry_run: self.dry_run,
             tally: Tally::new(),
@@ -120,8 +126,13 @@ impl Run<'_> {
                 .list(name)
                 .is_ok_and(|mut items| items.next().is_none());
             let is_there = is_empty && self.store.exists(name).unwrap_or(false);
-            if !is_there && self.will("make", name)? {
-                self.store.create_folder(name)?;
+            if is_there || !self.will("make", name)? {
+                continue;
+            }
+            if let Err(error) = self.store.create_folder(name) {
+                let path = self.target.directory.join(name);
+                let skipped = Skipped::failed(&path, of_one_key(error)?);
+                self.tally.skip(&self.bar, skipped);
             }
         }
         if delete && self.may_delete()? {
@@ -163,8 +174,14 @@ impl Run<'_> {
 
     /// Saves the JSON of a file as the document it is in the store.
     fn save_one(&mut self, file: &walk::File) -> Outcome<komatik::Result<()>> {
-        let reading = || format!("reading {}", file.path.display());
-        let text = fs::read(&file.path).doing(reading)?;
+        let text = match fs::read(&file.path) {
+            Ok(text) => text,
+            Err(error) => {
+                let skipped = Skipped::failed(&file.path, error.to_string());
+                self.tally.skip(&self.bar, skipped);
+                return Ok(Ok(()));
+            }
+        };
         let saved = komatik::parse_json(&text).and_then(|value| {
             let stored = self.store.load::<Value>(&file.name)?;
             Ok((stored.as_ref() != Some(&value), value))
@@ -206,33 +223,58 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn get(&mut self, delete: bool) -> Outcome<()> {
-        let items = transfer::everything(&self.store, "")?;
+    fn get(&mut self, items: &[ListItem], delete: bool) -> Outcome<()> {
         self.bar.set_total(items.iter().map(size).sum());
+        let directory = self.target.directory;
         if !self.dry_run {
-            let making = || format!("making {}", self.directory.display());
-            fs::create_dir_all(self.directory).doing(making)?;
+            let making = || format!("making {}", directory.display());
+            fs::create_dir_all(directory).doing(making)?;
         }
-        for item in &items {
+        for item in items {
             interrupt::check()?;
-            let path = self.directory.join(&item.name);
-            if item.is_folder {
-                if !path.is_dir() && self.will("make", &item.name)? {
-                    fs::create_dir_all(&path).doing(|| format!("making {}", path.display()))?;
-                }
-            } else if self.is_same_file(item, &path)? {
-                self.tally.count_unchanged(size(item));
-            } else if self.will("get", &item.name)? {
-                transfer::get_file(&self.store, &item.name, &path, &mut self.tally, &self.bar)?;
+            let got = match item.is_folder {
+                true => self.get_folder(item)?,
+                false => self.get_one(item)?,
+            };
+            if let Err(skipped) = got {
+                self.tally.skip(&self.bar, skipped);
             }
         }
-        if delete && self.directory.is_dir() && self.may_delete()? {
+        if delete && directory.is_dir() && self.may_delete()? {
             self.delete_files(&items.iter().map(|item| item.name.as_str()).collect())?;
         }
         Ok(())
     }
 
-    fn is_same_file(&self, item: &ListItem, path: &Path) -> Outcome<bool> {
+    fn get_folder(&mut self, item: &ListItem) -> Outcome<Result<(), Skipped>> {
+        match self.target.folder(&item.name) {
+            Ok((path, false)) if self.will("make", &item.name)? => {
+                transfer::make_folder(&path, &mut self.tally, &self.bar);
+                Ok(Ok(()))
+            }
+            place => Ok(place.map(drop)),
+        }
+    }
+
+    fn get_one(&mut self, item: &ListItem) -> Outcome<Result<(), Skipped>> {
+        let path = match self.target.file(&item.name) {
+            Ok(path) => path,
+            Err(skipped) => return Ok(Err(skipped)),
+        };
+        match self.is_same_file(item, &path) {
+            Ok(true) => self.tally.count_unchanged(size(item)),
+            Ok(false) => {
+                if self.will("get", &item.name)? {
+                    transfer::get_file(&self.store, &item.name, &path, &mut self.tally, &self.bar)?;
+                }
+            }
+            Err(error) => return Ok(Err(Skipped::failed(&path, of_one_key(error)?))),
+        }
+        interrupt::check()?;
+        Ok(Ok(()))
+    }
+
+    fn is_same_file(&self, item: &ListItem, path: &Path) -> komatik::Result<bool> {
         let Some(Metadata {
             kind, size, digest, ..
         }) = &item.metadata
@@ -248,13 +290,11 @@ impl Run<'_> {
             let value = text.and_then(|text| komatik::parse_json(text).ok());
             return Ok(value.is_some() && value == stored);
         }
-        let is_same = found.is_file() && found.len() == *size && self.digest(path) == Some(*digest);
-        interrupt::check()?;
-        Ok(is_same)
+        Ok(found.len() == *size && self.digest(path) == Some(*digest))
     }
 
     fn delete_files(&mut self, kept: &BTreeSet<&str>) -> Outcome<()> {
-        let tree = Tree::walk(self.directory, |_| None)?;
+        let tree = Tree::beside(self.target.store, self.target.directory)?;
         for file in tree
             .files
             .iter()
@@ -274,7 +314,8 @@ impl Run<'_> {
             // Directories that are empty by this go with their last file.
             let mut name = file.name.as_str();
             while let Some((above, _)) = name.rsplit_once('/') {
-                if kept.contains(above) || fs::remove_dir(self.directory.join(above)).is_err() {
+                let directory = self.target.directory.join(above);
+                if kept.contains(above) || fs::remove_dir(directory).is_err() {
                     break;
                 }
                 name = above;
@@ -286,8 +327,11 @@ impl Run<'_> {
             .filter(|name| !kept.contains(name.as_str()))
         {
             if self.will("delete", name)? {
-                let path: PathBuf = self.directory.join(name);
-                fs::remove_dir(&path).doing(|| format!("deleting {}", path.display()))?;
+                let path = self.target.directory.join(name);
+                if let Err(error) = fs::remove_dir(&path) {
+                    let skipped = Skipped::failed(&path, error.to_string());
+                    self.tally.skip(&self.bar, skipped);
+                }
             }
         }
         Ok(())

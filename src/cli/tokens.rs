@@ -49,7 +49,7 @@ impl Token {
         if let Some(time) = self.expires {
             let expires = SystemTime::now().checked_add(time);
             let expires = expires.ok_or_else(|| Failure::usage("it would expire too late"))?;
-            grant.expires = Some(expires);
+            grant = grant.expires(expires);
         }
         let token = session.unlocked(|store| store.grant(&self.key, grant.clone()))?;
         let url = match &self.url {

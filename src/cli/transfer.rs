@@ -3,17 +3,19 @@
 //! What cannot be taken along is told and passed over; where it should have been, the command ends as incomplete.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use komatik::{Durability, ListItem, ListOptions, Store};
 use serde_json::json;
 
+use super::documents::not_found;
 use super::exit::Exit;
 use super::failure::{Doing, Failure, Outcome};
 use super::output::Manner;
 use super::progress::Bar;
 use super::session::Session;
+use super::target::Target;
 use super::upload::{of_one_key, store_file};
 use super::walk::{Skipped, Tree};
 use super::{files, interrupt, output, show};
@@ -195,10 +197,8 @@ pub(crate) fn everything(store: &Store, folder: &str) -> Outcome<Vec<ListItem>> 
 
 /// `get -r`: writes all of a folder.
 pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<()> {
-    let items = everything(&session.store, folder)?;
-    if items.is_empty() && !session.store.exists(folder).unwrap_or(true) {
-        return Err(super::documents::not_found(folder));
-    }
+    let target = Target::new(directory, session.directory)?;
+    let items = of_folder(&session.store, folder)?;
     fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))?;
     let store = session.store.scoped(folder)?;
     let mut tally = Tally::new();
@@ -208,20 +208,36 @@ pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<
     let bar = session.manner.bar_of_bytes(Some(sizes.sum()));
     for item in &items {
         interrupt::check()?;
-        let path = directory.join(&item.name);
-        if item.is_folder {
-            if let Err(error) = fs::create_dir_all(&path) {
-                tally.skip(&bar, Skipped::failed(&path, error.to_string()));
-            }
-            continue;
+        let place = match item.is_folder {
+            true => target.folder(&item.name).map(|(path, _)| path),
+            false => target.file(&item.name),
+        };
+        match place {
+            Ok(path) if item.is_folder => make_folder(&path, &mut tally, &bar),
+            Ok(path) => get_file(&store, &item.name, &path, &mut tally, &bar)?,
+            Err(skipped) => tally.skip(&bar, skipped),
         }
-        get_file(&store, &item.name, &path, &mut tally, &bar)?;
     }
     drop(bar);
     tally.tell(session.manner, "wrote")
 }
 
-/// Writes one entry of a folder to a file.
+/// What a folder holds, at any depth. Fails where there is no such folder.
+pub(crate) fn of_folder(store: &Store, folder: &str) -> Outcome<Vec<ListItem>> {
+    match store.is_folder(folder)? {
+        true => everything(store, folder),
+        false => Err(not_found(folder)),
+    }
+}
+
+/// Makes the directory of a folder, and those above it.
+pub(crate) fn make_folder(path: &Path, tally: &mut Tally, bar: &Bar) {
+    if let Err(error) = fs::create_dir_all(path) {
+        tally.skip(bar, Skipped::failed(path, error.to_string()));
+    }
+}
+
+/// Writes one entry of a folder to a file, at a place that is fit for it.
 pub(crate) fn get_file(
     store: &Store,
     key: &str,
@@ -229,8 +245,8 @@ pub(crate) fn get_file(
     tally: &mut Tally,
     bar: &Bar,
 ) -> Outcome<()> {
-    if let Some(reason) = in_the_way(path) {
-        tally.skip(bar, Skipped::failed(path, reason));
+    if let Some(Err(error)) = path.parent().map(fs::create_dir_all) {
+        tally.skip(bar, Skipped::failed(path, error.to_string()));
         return Ok(());
     }
     let reader = match store.reader(key) {
@@ -266,22 +282,4 @@ pub(crate) fn get_file(
         Err(failure) => return Err(failure),
     }
     Ok(())
-}
-
-/// Makes the directories above a file; why not, where a file has the name of one or the other way round.
-fn in_the_way(path: &Path) -> Option<String> {
-    if path.is_dir() {
-        return Some("a directory has its name".to_owned());
-    }
-    let parent = path.parent()?;
-    if parent.is_dir() {
-        return None;
-    }
-    let made = fs::create_dir_all(parent);
-    let is_file = |above: &PathBuf| above.exists() && !above.is_dir();
-    let above = parent.ancestors().map(Path::to_owned).find(is_file);
-    made.err().map(|error| match above {
-        Some(above) => format!("a file has the name of its folder {}", above.display()),
-        None => error.to_string(),
-    })
 }

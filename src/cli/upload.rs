@@ -54,6 +54,8 @@ pub(crate) fn of_one_key(error: Error) -> Outcome<String> {
         Error::InvalidKey { rule, .. } => Ok(format!("its name is no key: {rule}")),
         Error::Locked { .. }
         | Error::WrongPassword { .. }
+        | Error::TooManyTries { .. }
+        | Error::TooLarge { .. }
         | Error::InvalidDocument { .. }
         | Error::Damaged { .. } => Ok(error.to_string()),
         error => Err(error.into()),

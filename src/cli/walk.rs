@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::failure::{Doing, Outcome, ensure};
+use super::target::StoreDirectory;
 
 /// A file that may be stored.
 pub(crate) struct File {
@@ -70,15 +71,28 @@ pub(crate) struct Tree {
     /// Names of directories with nothing in them.
     pub(crate) empty: Vec<String>,
     pub(crate) skipped: Vec<Skipped>,
-    passes_over: PassesOver,
 }
 
-/// Why a directory is not visited, if it is not.
-pub(crate) type PassesOver = fn(&DirEntry) -> Option<&'static str>;
-
 impl Tree {
-    /// Walks through everything below `root`. Symbolic links are not followed, so that there is an end to it.
-    pub(crate) fn walk(root: &Path, passes_over: PassesOver) -> Outcome<Tree> {
+    /// Walks through everything below `root` but the store.
+    ///
+    /// # Errors
+    /// Where `root` itself lies in the store.
+    pub(crate) fn beside(store: StoreDirectory, root: &Path) -> Outcome<Tree> {
+        store.keep_out(root)?;
+        Tree::walk(root, |directory| {
+            let found = directory.metadata();
+            let is_store = found.is_ok_and(|found| store.is(&found));
+            is_store.then_some("the store itself")
+        })
+    }
+
+    /// Walks through everything below `root`, but through no directory of which `passes_over` tells why not. Symbolic links are not
+    /// followed, so that there is an end to it.
+    pub(crate) fn walk(
+        root: &Path,
+        passes_over: impl Fn(&DirEntry) -> Option<&'static str>,
+    ) -> Outcome<Tree> {
         let metadata = fs::metadata(root).doing(|| root.display().to_string())?;
         ensure(metadata.is_dir(), || {
             format!("{}: not a directory", root.display())
@@ -89,12 +103,11 @@ impl Tree {
             folders: 0,
             empty: Vec::new(),
             skipped: Vec::new(),
-            passes_over,
         };
         let mut waiting = vec![root.to_owned()];
         while let Some(directory) = waiting.pop() {
             super::interrupt::check()?;
-            match tree.visit(root, &directory) {
+            match tree.visit(root, &directory, &passes_over) {
                 Ok(below) => {
                     tree.folders += 1;
                     waiting.extend(below);
@@ -116,14 +129,19 @@ impl Tree {
     }
 
     /// Takes the files of a directory. Answers the directories in it that are to be visited.
-    fn visit(&mut self, root: &Path, directory: &Path) -> io::Result<Vec<PathBuf>> {
+    fn visit(
+        &mut self,
+        root: &Path,
+        directory: &Path,
+        passes_over: impl Fn(&DirEntry) -> Option<&'static str>,
+    ) -> io::Result<Vec<PathBuf>> {
         let mut below = Vec::new();
         let mut is_empty = true;
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             is_empty = false;
             let path = entry.path();
-            match self.is_directory(&entry) {
+            match is_directory(&entry, &passes_over) {
                 Ok(true) => below.push(path),
                 Ok(false) => self.take(root, path),
                 Err(skipped) => self.skipped.push(skipped),
@@ -138,26 +156,6 @@ impl Tree {
         Ok(below)
     }
 
-    /// Whether it is a directory, or else a file; what is neither is skipped.
-    fn is_directory(&self, entry: &DirEntry) -> Result<bool, Skipped> {
-        let path = entry.path();
-        let kind = entry.file_type();
-        let kind = kind.map_err(|error| Skipped::failed(&path, error.to_string()))?;
-        if kind.is_symlink() {
-            return Err(Skipped::passed_over(&path, "a symbolic link"));
-        }
-        if kind.is_dir() {
-            return match (self.passes_over)(entry) {
-                Some(reason) => Err(Skipped::passed_over(&path, reason)),
-                None => Ok(true),
-            };
-        }
-        match kind.is_file() {
-            true => Ok(false),
-            false => Err(Skipped::passed_over(&path, "not a file")),
-        }
-    }
-
     fn take(&mut self, root: &Path, path: PathBuf) {
         let taken = name(root, &path).and_then(|name| {
             let file = File::at(path.clone(), name);
@@ -167,6 +165,29 @@ impl Tree {
             Ok(file) => self.files.push(file),
             Err(reason) => self.skipped.push(Skipped::failed(&path, reason)),
         }
+    }
+}
+
+/// Whether it is a directory, or else a file; what is neither is skipped.
+fn is_directory(
+    entry: &DirEntry,
+    passes_over: impl Fn(&DirEntry) -> Option<&'static str>,
+) -> Result<bool, Skipped> {
+    let path = entry.path();
+    let kind = entry.file_type();
+    let kind = kind.map_err(|error| Skipped::failed(&path, error.to_string()))?;
+    if kind.is_symlink() {
+        return Err(Skipped::passed_over(&path, "a symbolic link"));
+    }
+    if kind.is_dir() {
+        return match passes_over(entry) {
+            Some(reason) => Err(Skipped::passed_over(&path, reason)),
+            None => Ok(true),
+        };
+    }
+    match kind.is_file() {
+        true => Ok(false),
+        false => Err(Skipped::passed_over(&path, "not a file")),
     }
 }
 

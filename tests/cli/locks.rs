@@ -79,6 +79,20 @@ fn a_lock_asks_for_its_passwords() {
 }
 
 #[test]
+fn many_passwords_may_be_offered_and_the_last_one_opens() {
+    let env = locked();
+    env.write("many", "1\n2\n3\n4\n5\n6\nopen up\n");
+    env.ok(&["save", "folder/inner", "1"]);
+    env.ok(&["lock", "folder/inner", "--edit-file", "edit"]);
+    let offering = |arguments: &[&str]| env.ok(&[arguments, &["--password-file", "many"]].concat());
+    let patch = r#"[{"op": "replace", "path": "", "value": 2}]"#;
+    offering(&["patch", "diary", patch]);
+    offering(&["rm", "-r", "folder"]);
+    offering(&["rm", "diary"]);
+    assert_eq!(env.ok(&["ls", "-r"]), "");
+}
+
+#[test]
 fn a_lock_is_changed_and_taken_off_by_who_knows_it() {
     let env = locked();
     env.ok(&[
@@ -122,6 +136,14 @@ fn a_password_is_never_told() {
         let all = format!("{}{}", said.text(), said.complaint);
         assert!(!all.contains("sesame") && !all.contains("open up"), "{all}");
     }
+}
+
+#[test]
+fn a_token_for_longer_than_there_are_dates_lasts_to_the_last_one() {
+    let env = locked();
+    let token = env.object(&["token", "other", "--expires", "9000years"]);
+    assert_eq!(token["expires"], "9999-12-31T23:59:59.999999Z");
+    assert_eq!(env.ok(&["tokens"]).lines().count(), 1);
 }
 
 #[test]

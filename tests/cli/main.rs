@@ -9,6 +9,7 @@ mod listing;
 mod locks;
 mod many;
 mod naming;
+mod outside;
 mod page;
 mod second_process;
 mod terminal;

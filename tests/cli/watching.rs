@@ -32,6 +32,24 @@ impl Watching {
         Watching { child, lines }
     }
 
+    /// From the third change on, started by another program.
+    fn behind(env: &Env, starter: &[&str]) -> Watching {
+        let [program, arguments @ ..] = starter else {
+            panic!("no program");
+        };
+        let watch = env.command(&["watch", "--json", "--since", "3"]);
+        let mut command = std::process::Command::new(program);
+        command
+            .args(arguments)
+            .arg(watch.get_program())
+            .args(watch.get_args())
+            .current_dir(env.directory())
+            .env("KOMATIK_STORE", "store");
+        let mut child = env.start(&mut command);
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Watching { child, lines }
+    }
+
     fn next(&mut self) -> Value {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
@@ -125,7 +143,8 @@ fn changes_of_other_processes_come_as_they_are_made() {
 fn it_ends_in_good_order_however_it_is_asked() {
     let env = filled();
     for name in ["INT", "TERM", "HUP"] {
-        let mut watching = Watching::start(&env, &["--since", "3"]);
+        // Whoever runs the tests may have had it ignored.
+        let mut watching = Watching::behind(&env, &["env", "--default-signal=HUP"]);
         assert_eq!(watching.next()["revision"], 4);
         let said = watching.end(name);
         assert_eq!(
@@ -134,6 +153,20 @@ fn it_ends_in_good_order_however_it_is_asked() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn behind_nohup_it_goes_on_without_its_terminal() {
+    let env = filled();
+    let mut watching = Watching::behind(&env, &["env", "--ignore-signal=HUP"]);
+    assert_eq!(watching.next()["revision"], 4);
+    signal(&watching.child, "HUP");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let store = env.store_when_free();
+    store.put("rooms/later", "x").unwrap();
+    drop(store);
+    assert_eq!(watching.next()["key"], "rooms/later");
+    assert_eq!(watching.end("INT").code, Some(0));
 }
 
 #[test]

@@ -1,0 +1,126 @@
+//! The directory that a folder is written to, and the store's own, which is not for the trees of others.
+//!
+//! Nothing is written outside of the directory: what a symbolic link in it points to is not its. Names come from
+//! the store, and those who put entries there are not asked for more trust than that.
+
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::failure::{Failure, Outcome};
+use super::walk::Skipped;
+
+/// Which directory holds the store, however it is named.
+#[derive(Clone, Copy)]
+pub(crate) struct StoreDirectory(Option<(u64, u64)>);
+
+impl StoreDirectory {
+    /// That of the store at `path`, where there is one already.
+    pub(crate) fn at(path: &Path) -> StoreDirectory {
+        StoreDirectory(fs::metadata(path).ok().as_ref().map(identity))
+    }
+
+    pub(crate) fn is(self, found: &Metadata) -> bool {
+        self.0 == Some(identity(found))
+    }
+
+    /// Fails where `directory` is the store's, or lies in it.
+    pub(crate) fn keep_out(self, directory: &Path) -> Outcome<()> {
+        // What is not there yet lies where its place does.
+        let there = directory
+            .ancestors()
+            .find_map(|above| match above.as_os_str().is_empty() {
+                true => fs::canonicalize(".").ok(),
+                false => fs::canonicalize(above).ok(),
+            });
+        let is_in_store = there.iter().flat_map(|path| path.ancestors()).any(|above| {
+            let found = fs::metadata(above);
+            found.is_ok_and(|found| self.is(&found))
+        });
+        match is_in_store {
+            true => Err(Failure::usage(format!(
+                "{} is where the store itself lies",
+                directory.display()
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Device and number: the same by whatever name it was found.
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+/// See the [module](self).
+pub(crate) struct Target<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) store: StoreDirectory,
+}
+
+impl Target<'_> {
+    /// Fails where the directory lies in that of the store.
+    pub(crate) fn new(directory: &Path, store: StoreDirectory) -> Outcome<Target<'_>> {
+        store.keep_out(directory)?;
+        Ok(Target { directory, store })
+    }
+
+    /// Where a file of this name may be written; why it may not. Nothing is made.
+    pub(crate) fn file(&self, name: &str) -> Result<PathBuf, Skipped> {
+        let (path, found) = self.look(name)?;
+        match found {
+            Some(found) if found.is_dir() => {
+                Err(Skipped::failed(&path, "a directory has its name"))
+            }
+            Some(found) if !found.is_file() => {
+                Err(Skipped::failed(&path, "what has its name is no file"))
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Where a directory of this name is or may be made, and whether it is there.
+    pub(crate) fn folder(&self, name: &str) -> Result<(PathBuf, bool), Skipped> {
+        let (path, found) = self.look(name)?;
+        match found {
+            Some(found) if !found.is_dir() => Err(Skipped::failed(&path, "a file has its name")),
+            found => Ok((path, found.is_some())),
+        }
+    }
+
+    /// What is there of this name, with no link on the way.
+    fn look(&self, name: &str) -> Result<(PathBuf, Option<Metadata>), Skipped> {
+        let whole = self.directory.join(name);
+        let mut path = self.directory.to_owned();
+        let mut segments = name.split('/').peekable();
+        while let Some(segment) = segments.next() {
+            path.push(segment);
+            let is_last = segments.peek().is_none();
+            let found = match fs::symlink_metadata(&path) {
+                Ok(found) => found,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok((whole, None)),
+                Err(error) => return Err(Skipped::failed(&whole, error.to_string())),
+            };
+            if self.store.is(&found) {
+                return Err(Skipped::failed(&whole, "the store itself lies there"));
+            }
+            if is_last && !found.is_symlink() {
+                return Ok((whole, Some(found)));
+            }
+            let what = match found.is_symlink() {
+                true => "a symbolic link",
+                false if found.is_dir() => continue,
+                false => "a file",
+            };
+            return Err(Skipped::failed(
+                &whole,
+                match is_last {
+                    true => format!("{what} has its name"),
+                    false => format!("{what} has the name of its folder {}", path.display()),
+                },
+            ));
+        }
+        Ok((whole, None))
+    }
+}
