@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::backend::{BlobId, MAX_TREE_CHUNK_BYTES};
 use crate::digest::ContentHasher;
@@ -23,21 +24,40 @@ const INLINE_BYTES_WITHOUT_WAITING: usize = 1024;
 /// Bytes taken from a stream at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// Random bytes of an id.
+const RANDOM_BYTES: usize = 10;
+/// For so many ids the system is asked for random bytes at once: it took a twentieth of what a blob of 4 KiB takes.
+const IDS_AT_ONCE: usize = 64;
+
 impl BlobId {
     /// An id that was never used: 6 bytes of milliseconds since 1970, 10 random ones.
     pub(crate) fn fresh() -> Result<BlobId> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let millis = u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
         let mut id = [0; 16];
-        getrandom::fill(&mut id[6..]).map_err(|error| {
-            Error::io(
-                "asking for random bytes",
-                std::io::Error::other(error.to_string()),
-            )
-        })?;
         id[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        id[6..].copy_from_slice(&random()?);
         Ok(BlobId(id))
     }
+}
+
+/// Random bytes that were never told before.
+fn random() -> Result<[u8; RANDOM_BYTES]> {
+    static UNTOLD: Mutex<Vec<[u8; RANDOM_BYTES]>> = Mutex::new(Vec::new());
+    let mut untold = UNTOLD.lock();
+    if let Some(random) = untold.pop() {
+        return Ok(random);
+    }
+    let mut more = [[0; RANDOM_BYTES]; IDS_AT_ONCE];
+    getrandom::fill(more.as_flattened_mut()).map_err(|error| {
+        Error::io(
+            "asking for random bytes",
+            std::io::Error::other(error.to_string()),
+        )
+    })?;
+    let [random, rest @ ..] = more;
+    untold.extend(rest);
+    Ok(random)
 }
 
 /// A blob that no commit has adopted yet; when the last clone is dropped, it is discarded.
@@ -285,5 +305,27 @@ impl Uploader {
             subtrees: self.hasher.state().subtrees,
             upload: self.upload,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_id_is_told_twice() {
+        let some = || -> Vec<BlobId> { (0..1000).map(|_| BlobId::fresh().unwrap()).collect() };
+        let told: Vec<_> = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(some));
+            threads.map(|thread| thread.join().unwrap()).into()
+        });
+        let random: HashSet<_> = told.iter().flatten().map(|id| &id.0[6..]).collect();
+        assert_eq!(random.len(), 4000);
+        // Beginning with the time, they sort as they were made.
+        let first = told[0][0];
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(first < BlobId::fresh().unwrap());
     }
 }

@@ -149,12 +149,26 @@ fn is_empty(bytes: &serde_bytes::Bytes) -> bool {
     bytes.is_empty()
 }
 
-/// What most records take besides their content and its type. Room that is not used stays in memory until they are applied.
+/// What a record takes besides its content, its content type, its parts and its subtrees, at most, where it has neither attributes
+/// nor a lock. Room that is not used stays in memory until the record is applied.
 const RECORD_BYTES: usize = 96;
+/// What one of its parts takes, at most.
+const PART_BYTES: usize = 40;
 
 impl EntryRecord {
     /// The bytes of the record.
     pub(crate) fn encode(&self) -> Bytes {
+        let Some(bytes) = plain::write(self) else {
+            return Bytes::from(self.encode_any());
+        };
+        debug_assert!(
+            bytes == self.encode_any(),
+            "both ways to write a record give the same"
+        );
+        Bytes::from(bytes)
+    }
+
+    fn encode_any(&self) -> Vec<u8> {
         let (inline, parts) = match &self.body {
             Body::Inline(bytes) => (Some(serde_bytes::Bytes::new(bytes)), &[][..]),
             Body::Parts(parts) => (None, parts.as_slice()),
@@ -183,9 +197,16 @@ impl EntryRecord {
                 .collect(),
             h: serde_bytes::Bytes::new(self.subtrees.as_flattened()),
         };
-        let capacity =
-            RECORD_BYTES + self.content_type.len() + inline.map_or(0, |bytes| bytes.len());
-        Bytes::from(encode(&stored, capacity))
+        encode(&stored, self.most_bytes())
+    }
+
+    /// How many bytes it takes at most, without attributes and lock.
+    fn most_bytes(&self) -> usize {
+        let body = match &self.body {
+            Body::Inline(bytes) => bytes.len(),
+            Body::Parts(parts) => parts.len() * PART_BYTES,
+        };
+        RECORD_BYTES + self.content_type.len() + body + self.subtrees.as_flattened().len()
     }
 
     /// Reads the bytes of a record, which its body shares; `key` names it in the error.
@@ -339,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_attributes_and_lock_is_read_the_short_way() {
+    fn a_record_without_attributes_and_lock_takes_the_short_way() {
         let plain = EntryRecord {
             attributes: Attributes::new(),
             lock: None,
@@ -357,6 +378,7 @@ mod tests {
         };
         for record in [plain, parts] {
             let bytes = record.encode();
+            assert_eq!(plain::write(&record).unwrap(), bytes);
             assert!(plain::read(&bytes).is_some());
             assert_eq!(EntryRecord::decode("k", &bytes).unwrap(), record);
             for length in 0..bytes.len() {
@@ -364,6 +386,7 @@ mod tests {
             }
             assert!(plain::read(&[&bytes[..], &[0]].concat()).is_none());
         }
+        assert!(plain::write(&record()).is_none());
         assert!(plain::read(&record().encode()).is_none());
     }
 
