@@ -71,7 +71,7 @@ impl fmt::Debug for Digest {
 }
 
 /// Small metadata of the user's own. Names and values together at most
-/// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES).
+/// [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES), each attribute counted with eight bytes more.
 pub type Attributes = BTreeMap<String, String>;
 
 /// What is known of an entry besides its content. Serializes as the object that the command's `--json` tells, as do
@@ -83,7 +83,8 @@ pub struct Metadata {
     pub key: String,
     /// Document or blob.
     pub kind: Kind,
-    /// The commit that last wrote the entry.
+    /// The commit that last wrote the entry. Revisions of a store only grow; some belong to no entry, and after a crash up to a
+    /// million are left out.
     pub revision: u64,
     /// When the key was first written since it last did not exist.
     pub created: SystemTime,

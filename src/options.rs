@@ -14,7 +14,7 @@ pub const DEFAULT_CHUNK_BYTES: usize = 64 * 1024;
 pub const MIN_CHUNK_BYTES: usize = 512;
 /// Largest size of a chunk in bytes.
 pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
-/// Most bytes of attribute names and values of one entry, together.
+/// Most bytes of attribute names and values of one entry, together; each attribute counts eight more.
 pub const MAX_ATTRIBUTES_BYTES: usize = 512;
 /// Longest content type in bytes.
 pub const MAX_CONTENT_TYPE_BYTES: usize = 128;
@@ -36,7 +36,8 @@ pub enum Durability {
 }
 
 /// How much of the history is kept for watchers. What any limit asks to drop is dropped, oldest first,
-/// by whole journal segments, so that somewhat more than the limit is kept.
+/// by whole segments of the journal (an eighth of `bytes`, from 64 KiB to 8 MiB; 8 MiB where there is no such limit), the
+/// newest never, and when something is written: so somewhat more than the limit is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {

@@ -341,13 +341,13 @@ impl StoreBuilder {
     /// Opens the store, or creates it where the directory is missing or empty.
     ///
     /// What a crash left is repaired by replaying the journal, and what was begun and not committed is swept. After a crash
-    /// every row is read once, to be sure that none is missing; after an orderly end the cost does not grow with the
-    /// store. Trees that cannot be used are made anew where the journal reaches back to the first commit.
+    /// every row is read once, to be sure that none is missing. After an orderly end no row is: sled reads the table of its pages
+    /// and what was written to its file since it was last opened. Trees that cannot be used are made anew where the journal reaches back to the first commit.
     ///
     /// # Errors
     /// * [`Error::InUse`]: another process, or another handle of this one, has it open.
     /// * [`Error::NoStore`]: there is none, and none [is to be made](StoreBuilder::create).
-    /// * [`Error::Unsupported`]: the directory holds something else or a later format, or the platform cannot make
+    /// * [`Error::Unsupported`]: the directory holds something else or another format, or the platform cannot make
     ///   sled durable.
     /// * [`Error::Damaged`]: what is stored is not what was acknowledged, and the journal does not reach back far
     ///   enough to mend it.

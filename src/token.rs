@@ -112,7 +112,7 @@ impl Store {
     /// this view), for whoever holds it, until it expires or is revoked. Nothing need be there yet.
     ///
     /// For an entry with a view password the caller must be able to read it; the token then reads it without a password.
-    /// It stops working when the entry gets another lock. A token for a folder passes no lock.
+    /// It stops working when the entry gets another lock with a view password, be it the same one. A token for a folder passes no lock.
     ///
     /// One commit, of one small row; no change is told.
     ///

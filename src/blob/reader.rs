@@ -13,8 +13,8 @@ use crate::metadata::Metadata;
 /// meanwhile. Made by [`Store::reader`](crate::Store::reader).
 ///
 /// It implements [`Read`] and [`Seek`]; [`read_at`](BlobReader::read_at) reads anywhere without moving. Small reads in
-/// sequence cost one copy out of the present chunk, which is kept in memory; who reads on has the next ones read with it, 1 MiB
-/// at once, and more a reader of a blob does not keep. Over a document it reads the JSON text, all of which is in memory.
+/// sequence cost one copy out of the present chunk, which is kept in memory; where they go on, 1 MiB is read ahead, and a reader
+/// of a blob keeps no more than that. Over a document it reads the JSON text, all of which is in memory.
 ///
 /// Damage is an error, never a shorter file: every chunk has a checksum, over its bytes and its place, of which one in 2^32
 /// damages of a chunk would be missed. [`with_digest_check`](BlobReader::with_digest_check) looks closer. Errors that come through

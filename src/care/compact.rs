@@ -8,7 +8,7 @@ use crate::store::Store;
 
 impl Store {
     /// Gives back all the space of blobs on disk that is worth it, now: packs of which more than a sixteenth is dead are
-    /// rewritten. Without being asked, dead space is kept below what is in use and 8 MiB; this is for who wants the
+    /// rewritten. Without being asked, dead space is kept below the sum of what is in use and 8 MiB; this is for who wants the
     /// rest, or wants to wait for it. Readers and writers may go on meanwhile; what an open reader still
     /// needs stays until it is dropped. What sled itself holds of overwritten rows it reuses, and does not return.
     ///

@@ -12,7 +12,7 @@ pub struct Stats {
     pub entries: u64,
     /// Tokens, expired ones that nobody has met yet included.
     pub tokens: u64,
-    /// Bytes of keys, metadata and all content up to about 4 KiB each.
+    /// Bytes of keys, metadata and the contents that lie in the records of their entries.
     pub row_bytes: u64,
     /// Bytes of the larger contents; what entries share by a copy counts once.
     pub chunk_bytes: u64,

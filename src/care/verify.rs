@@ -18,8 +18,8 @@ impl Store {
     /// Reads everything and tells what is not as it was written: what the backend keeps, every entry and its content
     /// against its digest, every token, every change of the history. Of the whole store, whatever the scope.
     ///
-    /// It asks for no password, since it tells of no content. It reads as many bytes as the store has, in constant
-    /// memory. Readers and writers may go on meanwhile: what they write in that time is not looked at, and the space of
+    /// It asks for no password, since it tells of no content. It reads everything about twice, and again what is
+    /// overwritten in between, in constant memory. Readers and writers may go on meanwhile: what they write in that time is not looked at, and the space of
     /// what they replace is given back afterwards. Where they overwrite more than 64 MiB of rows, what they replace may
     /// be passed over; that no row is missing can then not be told, and [`Report::unchecked`] says so.
     ///

@@ -81,7 +81,7 @@ fn a_time_ahead_of_the_clock_keeps_no_history_and_an_unknown_one_drops_none() {
     };
     assert_eq!(dropped_at(written[3]), 0);
     segments[0].set_last_time_for_test(u64::MAX);
-    let later = |time: u64| time + hour.as_micros() as u64;
+    let later = |time: u64| time + u64::try_from(hour.as_micros()).unwrap();
     assert_eq!(dropped_at(later(written[1])), 0, "the next one is no older");
     assert_eq!(dropped_at(later(written[1]) + 1), 2);
     segments[2].set_last_time_for_test(0);
