@@ -187,6 +187,48 @@ fn without_opening_the_store_again() {
     assert_holds(&store, &acknowledged);
 }
 
+/// Packs grow with the store, and to move what is in use out of one takes as much room as that. What little there is
+/// belongs to the deletions.
+#[test]
+fn packs_are_not_emptied_into_room_that_is_not_there() {
+    let Some(disk) = SmallDisk::mount(480) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let store = open(&disk.path("store")).unwrap();
+    let eventual = store.with_durability(Durability::Eventual);
+    let mut keys: Vec<String> = fill(&eventual, &[250_000]).into_keys().collect();
+    // Two of five stay everywhere, so that no pack is empty, and none is worth less than the room there is.
+    keys.sort_by_key(|key| key["key".len()..].parse::<u64>().unwrap());
+    let (stay, go): (Vec<_>, Vec<_>) = (0..keys.len()).partition(|number| number % 5 < 2);
+    let free_mib = || {
+        let room = rustix::fs::statvfs(disk.directory.path()).unwrap();
+        room.f_bavail * room.f_frsize / 1024 / 1024
+    };
+    let mut least = free_mib();
+    assert!((3..12).contains(&least), "{least}");
+    for chunk in go.chunks(100) {
+        for number in chunk {
+            store.delete(&keys[*number]).unwrap();
+        }
+        // As long as something may be moved in the background.
+        for _ in 0..10 {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            least = least.min(free_mib());
+        }
+    }
+    assert!(least >= 2, "{least} MiB were left");
+    for number in &stay {
+        assert!(store.get(&keys[*number]).unwrap().is_some());
+    }
+    // With those gone as well all of it comes back.
+    for number in &stay {
+        store.delete(&keys[*number]).unwrap();
+    }
+    store.compact(|_| ControlFlow::Continue(())).unwrap();
+    store.put("after", vec![1; 100_000_000]).unwrap();
+}
+
 /// Opening needs room as well.
 #[test]
 fn a_full_disk_refuses_to_open_and_loses_nothing() {

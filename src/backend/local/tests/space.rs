@@ -1,5 +1,7 @@
 //! Space that is given back, and space that must not be.
 
+use std::os::unix::fs::FileExt;
+
 use super::*;
 
 fn pack_bytes(local: &Local) -> u64 {
@@ -53,6 +55,31 @@ fn space_is_wanted_early_where_much_comes_and_something_waits_to_go() {
     compact(&local).unwrap();
     assert!(!is_wanted(7), "it is little");
     assert!(is_wanted(8));
+}
+
+/// A frame whose header is damaged is not found, so its chunk cannot be moved, and its pack not be emptied.
+#[test]
+fn a_pack_that_cannot_be_emptied_keeps_no_other_from_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    for number in 0..320 {
+        put_blob(&local, number, 8, Durability::Eventual).unwrap();
+    }
+    local.flush().unwrap();
+    let packs = std::fs::read_dir(directory.path().join("packs")).unwrap();
+    let first = packs.map(|pack| pack.unwrap().path()).min().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(first).unwrap();
+    file.write_all_at(&[0xff; 4], 32).unwrap();
+    let stays = |number: u64| number == 0 || (number > 40 && number % 10 == 5);
+    let gone = (0..320).filter(|number| !stays(*number));
+    gone.for_each(|number| release(&local, number));
+    // What is in use twice, and 8 MiB.
+    eventually("the others are emptied", || pack_bytes(&local) < 17 * MIB);
+    for number in (0..320).filter(|number| stays(*number)) {
+        let is_whole = local.get_chunk(blob(number), 0).is_ok();
+        assert_eq!(is_whole, number != 0, "{number}");
+        assert!(local.get_chunk(blob(number), 7).is_ok());
+    }
 }
 
 #[test]
