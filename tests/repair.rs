@@ -190,6 +190,72 @@ fn a_damaged_journal_leaves_what_the_trees_hold() {
 }
 
 /// The trees know better than a journal that ends before them.
+/// Chunks and commits tell by themselves whether they are sound, and whose.
+#[test]
+fn headers_of_packs_and_of_the_journal_cost_nothing() {
+    let zeros = |path: PathBuf, bytes: usize| {
+        let mut content = fs::read(&path).unwrap();
+        content[..bytes].fill(0);
+        fs::write(path, content).unwrap();
+    };
+    let (saved, store, _directory) = repaired(History::unlimited(), |store| {
+        for pack in below(store, "packs") {
+            zeros(pack, 32);
+        }
+    });
+    assert_eq!(saved.entries, ENTRIES);
+    assert!(!saved.lost.is_empty());
+    let is_header = |lost: &komatik::Finding| lost.location.ends_with(".pack");
+    assert!(saved.lost.iter().all(is_header), "{:?}", saved.lost);
+    assert_eq!(store.stats().unwrap().entries, ENTRIES);
+    // All that there is comes from the journal.
+    let (saved, ..) = repaired(History::unlimited(), |store| {
+        fs::remove_dir_all(store.join("trees")).unwrap();
+        for segment in below(store, "journal") {
+            zeros(segment, 40);
+        }
+    });
+    assert_eq!(saved.entries, ENTRIES);
+    let of_what: Vec<&str> = saved.lost.iter().map(|lost| lost.what).collect();
+    assert!(of_what.contains(&"journal"), "{:?}", saved.lost);
+}
+
+#[test]
+fn trees_that_were_put_aside_are_the_whole_ones() {
+    let (saved, store, _directory) = repaired(History::of_bytes(1), |store| {
+        fs::rename(store.join("trees"), store.join("trees.aside")).unwrap();
+        fs::create_dir(store.join("trees")).unwrap();
+        // Else the journal has them as well.
+        for segment in below(store, "journal") {
+            fs::remove_file(segment).unwrap();
+        }
+    });
+    assert_eq!(saved.entries, ENTRIES);
+    assert_eq!(store.stats().unwrap().entries, ENTRIES);
+}
+
+#[test]
+fn no_revision_is_given_again() {
+    let mut last = 0;
+    let (_, store, _directory) = repaired(History::of_bytes(1), |store| {
+        let opened = Store::open(store).unwrap();
+        for number in 0..100 {
+            last = opened.put("last", [number]).unwrap().revision;
+        }
+        // As a kill leaves it, but for the journal, which alone has these commits.
+        let left: Vec<_> = files(store).into_iter().collect();
+        opened.close().unwrap();
+        fs::remove_dir_all(store).unwrap();
+        for (path, (bytes, _)) in left {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        fs::remove_dir_all(store.join("journal")).unwrap();
+    });
+    let next = store.put("next", "1").unwrap().revision;
+    assert!(next > last, "{next} after {last}");
+}
+
 #[test]
 fn an_older_journal_brings_back_nothing_that_was_deleted_and_is_named() {
     let directory = tempfile::tempdir().unwrap();

@@ -93,19 +93,13 @@ impl Segment {
         store_id: &[u8; 16],
         first: u64,
     ) -> Result<Option<Segment>> {
-        let path = path_of(directory, first);
-        let failed = |error| Error::io(format!("opening {}", path.display()), error);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
+        let (path, file, length) = open_file(directory, first)?;
         let mut found = [0; HEADER_BYTES];
         if length < SEGMENT_HEADER_BYTES {
             return Ok(None);
         }
-        file.read_exact_at(&mut found, 0).map_err(failed)?;
+        file.read_exact_at(&mut found, 0)
+            .map_err(|error| opening(&path, error))?;
         // Frames come only once the header is durable: where there is more, its zeros are damage.
         if found == [0; HEADER_BYTES] && length == SEGMENT_HEADER_BYTES {
             return Ok(None);
@@ -116,9 +110,29 @@ impl Segment {
                 format!("the header of {}", path.display()),
             ));
         }
+        Segment::of(path, file, length, store_id, first).map(Some)
+    }
+
+    /// As [`Segment::open`], whatever its header is, where it is not shorter than that.
+    pub(in crate::backend::local) fn open_without_header(
+        directory: &Path,
+        store_id: &[u8; 16],
+        first: u64,
+    ) -> Result<Segment> {
+        let (path, file, length) = open_file(directory, first)?;
+        Segment::of(path, file, length, store_id, first)
+    }
+
+    fn of(
+        path: PathBuf,
+        file: File,
+        length: u64,
+        store_id: &[u8; 16],
+        first: u64,
+    ) -> Result<Segment> {
         let seed = Seed::of(store_id);
-        let written = written_bytes(&file, seed, length).map_err(failed)?;
-        Ok(Some(Segment {
+        let written = written_bytes(&file, seed, length).map_err(|error| opening(&path, error))?;
+        Ok(Segment {
             path,
             file,
             seed,
@@ -131,7 +145,7 @@ impl Segment {
             indexed: Mutex::new(false),
             #[cfg(all(test, shuttle))]
             synced: Default::default(),
-        }))
+        })
     }
 
     /// Whose segment it is, where its header is whole.
@@ -307,6 +321,21 @@ impl Segment {
         }
         Ok(())
     }
+}
+
+/// The file of a segment, and how long it is.
+fn open_file(directory: &Path, first: u64) -> Result<(PathBuf, File, u64)> {
+    let path = path_of(directory, first);
+    let opened = OpenOptions::new().read(true).write(true).open(&path);
+    let opened = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
+    match opened {
+        Ok((length, file)) => Ok((path, file, length)),
+        Err(error) => Err(opening(&path, error)),
+    }
+}
+
+fn opening(path: &Path, error: std::io::Error) -> Error {
+    Error::io(format!("opening {}", path.display()), error)
 }
 
 /// Where the frames of a file of `length` bytes end: at its end, but for zeros behind them.

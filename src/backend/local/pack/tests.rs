@@ -12,6 +12,7 @@ const SMALL: PackOptions = PackOptions {
     min_target_bytes: 10_000,
     max_target_bytes: 10_000,
     open_files: 3,
+    without_headers: false,
 };
 
 struct Fixture {

@@ -38,7 +38,16 @@ pub(super) fn read(
             }
             Ok(None) => {}
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-            Err(error) => findings.push(Finding::new("journal", location, error.to_string())),
+            Err(error) => {
+                findings.push(Finding::new("journal", location.clone(), error.to_string()));
+                // Each frame tells by itself whether it is sound, and whose.
+                if let (Error::Damaged { .. }, Ok(segment)) = (
+                    error,
+                    Segment::open_without_header(&copies, store_id, first),
+                ) {
+                    last = read_segment(&segment, &location, base, rows, findings)?.or(last);
+                }
+            }
         }
         // A copy at a time: the journal may be long.
         let copy = scratch.path().join(name);

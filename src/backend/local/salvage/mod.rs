@@ -57,7 +57,11 @@ impl Salvage {
         let lock = LockFile::acquire_to_read(directory)?;
         let scratch = Scratch::beside(beside)?;
         let mut findings = Vec::new();
-        let (store_id, checkpoint) = identify(directory, &scratch, &mut findings)?;
+        let Identity {
+            store_id,
+            checkpoint,
+            reserved,
+        } = identify(directory, &scratch, &mut findings)?;
         let mut rows = Rows::new();
         let base = trees::read(directory, &scratch, &mut rows, &mut findings)?;
         let last = journal::read(
@@ -69,8 +73,9 @@ impl Salvage {
             &mut findings,
         )?;
         let newest_row = rows.values().map(|(revision, _)| *revision).max();
-        let revision = newest_row.unwrap_or(0).max(checkpoint).max(base);
         let end = last.map_or(0, |(last, _)| last);
+        // The last commit may have no rows.
+        let revision = newest_row.unwrap_or(0).max(checkpoint).max(base).max(end);
         if end < revision {
             let problem = format!("it ends at revision {end}, and there was revision {revision}");
             findings.push(Finding::new("journal", JOURNAL, problem));
@@ -89,14 +94,14 @@ impl Salvage {
             rows,
             packs: open_packs(directory, &scratch, store_id, &mut findings)?,
             frames: OnceCell::new(),
-            revision,
+            revision: revision.max(reserved),
             findings,
             _scratch: scratch,
             _lock: lock,
         })
     }
 
-    /// The highest revision met.
+    /// The highest revision that was met, or may have been given to a commit that is gone.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
@@ -153,16 +158,24 @@ fn digest_of(rows: &Rows) -> u128 {
     totals.digest
 }
 
-/// Whose store it is, and its checkpoint: from the superblock, else from the journal.
-fn identify(
-    directory: &Path,
-    scratch: &Scratch,
-    findings: &mut Vec<Finding>,
-) -> Result<([u8; 16], u64)> {
+/// What the superblock tells; of the journal, only whose store it is.
+struct Identity {
+    store_id: [u8; 16],
+    checkpoint: u64,
+    reserved: u64,
+}
+
+/// Whose store it is: from the superblock, else from the journal.
+fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) -> Result<Identity> {
     scratch.copy_file(directory, Path::new(SUPERBLOCK), findings)?;
     match Superblock::load(scratch.path()) {
         Ok(Some(superblock)) => {
-            return Ok((superblock.store_id(), superblock.content().checkpoint));
+            let content = superblock.content();
+            return Ok(Identity {
+                store_id: superblock.store_id(),
+                checkpoint: content.checkpoint,
+                reserved: content.reserved,
+            });
         }
         Ok(None) => findings.push(Finding::new("superblock", SUPERBLOCK, "it is missing")),
         Err(Error::Damaged { what, .. }) => {
@@ -193,7 +206,11 @@ fn identify(
             ),
         )
     })?;
-    Ok((id, 0))
+    Ok(Identity {
+        store_id: id,
+        checkpoint: 0,
+        reserved: 0,
+    })
 }
 
 /// The packs of the store; where they cannot be listed, none.
@@ -203,16 +220,28 @@ fn open_packs(
     store_id: [u8; 16],
     findings: &mut Vec<Finding>,
 ) -> Result<Packs> {
-    let open = |directory| Packs::open(directory, store_id, PackOptions::default());
-    let problem = match std::fs::read_dir(directory.join(PACKS)) {
-        // Opening would make them.
-        Err(error) if error.kind() == ErrorKind::NotFound => "they are missing".to_owned(),
-        Err(error) => unreadable(&error),
-        Ok(_) => match open(directory) {
-            Err(Error::Io { source, .. }) => unreadable(&source),
-            opened => return opened,
-        },
+    let options = PackOptions {
+        without_headers: true,
+        ..PackOptions::default()
     };
+    let open = |directory| Packs::open(directory, store_id, options);
+    let problem =
+        match std::fs::read_dir(directory.join(PACKS)) {
+            // Opening would make them.
+            Err(error) if error.kind() == ErrorKind::NotFound => "they are missing".to_owned(),
+            Err(error) => unreadable(&error),
+            Ok(_) => match open(directory) {
+                Err(Error::Io { source, .. }) => unreadable(&source),
+                Err(error) => return Err(error),
+                Ok(packs) => {
+                    let headers = packs.damaged_headers().into_iter();
+                    findings.extend(headers.map(|(location, error)| {
+                        Finding::new("packs", location, error.to_string())
+                    }));
+                    return Ok(packs);
+                }
+            },
+        };
     findings.push(Finding::new("packs", PACKS, problem));
     open(scratch.path())
 }

@@ -11,7 +11,7 @@ use crate::backend::Tree;
 use crate::backend::local::open::{TREES, checkpoint_of};
 use crate::backend::local::trees::sled::SledTrees;
 use crate::backend::local::trees::{Trees, gap};
-use crate::backend::local::{keys, row};
+use crate::backend::local::{aside, keys, row};
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
@@ -29,16 +29,21 @@ pub(super) fn read(
     rows: &mut Rows,
     findings: &mut Vec<Finding>,
 ) -> Result<u64> {
-    if !scratch.copy_directory(directory, Path::new(TREES), findings)? {
-        findings.push(Finding::new("trees", TREES, "they are missing"));
+    // Where they were being made anew, those that were put aside are whole, and the new ones are not.
+    let name = match directory.join(aside::DIRECTORY).is_dir() {
+        true => aside::DIRECTORY,
+        false => TREES,
+    };
+    if !scratch.copy_directory(directory, Path::new(name), findings)? {
+        findings.push(Finding::new("trees", name, "they are missing"));
         return Ok(0);
     }
-    let trees = match open(&scratch.path().join(TREES)) {
+    let trees = match open(&scratch.path().join(name)) {
         Ok(trees) => trees,
         // For the copy, not of the store.
         Err(error @ Error::NoSpace { .. }) => return Err(error),
         Err(error) => {
-            findings.push(Finding::new("trees", TREES, error.to_string()));
+            findings.push(Finding::new("trees", name, error.to_string()));
             return Ok(0);
         }
     };
