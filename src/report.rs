@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// What is being done: `rows`, `chunks`, `copy`…
+    /// What is being done: `rows`, `chunks`, `history`…
     pub phase: &'static str,
     /// How much of this phase is done, in units of the phase.
     pub done: u64,

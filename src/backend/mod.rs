@@ -203,8 +203,8 @@ pub struct BackendStats {
     pub tokens: u64,
     /// Bytes of all rows, keys included.
     pub row_bytes: u64,
-    /// Bytes of the chunks of adopted blobs, each blob once however many owners it has; one that has lost its last owner
-    /// counts until it is given back.
+    /// Bytes of chunks, of each blob once however many owners it has. One that has lost its last owner counts until it is given back, and
+    /// of a large upload under way what is in commits already.
     pub chunk_bytes: u64,
     /// Bytes on disk that wait to be given back.
     pub dead_bytes: u64,

@@ -27,20 +27,7 @@ impl Stats {
         let stats = session.store.stats()?;
         let (oldest, newest) = (stats.history.oldest(), stats.history.newest());
         session.manner.answer(
-            || {
-                json!({
-                    "entries": stats.entries,
-                    "tokens": stats.tokens,
-                    "row_bytes": stats.row_bytes,
-                    "chunk_bytes": stats.chunk_bytes,
-                    "dead_bytes": stats.dead_bytes,
-                    "journal_bytes": stats.journal_bytes,
-                    "tree_bytes": stats.tree_bytes,
-                    "pack_bytes": stats.pack_bytes,
-                    "oldest_revision": oldest,
-                    "newest_revision": newest,
-                })
-            },
+            || json!(stats),
             || {
                 table(&[
                     ("entries", show::count(stats.entries)),

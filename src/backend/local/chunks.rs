@@ -5,6 +5,7 @@
 //! never adopted.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -20,6 +21,8 @@ use crate::sync::{Mutex, RwLock};
 
 /// Rows of one upload that wait in memory.
 const MAX_WAITING_BYTES: usize = 256 * 1024;
+/// Rows of all uploads that do: also what one commit adopts is no more.
+const MAX_WAITING_BYTES_OF_ALL: usize = 8 * 1024 * 1024;
 /// What a waiting row takes besides its bytes, roughly.
 const ROW_BYTES: usize = 128;
 /// How often a chunk may be moved while somebody looks for it.
@@ -29,6 +32,8 @@ const MAX_MOVES: usize = 16;
 #[derive(Default)]
 pub(super) struct Uploads {
     rows: Mutex<HashMap<BlobId, Staging>>,
+    /// Of all rows that wait.
+    waiting_bytes: AtomicUsize,
     /// Shared by those who put chunks; the end of the store waits for them.
     putting: RwLock<()>,
 }
@@ -61,7 +66,15 @@ impl Uploads {
 
     /// The upload is adopted.
     pub(super) fn forget(&self, blob: BlobId) -> Option<Staging> {
-        self.rows.lock().remove(&blob)
+        let staging = self.rows.lock().remove(&blob)?;
+        self.waiting_bytes
+            .fetch_sub(staging.waiting_bytes, Ordering::Relaxed);
+        Some(staging)
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting_bytes_for_test(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
     }
 
     /// Packs in which chunks of uploads under way lie.
@@ -77,6 +90,7 @@ impl Uploads {
     pub(super) fn abandon(&self) -> Vec<ChunkLocation> {
         let _nobody_puts = self.putting.write();
         let uploads = std::mem::take(&mut *self.rows.lock());
+        self.waiting_bytes.store(0, Ordering::Relaxed);
         let rows = uploads.into_values().flat_map(|staging| staging.rows);
         locations(&rows.collect::<Vec<_>>())
     }
@@ -96,18 +110,22 @@ impl Uploads {
     ) -> Option<(Vec<RowWrite>, bool)> {
         let mut uploads = self.rows.lock();
         let staging = uploads.entry(blob).or_default();
-        staging.waiting_bytes += rows.iter().map(waiting_bytes).sum::<usize>();
+        let bytes = rows.iter().map(waiting_bytes).sum::<usize>();
+        let of_all = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        staging.waiting_bytes += bytes;
         staging.rows.extend(rows);
         staging.packs.extend(packs);
-        (staging.waiting_bytes > MAX_WAITING_BYTES)
+        (staging.waiting_bytes > MAX_WAITING_BYTES || of_all > MAX_WAITING_BYTES_OF_ALL)
             .then(|| (staging.rows.clone(), !staging.has_rows_in_trees))
     }
 
     /// The first `count` rows are in a commit.
     fn committed(&self, blob: BlobId, count: usize) {
         if let Some(staging) = self.rows.lock().get_mut(&blob) {
-            staging.rows.drain(..count);
-            staging.waiting_bytes = staging.rows.iter().map(waiting_bytes).sum();
+            let gone = staging.rows.drain(..count);
+            let bytes = gone.map(|row| waiting_bytes(&row)).sum();
+            staging.waiting_bytes -= bytes;
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             staging.has_rows_in_trees = true;
         }
     }

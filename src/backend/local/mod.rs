@@ -242,8 +242,10 @@ impl Backend for Local {
     }
 
     fn history(&self) -> HistoryRange {
+        // In this order: what is dropped in between was settled before it.
+        let oldest = self.core.journal.oldest();
         let newest = self.core.settling.settled();
-        self.core.journal.range(newest)
+        HistoryRange { oldest, newest }
     }
 
     fn put_chunks(&self, blob: BlobId, first: u64, bytes: &[u8], chunk_bytes: usize) -> Result<()> {

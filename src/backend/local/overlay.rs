@@ -159,7 +159,7 @@ impl Overlay {
         }
     }
 
-    /// Whether a scan is open that sees a moment before `revision` and the overlay does not know the row then.
+    /// Whether a scan is open at whose moment the overlay does not know the row.
     pub(super) fn needs_base(&self, tree: Tree, key: &[u8]) -> bool {
         let Some(oldest_pin) = self.oldest_pin() else {
             return false;

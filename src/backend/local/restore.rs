@@ -41,7 +41,7 @@ impl Restore {
     /// Begins in `directory`, which must be missing or empty. The store will be at `revision`.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is something; the operating system.
+    /// `Io` of the kind `DirectoryNotEmpty` where there is something; the operating system.
     pub(crate) fn begin(directory: &Path, revision: u64) -> Result<Restore> {
         let target = Target::make(directory)?;
         let store_id = open::new_store_id()?;

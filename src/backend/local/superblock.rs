@@ -15,7 +15,7 @@
 //! | 60 | 8 | how often the store was opened |
 //! | 68 | 8 | when it was made, in microseconds since 1970 |
 //! | 76 | 1 | 1 where it was closed in good order |
-//! | 77 | 8 | no commit of a higher revision was ever begun |
+//! | 77 | 8 | no commit of a higher revision was ever begun, but one that leaves out all up to here |
 //! | 85 | 4007 | zeros |
 //! | 4092 | 4 | CRC-32 of all before |
 //!
@@ -55,7 +55,7 @@ pub(crate) struct Content {
     pub(crate) clean: bool,
     /// When the store was made, in microseconds since 1970.
     pub(crate) created_micros: u64,
-    /// No commit of a higher revision was ever begun.
+    /// No commit of a higher revision was ever begun, but one that leaves out all up to here.
     pub(crate) reserved: u64,
 }
 

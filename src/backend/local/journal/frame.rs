@@ -13,7 +13,7 @@
 //! | 8 | the highest revision that was durable when the frame was written: proof that earlier frames must be there. With bit 29 it is the revision of the commit before |
 //! | 8 | time: microseconds since 1970 |
 //! | 4 4 | number of changes and of rows in the payload |
-//! | 16 8 8 8 8 | totals after the commit: digest, entries, tokens, row bytes, pack bytes |
+//! | 16 8 8 8 8 | totals after the commit: digest, entries, tokens, row bytes, bytes of chunks |
 //!
 //! Payload: each change as length (4) and bytes; then each row as tree (1), length of the key (2), length of the
 //! value (4, all ones for a deletion), key, value.

@@ -19,7 +19,7 @@ pub(super) use reader::{Found, FrameReader};
 pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, first_revision};
 
 use super::durable::sync_directory;
-use crate::backend::{HistoryRange, Position, StoredChange};
+use crate::backend::{Position, StoredChange};
 use crate::error::{Error, Result};
 use crate::options::History;
 #[cfg(test)]
@@ -288,14 +288,6 @@ impl Journal {
             }
         }
         Ok(found)
-    }
-
-    /// How far the history reaches, given the last settled revision.
-    pub(super) fn range(&self, newest: u64) -> HistoryRange {
-        HistoryRange {
-            oldest: self.oldest(),
-            newest,
-        }
     }
 }
 

@@ -113,7 +113,7 @@ impl Packs {
     }
 
     /// Appends `bytes` as chunks of `chunk_bytes` each (the last may be shorter), numbered from `first`. They are in
-    /// use at once; who discards them calls [`Packs::sub_live`]. Durable only after [`Packs::sync`] of their packs.
+    /// use at once; who discards them calls [`Packs::give_back`]. Durable only after [`Packs::sync`] of their packs.
     pub(crate) fn append(
         &self,
         blob: BlobId,

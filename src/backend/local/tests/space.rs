@@ -83,6 +83,35 @@ fn a_pack_that_cannot_be_emptied_keeps_no_other_from_it() {
 }
 
 #[test]
+fn many_uploads_under_way_take_little_memory_and_one_commit_adopts_them_all() {
+    const SMALL_BYTES: usize = 4096;
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    let most = 9 * 1024 * 1024;
+    for number in 0..150_u64 {
+        let bytes = [number.to_be_bytes()[7]; 200_000];
+        (local.put_chunks(blob(number), 0, &bytes, SMALL_BYTES)).unwrap();
+        let waiting = local.core.uploads.waiting_bytes_for_test();
+        assert!(waiting < most, "{waiting} after {number}");
+    }
+    assert!(local.core.uploads.waiting_bytes_for_test() > most / 2);
+    local.discard(blob(1));
+    let adopting = Commit {
+        adopts: (2..150).map(blob).collect(),
+        ..rows(Durability::Immediate, vec![put(b"all", b"")])
+    };
+    commit(&local, adopting).unwrap();
+    local.discard(blob(0));
+    assert_eq!(local.core.uploads.waiting_bytes_for_test(), 0);
+    for number in 2..150 {
+        let last = local.get_chunk(blob(number), 200_000 / SMALL_BYTES as u64);
+        let rest = [number.to_be_bytes()[7]; 200_000 % SMALL_BYTES];
+        assert_eq!(last.unwrap()[..], rest);
+    }
+    assert_sound(&local);
+}
+
+#[test]
 fn who_holds_a_blob_reads_on_while_its_pack_is_rewritten_and_it_is_deleted() {
     let directory = tempfile::tempdir().unwrap();
     let local = open(&directory);
