@@ -20,7 +20,7 @@ use super::lock_file::LockFile;
 use super::overlay::Overlay;
 use super::pack::{PackOptions, Packs};
 use super::recent::Recent;
-use super::row::{self, Totals};
+use super::row::{self, MAX_REVISION, Totals};
 use super::settle::Settling;
 use super::superblock::{Content, Superblock};
 use super::trees::Trees;
@@ -48,9 +48,6 @@ const KNOWN: [&str; 7] = [
     aside::DIRECTORY,
     "packs",
 ];
-/// No store comes to more in a human lifetime; what says more is no checkpoint.
-const MAX_REVISION: u64 = u64::MAX >> 1;
-
 /// Opens or creates the store in `directory`.
 pub(super) fn open(directory: &Path, options: Options) -> Result<Core> {
     open_with(directory, options, &open_trees)

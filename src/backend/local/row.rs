@@ -9,6 +9,9 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 use crate::backend::{Row, Tree};
 use crate::error::{Error, Result};
 
+/// No store comes to more in a human lifetime. What tells of more was not written by us, whatever its checksum says, and numbers are
+/// added to it.
+pub(in crate::backend::local) const MAX_REVISION: u64 = u64::MAX >> 1;
 /// Bytes a row adds to its value.
 pub(super) const ENVELOPE_BYTES: usize = 12;
 

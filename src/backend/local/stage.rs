@@ -102,9 +102,10 @@ impl<'a> Stage<'a> {
         }
         match self.value(Tree::Pending, keys::owners(blob))? {
             None => Ok(1),
-            Some(mut value) => value
-                .try_get_u32()
-                .map_err(|_| Error::damaged("owners of a blob", blob.to_string())),
+            Some(mut value) => match value.try_get_u32() {
+                Ok(owners) if owners > 1 => Ok(owners),
+                _ => Err(Error::damaged("owners of a blob", blob.to_string())),
+            },
         }
     }
 

@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 pub(super) mod fuzzing;
 
 use super::durable::sync_directory;
+use super::row::MAX_REVISION;
 use crate::error::{Error, Result};
 
 const FILE_NAME: &str = "superblock";
@@ -250,16 +251,21 @@ fn decode(slot: &Slot) -> Reading {
     if version != FORMAT_VERSION {
         return Reading::Other(version);
     }
+    let [sequence, checkpoint, opens, reserved] =
+        [28, 36, 60, 77].map(|offset| u64::from_be_bytes(field(slot, offset)));
+    if sequence.max(checkpoint).max(opens).max(reserved) > MAX_REVISION {
+        return Reading::Torn;
+    }
     Reading::Whole(Decoded {
         store_id: field(slot, 12),
-        sequence: u64::from_be_bytes(field(slot, 28)),
+        sequence,
         content: Content {
-            checkpoint: u64::from_be_bytes(field(slot, 36)),
+            checkpoint,
             digest: field(slot, 44),
-            opens: u64::from_be_bytes(field(slot, 60)),
+            opens,
             created_micros: u64::from_be_bytes(field(slot, 68)),
             clean: slot[76] == 1,
-            reserved: u64::from_be_bytes(field(slot, 77)),
+            reserved,
         },
     })
 }
@@ -313,6 +319,24 @@ mod tests {
         let crc = crc32fast::hash(&slot[..CRC_OFFSET]);
         assert_eq!(crc, 0x0f2a_0035);
         assert_eq!(slot[CRC_OFFSET..], crc.to_be_bytes());
+    }
+
+    /// Numbers are added to them.
+    #[test]
+    fn numbers_that_no_store_comes_to_are_not_ours() {
+        let most = Content {
+            opens: MAX_REVISION,
+            reserved: MAX_REVISION,
+            ..content(MAX_REVISION - 0x0506)
+        };
+        let is_whole = |slot: &Slot| matches!(decode(slot), Reading::Whole(_));
+        let slot = encode(ID, MAX_REVISION, most);
+        assert!(is_whole(&slot));
+        for offset in [28, 36, 60, 77] {
+            let mut slot = slot;
+            slot[offset] = 0x80;
+            assert!(!is_whole(&sealed(slot)), "{offset}");
+        }
     }
 
     #[test]

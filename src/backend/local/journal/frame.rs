@@ -20,7 +20,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::backend::local::row::{Totals, tree_number, tree_of};
+use crate::backend::local::row::{MAX_REVISION, Totals, tree_number, tree_of};
 use crate::backend::{MAX_CHANGE_BYTES, MAX_ROW_BYTES, Tree};
 
 /// Bytes of a frame's header.
@@ -227,6 +227,10 @@ impl Header {
             return None;
         }
         let part = rest.get_u32();
+        let (revision, synced) = (rest.get_u64(), rest.get_u64());
+        if revision.max(synced) > MAX_REVISION {
+            return None;
+        }
         Some(Header {
             crc,
             length,
@@ -234,8 +238,8 @@ impl Header {
             last: part & LAST != 0,
             unsynced_chunks: part & UNSYNCED_CHUNKS != 0,
             gap: part & GAP != 0,
-            revision: rest.get_u64(),
-            synced: rest.get_u64(),
+            revision,
+            synced,
             time: rest.get_u64(),
             changes: rest.get_u32(),
             rows: rest.get_u32(),
@@ -345,6 +349,23 @@ mod tests {
             headers.push(header);
         }
         (headers, changes, rows)
+    }
+
+    #[test]
+    fn revisions_that_no_store_comes_to_are_not_ours() {
+        let header = |revision, synced| {
+            let mut bytes = Vec::new();
+            let image = CommitImage {
+                revision,
+                synced,
+                ..image(&[], &[])
+            };
+            image.encode(&mut bytes);
+            Header::decode(bytes.first_chunk().unwrap())
+        };
+        assert!(header(MAX_REVISION, MAX_REVISION).is_some());
+        assert!(header(MAX_REVISION + 1, 0).is_none());
+        assert!(header(1, u64::MAX).is_none());
     }
 
     /// The bytes in the journal: a change here is a change of the format.
