@@ -48,8 +48,9 @@ impl Store {
     /// view is not known to have). The size and the digest are those of the MessagePack form.
     ///
     /// # Errors
-    /// * [`Error::InvalidDocument`]: what JSON cannot hold, such as NaN or a map key that is no text, or more than
-    ///   [`MAX_DOCUMENT_DEPTH`](crate::MAX_DOCUMENT_DEPTH) levels.
+    /// * [`Error::InvalidDocument`]: what JSON cannot hold, such as NaN or a map key that is no text, more than
+    ///   [`MAX_DOCUMENT_DEPTH`](crate::MAX_DOCUMENT_DEPTH) levels, or a member name that begins with
+    ///   `$serde_json::private::`, which `serde_json` keeps for itself.
     /// * [`Error::TooLarge`]: above [`MAX_DOCUMENT_BYTES`](crate::MAX_DOCUMENT_BYTES) of MessagePack, or
     ///   [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES) of attributes, each counted with 8 bytes more.
     /// * [`Error::AlreadyExists`], [`Error::RevisionMismatch`]: as the mode asks.

@@ -102,7 +102,7 @@ pub fn document(bytes: &[u8]) {
         check_document(&value);
     }
     let _ = crate::json::load::<Value>("key", bytes);
-    if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
+    if let Ok(value) = crate::json::parse_json(bytes) {
         check_document(&value);
     }
     check_document(&take_value(&mut &*bytes, 8));
@@ -121,9 +121,9 @@ fn check_document(value: &Value) {
     // The text tells what equality does not: the order of members, and the sign of zero.
     let text = crate::json::to_text(value);
     assert_eq!(text, crate::json::to_text(&again));
-    match serde_json::from_slice::<Value>(&text) {
+    match crate::json::parse_json(&text) {
         Ok(told) => assert_eq!(text, crate::json::to_text(&told)),
-        Err(error) => assert!(error.to_string().starts_with("recursion limit"), "{error}"),
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -7,6 +7,7 @@ mod patch;
 mod tests;
 mod text;
 mod typed;
+mod value;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -91,6 +92,22 @@ pub(crate) fn pointer<'a>(value: &'a Value, pointer: &str) -> Result<Option<&'a 
         "`{}` is not a JSON pointer: {problem}",
         shown(pointer)
     )))
+}
+
+/// What the names begin with by which `serde_json` passes its own values through other serializers and deserializers. As
+/// the name of a member in a document they would be taken for such a value where that is read again.
+const RESERVED_PREFIX: &str = "$serde_json::private::";
+/// A struct of this name, and its only field, hold the text of a `RawValue`.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+/// The same of a `Number`, where an application turns arbitrary precision on.
+const NUMBER: &str = "$serde_json::private::Number";
+
+fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED_PREFIX)
+}
+
+fn reserved() -> String {
+    format!("member names that begin with `{RESERVED_PREFIX}` are kept for serde_json")
 }
 
 fn invalid(reason: impl Into<String>) -> Error {

@@ -14,17 +14,13 @@ use serde_json::{Number, Value};
 
 use self::compound::{Compound, Fields};
 use self::output::{Output, Shape};
-use super::{decode, invalid, shown, too_deep, typed};
+use super::{NUMBER, RAW_VALUE, decode, invalid, is_reserved, reserved, shown, too_deep, typed};
 use crate::error::{Error, Result};
 use crate::options::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_DEPTH};
 
 /// Most `Some` and newtype structs on the way to a value: two for each level. They leave no trace in JSON, but each is
 /// a step of the recursion, and the stack of a thread may be small.
 const MAX_WRAPPERS: usize = 2 * MAX_DOCUMENT_DEPTH;
-
-/// What `serde_json` names the structs by which it passes its own values (`RawValue`, and `Number` where an application
-/// turns arbitrary precision on) through other serializers. They are no level.
-const PRIVATE_PREFIX: &str = "$serde_json::private::";
 
 /// The stored form of what `serde_json::to_value` gives.
 ///
@@ -105,6 +101,14 @@ impl Place {
     }
 }
 
+/// Refuses the name of a member that would be taken for something else where the document is read.
+fn check_name(name: &str) -> Result<(), Failure> {
+    match is_reserved(name) {
+        true => Err(Failure::custom(reserved())),
+        false => Ok(()),
+    }
+}
+
 /// Takes one value.
 struct Encoder<'a> {
     output: &'a mut Output,
@@ -134,6 +138,7 @@ impl<'a> Encoder<'a> {
     ) -> Result<Compound<'a>, Failure> {
         let place = self.place.inside(1 + usize::from(variant.is_some()))?;
         if let Some(variant) = variant {
+            check_name(variant)?;
             self.output.variant(variant);
         }
         let encoder = Encoder { place, ..self };
@@ -262,6 +267,7 @@ impl<'a> Serializer for Encoder<'a> {
         value: &T,
     ) -> Result<(), Failure> {
         let place = self.place.inside(1)?;
+        check_name(variant)?;
         self.output.variant(variant);
         let result = value.serialize(Encoder {
             output: &mut *self.output,
@@ -301,12 +307,11 @@ impl<'a> Serializer for Encoder<'a> {
     }
 
     fn serialize_struct(self, name: &'static str, length: usize) -> Result<Fields<'a>, Failure> {
-        if name.starts_with(PRIVATE_PREFIX) {
-            let value = serde_json::value::Serializer
-                .serialize_struct(name, length)
-                .map_err(Failure::custom)?;
+        // They are no level.
+        if [RAW_VALUE, NUMBER].contains(&name) {
             return Ok(Fields::Private {
-                value,
+                name,
+                text: None,
                 encoder: self,
             });
         }

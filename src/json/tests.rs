@@ -1,6 +1,7 @@
 mod decode;
 mod encode;
 mod patch;
+mod text;
 mod typed;
 mod unruly;
 

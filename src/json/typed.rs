@@ -15,6 +15,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use super::{is_reserved, reserved};
 use crate::options::MAX_DOCUMENT_DEPTH;
 
 /// What carries no reason, as nobody is told of it.
@@ -341,6 +342,9 @@ impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Name<S> {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> std::result::Result<S::Value, E> {
-        self.0.deserialize(StrDeserializer::<E>::new(name))
+        match is_reserved(name) {
+            true => Err(E::custom(reserved())),
+            false => self.0.deserialize(StrDeserializer::<E>::new(name)),
+        }
     }
 }

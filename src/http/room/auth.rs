@@ -5,7 +5,7 @@
 
 use axum::http::{HeaderMap, header};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jwt_compact::alg::{Hs256, Hs256Key};
 use jwt_compact::{AlgorithmExt, Claims, UntrustedToken};
 use serde::Deserialize;
@@ -96,6 +96,10 @@ pub(super) fn admit(accounts: &Accounts, token: &str, room: &str) -> Answer<Admi
     if token.len() > MAX_TOKEN_BYTES {
         return Err(refused());
     }
+    // Anybody can make one, and as deep as they like.
+    if !has_claims_to_read(token) {
+        return Err(refused());
+    }
     let token = UntrustedToken::new(token).map_err(|_| refused())?;
     let claims = token.deserialize_claims_unchecked::<Said>();
     let said = claims.map_err(|_| refused())?.custom;
@@ -133,6 +137,14 @@ pub(super) fn admit(accounts: &Accounts, token: &str, room: &str) -> Answer<Admi
         });
     }
     Err(refused())
+}
+
+/// Whether what the token claims is within the limits of a document: a [`Value`] that reads itself, as `scope` does,
+/// counts its levels anew in texts within texts.
+fn has_claims_to_read(token: &str) -> bool {
+    let claims = token.split('.').nth(1).unwrap_or_default();
+    let claims = URL_SAFE_NO_PAD.decode(claims);
+    claims.is_ok_and(|claims| crate::parse_json(claims).is_ok())
 }
 
 /// When the token ends, see [`Authority`]; `None` unless the key has signed it and it is its time.
@@ -188,6 +200,25 @@ fn is_of_old(version: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_beyond_the_limits_of_a_document_are_not_read() {
+        let has = |claims: &str| {
+            let claims = URL_SAFE_NO_PAD.encode(claims);
+            has_claims_to_read(&format!("e30.{claims}.c2ln"))
+        };
+        assert!(has(
+            r#"{"name": "ann", "grants": [{"name": "api", "scope": {}}]}"#
+        ));
+        assert!(!has(&format!("{}{}", "[".repeat(129), "]".repeat(129))));
+        let name = "$serde_json::private::RawValue";
+        assert!(!has(&format!(
+            r#"{{"name": "ann", "grants": [{{"name": "api", "scope": {{"{name}": "1"}}}}]}}"#
+        )));
+        for token in ["", "e30", "e30.!.c2ln", "e30..c2ln"] {
+            assert!(!has_claims_to_read(token), "{token}");
+        }
+    }
 
     #[test]
     fn versions_are_compared_by_number() {

@@ -44,9 +44,10 @@ impl Unpacker {
         }
         self.is_collected = true;
         let collected = std::mem::take(&mut self.collected);
-        let header = serde_json::from_slice(collected.get(8..).unwrap_or_default());
-        let header = header.map_err(|_| Malformed("the header of a message is no JSON object"))?;
-        Ok((Some(header), bytes))
+        match crate::parse_json(collected.get(8..).unwrap_or_default()) {
+            Ok(Value::Object(header)) => Ok((Some(header), bytes)),
+            Ok(_) | Err(_) => Err(Malformed("the header of a message is no JSON object")),
+        }
     }
 
     /// How many bytes the header has with the length before it, as far as is known.
@@ -181,6 +182,7 @@ mod tests {
             (256 * 1024 + 1, "{}"),
             (2, "[]"),
             (2, "{\""),
+            (39, r#"{"$serde_json::private::RawValue":"{}"}"#),
             (0, ""),
         ] {
             let mut message = length.to_be_bytes().to_vec();

@@ -1,9 +1,10 @@
 //! Arrays and objects as they are written, element by element and member by member.
 
 use serde::de::value::Error as Failure;
-use serde::ser::{self, Error as _, Serialize, Serializer};
+use serde::ser::{self, Error as _, Serialize};
 use serde_json::Value;
 
+use super::super::text::parse;
 use super::name::write_name;
 use super::output::{Named, Open, Output, Shape};
 use super::{Encoder, Place};
@@ -69,6 +70,8 @@ impl<'a> Compound<'a> {
     }
 
     fn name<T: Serialize + ?Sized>(&mut self, name: &T) -> Result<(), Failure> {
+        // As above.
+        self.output.trail.clear();
         self.forget_name();
         let before = self.output.mark();
         let result = write_name(name, self.output, self.place);
@@ -81,6 +84,7 @@ impl<'a> Compound<'a> {
 
     fn member<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
         let Some(named) = self.named.take() else {
+            self.output.trail.clear();
             return Err(Failure::custom("a value comes without a key"));
         };
         let result = self.value(value);
@@ -171,9 +175,18 @@ impl ser::SerializeStructVariant for Compound<'_> {
 pub(super) enum Fields<'a> {
     Own(Compound<'a>),
     Private {
-        value: <serde_json::value::Serializer as Serializer>::SerializeStruct,
+        /// Of the struct, and of its one field.
+        name: &'static str,
+        /// JSON, once the field has come.
+        text: Option<String>,
         encoder: Encoder<'a>,
     },
+}
+
+fn not_private<T>() -> Result<T, Failure> {
+    Err(Failure::custom(
+        "a struct has the name of one of serde_json's, and is none of them",
+    ))
 }
 
 impl ser::SerializeStruct for Fields<'_> {
@@ -187,27 +200,35 @@ impl ser::SerializeStruct for Fields<'_> {
     ) -> Result<(), Failure> {
         match self {
             Fields::Own(own) => ser::SerializeStructVariant::serialize_field(own, name, field),
-            Fields::Private { value, encoder } => {
+            Fields::Private {
+                name: own,
+                text: text @ None,
+                encoder,
+            } if name == *own => {
                 // A text, and whoever else takes such a name must not nest without end.
-                let mut text = Output::new();
-                let before = text.mark();
-                write_name(field, &mut text, encoder.place)?;
-                let field = text.name_of(&text.named_since(before));
-                value.serialize_field(name, &field).map_err(Failure::custom)
+                let mut output = Output::new();
+                let before = output.mark();
+                write_name(field, &mut output, encoder.place)?;
+                *text = Some(output.name_of(&output.named_since(before)));
+                Ok(())
             }
+            Fields::Private { .. } => not_private(),
         }
     }
 
     fn end(self) -> Result<(), Failure> {
         match self {
             Fields::Own(own) => own.close(),
-            Fields::Private { value, encoder } => {
-                match ser::SerializeStruct::end(value).map_err(Failure::custom)? {
-                    // By itself it comes back here.
-                    Value::Number(number) => encoder.number(&number),
-                    value => value.serialize(encoder),
-                }
-            }
+            Fields::Private { text: None, .. } => not_private(),
+            Fields::Private {
+                text: Some(text),
+                encoder,
+                ..
+            } => match parse(text.as_bytes()).map_err(Failure::custom)? {
+                // By itself it comes back here.
+                Value::Number(number) => encoder.number(&number),
+                value => value.serialize(encoder),
+            },
         }
     }
 }

@@ -3,8 +3,8 @@
 use serde::de::value::Error as Failure;
 use serde::ser::{Error as _, Impossible, Serialize, Serializer};
 
-use super::Place;
 use super::output::Output;
+use super::{Place, check_name};
 
 /// Writes a key of a map, or tells why it is none.
 pub(super) fn write_name<T: Serialize + ?Sized>(
@@ -64,6 +64,7 @@ impl Serializer for Name<'_> {
     type SerializeStructVariant = Never;
 
     fn serialize_str(self, key: &str) -> Result<(), Failure> {
+        check_name(key)?;
         self.output.text(key);
         Ok(())
     }

@@ -53,8 +53,8 @@ pub(super) enum Shape {
 pub(super) struct Open {
     shape: Shape,
     before: Mark,
-    /// Bytes left free for its length.
-    header: usize,
+    /// Bytes left free for what it begins with.
+    free: usize,
 }
 
 macro_rules! written {
@@ -134,12 +134,12 @@ impl Output {
     pub(super) fn open(&mut self, shape: Shape, length: Option<usize>) -> Open {
         let before = self.mark();
         let length = u32::try_from(length.unwrap_or_default()).unwrap_or(u32::MAX);
-        let header = header(shape, length).1;
-        self.bytes.resize(before.bytes + header, 0);
+        let (_, free) = header(shape, length);
+        self.bytes.resize(before.bytes + free, 0);
         Open {
             shape,
             before,
-            header,
+            free,
         }
     }
 
@@ -151,9 +151,9 @@ impl Output {
         };
         let length =
             u32::try_from(length).map_err(|_| Failure::custom("an array or object is too long"))?;
-        let (bytes, header) = header(open.shape, length);
-        let free = open.before.bytes..open.before.bytes + open.header;
-        self.bytes.splice(free, bytes.into_iter().take(header));
+        let (bytes, taken) = header(open.shape, length);
+        let free = open.before.bytes..open.before.bytes + open.free;
+        self.bytes.splice(free, bytes.into_iter().take(taken));
         Ok(())
     }
 

@@ -149,6 +149,35 @@ fn of_what_a_type_gives_up_itself_nothing_is_left() {
 }
 
 #[test]
+fn an_error_is_not_told_where_one_was_that_a_type_has_made_up_for() {
+    /// Makes up for a bad value, and fails with what comes for a key.
+    struct Keys;
+    impl Serialize for Keys {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            map.serialize_entry("bad", &[(1, f64::NAN)]).unwrap_err();
+            map.serialize_entry(&[1], &1)?;
+            map.end()
+        }
+    }
+    assert_eq!(reason(encode(&[Keys])), "key must be a string, at `/0`");
+    /// As before, and what fails is a value without a key.
+    struct Values;
+    impl Serialize for Values {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            map.serialize_entry("bad", &[(1, f64::NAN)]).unwrap_err();
+            map.serialize_value(&1)?;
+            map.end()
+        }
+    }
+    assert_eq!(
+        reason(encode(&[Values])),
+        "a value comes without a key, at `/0`"
+    );
+}
+
+#[test]
 fn names_are_written_as_serde_json_writes_them() {
     #[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
     struct Wrapped(u16);
@@ -236,7 +265,31 @@ fn who_takes_the_name_of_another_is_refused() {
             Fake { field: [Endless] }.serialize(serializer)
         }
     }
+    #[derive(Serialize)]
+    #[serde(rename = "$serde_json::private::RawValue")]
+    struct Empty {}
+    #[derive(Serialize)]
+    #[serde(rename = "$serde_json::private::RawValue")]
+    struct Twice {
+        #[serde(rename = "$serde_json::private::RawValue")]
+        field: &'static str,
+        #[serde(rename = "$serde_json::private::RawValue")]
+        other: &'static str,
+    }
+    #[derive(Serialize)]
+    #[serde(rename = "$serde_json::private::RawValue")]
+    struct Misnamed {
+        field: &'static str,
+    }
     reason(encode(&Fake { field: 1.5..2.5 }));
     reason(encode(&Fake { field: "no JSON" }));
     reason(encode(&Endless));
+    assert!(reason(encode(&[Empty {}])).contains("is none of them"));
+    let twice = Twice {
+        field: "1",
+        other: "2",
+    };
+    assert!(reason(encode(&twice)).contains("is none of them"));
+    let misnamed = Misnamed { field: "1" };
+    assert!(reason(encode(&misnamed)).contains("is none of them"));
 }
