@@ -155,8 +155,9 @@ impl Store {
     /// document is read and written whole. Attributes are kept.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where nothing is stored; [`Error::InvalidDocument`] where the patch does not fit or a
-    /// `test` in it fails; as [`Store::merge_with`].
+    /// [`Error::NotFound`] where nothing is stored; [`Error::InvalidDocument`] where the patch does not fit, a `test` in
+    /// it fails, its copies together take more than 256 MiB of memory, or what it adds, removes and moves shifts more
+    /// than 100,000,000 elements and members to other places; as [`Store::merge_with`].
     pub fn patch(&self, key: &str, patch: &json_patch::Patch) -> Result<Metadata> {
         self.patch_with(key, patch, PutMode::Overwrite)
     }

@@ -1,26 +1,36 @@
 //! JSON Patch, RFC 6902.
 //!
 //! The operations are `json_patch`'s, their application is not: its own moves members about when it removes one, leaves
-//! half of a failed `move` behind, sets no limit to depth and size, and tests `1` and `1.0` for different.
+//! half of a failed `move` behind, sets no limit to depth, memory and time, and tests `1` and `1.0` for different.
 
 use json_patch::jsonptr::Pointer;
 use json_patch::{Patch, PatchOperation};
 use serde_json::{Number, Value};
 
-use super::{fits_depth, invalid, shown};
+use super::{invalid, shown};
 use crate::error::Result;
-use crate::options::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_DEPTH};
+use crate::options::MAX_DOCUMENT_DEPTH;
+
+/// Most memory, in bytes, that the copies of a patch may take together. A small patch can copy what it has copied, and so
+/// double the document time after time.
+const MAX_COPIED: usize = 256 * 1024 * 1024;
+/// Most values that a patch may walk over or shift to other places, together: about a second of work, for which all other
+/// writers may have to wait. Without it tens of thousands of operations, each at the front of a long array, take minutes.
+const MAX_STEPS: usize = 100_000_000;
 
 /// Applies all operations in order, or none. Members keep their places, a new one comes last.
 ///
 /// # Errors
 /// `InvalidDocument` naming the first operation that fails: its place is not there, its `test` does not hold, what it
-/// makes is nested too deeply, or all that was copied so far is more than a document may hold.
+/// makes is nested too deeply, or with it the patch goes beyond [`MAX_COPIED`] or [`MAX_STEPS`].
 pub(crate) fn patch(value: &mut Value, patch: &Patch) -> Result<()> {
     let mut document = value.clone();
-    let mut copied_bytes = 0;
+    let mut left = Left {
+        bytes: MAX_COPIED,
+        steps: MAX_STEPS,
+    };
     for (number, operation) in patch.0.iter().enumerate() {
-        apply(&mut document, operation, &mut copied_bytes).map_err(|reason| {
+        apply(&mut document, operation, &mut left).map_err(|reason| {
             let (name, path) = (name(operation), shown(operation.path().as_str()));
             invalid(format!(
                 "operation {number} of the patch, {name} `{path}`: {reason}"
@@ -47,39 +57,52 @@ type Refusal = &'static str;
 
 const NOTHING_THERE: Refusal = "nothing is there";
 const NO_SUCH_PLACE: Refusal = "there is no such place";
+const TOO_DEEP: Refusal = "the result is nested too deeply";
 
-fn apply(
-    document: &mut Value,
-    operation: &PatchOperation,
-    copied_bytes: &mut usize,
-) -> Result<(), Refusal> {
+/// What the operations to come may cost.
+struct Left {
+    bytes: usize,
+    steps: usize,
+}
+
+impl Left {
+    fn copy(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.ok_or("the copies of the patch together take too much memory")?;
+        Ok(())
+    }
+
+    fn step(&mut self, values: usize) -> Result<(), Refusal> {
+        let left = self.steps.checked_sub(values);
+        self.steps = left.ok_or("the patch moves too many values to other places")?;
+        Ok(())
+    }
+}
+
+fn apply(document: &mut Value, operation: &PatchOperation, left: &mut Left) -> Result<(), Refusal> {
     match operation {
         PatchOperation::Add(add_to) => {
-            check_depth_at(&add_to.path, &add_to.value)?;
-            add(document, &add_to.path, add_to.value.clone())
+            check_depth_at(&add_to.path, &add_to.value, left)?;
+            add(document, &add_to.path, add_to.value.clone(), left)
         }
-        PatchOperation::Remove(remove_from) => remove(document, &remove_from.path).map(drop),
+        PatchOperation::Remove(remove_from) => remove(document, &remove_from.path, left).map(drop),
         PatchOperation::Replace(replace) => {
-            check_depth_at(&replace.path, &replace.value)?;
+            check_depth_at(&replace.path, &replace.value, left)?;
             let present = document
                 .pointer_mut(replace.path.as_str())
                 .ok_or(NOTHING_THERE)?;
             *present = replace.value.clone();
             Ok(())
         }
-        PatchOperation::Move(from_to) => relocate(document, &from_to.from, &from_to.path),
+        PatchOperation::Move(from_to) => relocate(document, &from_to.from, &from_to.path, left),
         PatchOperation::Copy(from_to) => {
             let source = document
                 .pointer(from_to.from.as_str())
                 .ok_or("nothing is at `from`")?;
-            check_depth_at(&from_to.path, source)?;
-            // Copies of copies grow without end, so their sum is limited before it is made.
-            *copied_bytes = copied_bytes.saturating_add(least_bytes(source));
-            if *copied_bytes > MAX_DOCUMENT_BYTES {
-                return Err("its copies together are larger than a document may be");
-            }
+            check_depth_at(&from_to.path, source, left)?;
+            left.copy(memory_of(source))?;
             let copy = source.clone();
-            add(document, &from_to.path, copy)
+            add(document, &from_to.path, copy, left)
         }
         PatchOperation::Test(test) => {
             let present = document.pointer(test.path.as_str()).ok_or(NOTHING_THERE)?;
@@ -91,7 +114,7 @@ fn apply(
     }
 }
 
-fn add(document: &mut Value, path: &Pointer, value: Value) -> Result<(), Refusal> {
+fn add(document: &mut Value, path: &Pointer, value: Value, left: &mut Left) -> Result<(), Refusal> {
     let Some((parent, last)) = path.split_back() else {
         *document = value;
         return Ok(());
@@ -105,6 +128,7 @@ fn add(document: &mut Value, path: &Pointer, value: Value) -> Result<(), Refusal
             let index = index
                 .for_len_incl(elements.len())
                 .map_err(|_| NO_SUCH_PLACE)?;
+            left.step(elements.len() - index)?;
             elements.insert(index, value);
         }
         _ => return Err(NO_SUCH_PLACE),
@@ -112,22 +136,31 @@ fn add(document: &mut Value, path: &Pointer, value: Value) -> Result<(), Refusal
     Ok(())
 }
 
-fn remove(document: &mut Value, path: &Pointer) -> Result<Value, Refusal> {
+fn remove(document: &mut Value, path: &Pointer, left: &mut Left) -> Result<Value, Refusal> {
     let (parent, last) = path.split_back().ok_or("a document cannot lose its root")?;
     match document.pointer_mut(parent.as_str()) {
-        Some(Value::Object(members)) => members
-            .shift_remove(last.decoded().as_ref())
-            .ok_or(NOTHING_THERE),
+        Some(Value::Object(members)) => {
+            let name = last.decoded();
+            let behind = members.keys().rev().position(|other| *other == name);
+            left.step(behind.ok_or(NOTHING_THERE)?)?;
+            members.shift_remove(name.as_ref()).ok_or(NOTHING_THERE)
+        }
         Some(Value::Array(elements)) => {
             let index = last.to_index().map_err(|_| NOTHING_THERE)?;
             let index = index.for_len(elements.len()).map_err(|_| NOTHING_THERE)?;
+            left.step(elements.len() - index)?;
             Ok(elements.remove(index))
         }
         _ => Err(NOTHING_THERE),
     }
 }
 
-fn relocate(document: &mut Value, from: &Pointer, path: &Pointer) -> Result<(), Refusal> {
+fn relocate(
+    document: &mut Value,
+    from: &Pointer,
+    path: &Pointer,
+    left: &mut Left,
+) -> Result<(), Refusal> {
     if path == from {
         return document
             .pointer(from.as_str())
@@ -137,33 +170,55 @@ fn relocate(document: &mut Value, from: &Pointer, path: &Pointer) -> Result<(), 
     if path.starts_with(from) {
         return Err("a value cannot be moved into itself");
     }
-    let value = remove(document, from).map_err(|_| "nothing is at `from`")?;
-    check_depth_at(path, &value)?;
-    add(document, path, value)
+    let value = remove(document, from, left).map_err(|refusal| match refusal {
+        NOTHING_THERE => "nothing is at `from`",
+        other => other,
+    })?;
+    if path.count() > from.count() {
+        check_depth_at(path, &value, left)?;
+    }
+    add(document, path, value, left)
 }
 
-/// Whether a value at this place would leave the document within [`MAX_DOCUMENT_DEPTH`].
-fn check_depth_at(path: &Pointer, value: &Value) -> Result<(), Refusal> {
+/// Refuses a value that at this place would leave the document deeper than [`MAX_DOCUMENT_DEPTH`].
+fn check_depth_at(path: &Pointer, value: &Value, left: &mut Left) -> Result<(), Refusal> {
     let levels = MAX_DOCUMENT_DEPTH.checked_sub(path.count());
-    match levels.is_some_and(|levels| fits_depth(value, levels)) {
-        true => Ok(()),
-        false => Err("the result is nested too deeply"),
+    check_levels(value, levels.ok_or(TOO_DEEP)?, left)
+}
+
+/// Refuses a value that has more levels than these. Each value in it is a step.
+fn check_levels(value: &Value, levels: usize, left: &mut Left) -> Result<(), Refusal> {
+    left.step(1)?;
+    let inside = || levels.checked_sub(1).ok_or(TOO_DEEP);
+    match value {
+        Value::Array(elements) => {
+            let levels = inside()?;
+            let mut elements = elements.iter();
+            elements.try_for_each(|value| check_levels(value, levels, left))
+        }
+        Value::Object(members) => {
+            let levels = inside()?;
+            let mut values = members.values();
+            values.try_for_each(|value| check_levels(value, levels, left))
+        }
+        _ => Ok(()),
     }
 }
 
-/// A lower bound of the bytes of the value's stored form.
-fn least_bytes(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
-        Value::String(text) => 1 + text.len(),
-        Value::Array(elements) => 1 + elements.iter().map(least_bytes).sum::<usize>(),
+/// About how much memory a copy of the value takes: each value in it has its place, and its text, if any.
+fn memory_of(value: &Value) -> usize {
+    let inside: usize = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(elements) => elements.iter().map(memory_of).sum(),
         Value::Object(members) => {
             let members = members.iter();
-            1 + members
-                .map(|(name, value)| 1 + name.len() + least_bytes(value))
-                .sum::<usize>()
+            members
+                .map(|(name, value)| size_of::<String>() + name.len() + memory_of(value))
+                .sum()
         }
-    }
+    };
+    size_of::<Value>() + inside
 }
 
 /// Equality as section 4.6 of the RFC has it: numbers by what they are worth.

@@ -242,14 +242,84 @@ fn a_patch_cannot_make_a_document_too_deep_or_too_large() {
     let moved = json!([{"op": "add", "path": "/m", "value": [[]]}, {"op": "move", "from": "/m", "path": at(127)}]);
     assert!(refused(&mut value, moved).contains("too deeply"));
     assert_eq!(value, deep);
+}
 
+#[test]
+fn copies_are_counted_by_the_memory_they_take() {
+    let said = |document: Value, times: usize| {
+        let copy = json!({"op": "copy", "from": "", "path": "/-"});
+        let copies = operations(vec![copy; times].into());
+        let mut value = document.clone();
+        let said = reason(crate::json::patch(&mut value, &copies));
+        assert_eq!(value, document);
+        said
+    };
     let text = "x".repeat(1024 * 1024);
-    let copies: Vec<Value> = (0..40)
-        .map(|_| json!({"op": "copy", "from": "/l", "path": "/l/-"}))
-        .collect();
-    let said = refused(&mut json!({"l": [text]}), Value::from(copies));
+    let of_text = said(json!([text]), 40);
     assert!(
-        said.contains("operation 6") && said.contains("larger than a document"),
-        "{said}"
+        of_text.contains("operation 8") && of_text.contains("too much memory"),
+        "{of_text}"
     );
+    // 12 bytes, of which 25 such copies would take gigabytes.
+    let of_places = said(json!([0, 1, 2, 3, {"a": 4}]), 25);
+    assert!(of_places.contains("too much memory"), "{of_places}");
+    let of_empty = said(json!([[]]), 25);
+    assert!(of_empty.contains("too much memory"), "{of_empty}");
+}
+
+#[test]
+fn a_patch_ends_where_it_shifts_too_much() {
+    let long: Vec<Value> = (0..200_000).map(Value::from).collect();
+    let members = long.iter().map(|value| (value.to_string(), value.clone()));
+    let members: Value = Value::Object(members.collect());
+    let long = Value::from(long);
+    let run = |document: &Value, patch: Vec<Value>| {
+        let mut value = document.clone();
+        crate::json::patch(&mut value, &operations(patch.into())).map(|()| value)
+    };
+    let add = |path: &str| json!({"op": "add", "path": path, "value": 1});
+    let too_much = [
+        (&long, vec![add("/0"); 501]),
+        (&long, vec![json!({"op": "remove", "path": "/0"}); 502]),
+        (
+            &long,
+            vec![json!({"op": "move", "from": "/0", "path": "/100000"}); 400],
+        ),
+        (
+            &members,
+            (0..502)
+                .map(|name| json!({"op": "remove", "path": format!("/{name}")}))
+                .collect(),
+        ),
+    ];
+    for (document, patch) in too_much {
+        let operation = patch[0].to_string();
+        let said = reason(run(document, patch));
+        assert!(said.contains("too many values"), "{operation}: {said}");
+    }
+    // What is at the end shifts little, however often it comes and goes.
+    let mut at_the_end = vec![add("/-"); 5_000];
+    at_the_end.extend(vec![json!({"op": "remove", "path": "/200001"}); 4_999]);
+    let value = run(&long, at_the_end).unwrap();
+    assert_eq!(value.as_array().unwrap().len(), 200_001);
+    let both = [add("/new"), json!({"op": "remove", "path": "/new"})];
+    let value = run(&members, vec![both; 5_000].into_flattened()).unwrap();
+    assert_eq!(value, members);
+}
+
+#[test]
+fn what_is_moved_deeper_is_walked_over_and_counted() {
+    let large: Vec<Value> = (0..100_000).map(Value::from).collect();
+    let document = json!({"a": {"b": {}}, "large": large, "other": {}});
+    let run = |there: &str, back: &str| {
+        let to_and_fro = [
+            json!({"op": "move", "from": back, "path": there}),
+            json!({"op": "move", "from": there, "path": back}),
+        ];
+        let mut value = document.clone();
+        let patch = operations(vec![to_and_fro; 1_100].into_flattened().into());
+        crate::json::patch(&mut value, &patch)
+    };
+    run("/other", "/large").unwrap();
+    assert!(reason(run("/a/b/c", "/large")).contains("too many values"));
 }
