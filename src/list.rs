@@ -160,8 +160,8 @@ pub struct Listing {
     recursive: bool,
     /// How many items may still be told.
     left: usize,
-    /// A row read to see what follows an explicit folder.
-    peeked: Option<(Bytes, Row)>,
+    /// What was read to see what follows an explicit folder.
+    peeked: Option<Result<(Bytes, Row)>>,
 }
 
 impl fmt::Debug for Listing {
@@ -228,7 +228,7 @@ impl Listing {
 
     fn next_row(&mut self) -> Result<Option<(Bytes, Row)>> {
         match self.peeked.take() {
-            Some(row) => Ok(Some(row)),
+            Some(next) => next.map(Some),
             None => self.scan.next(),
         }
     }
@@ -252,9 +252,12 @@ impl Listing {
         if !self.filter.passes(folder) {
             return Ok(None);
         }
-        self.peeked = self.scan.next()?;
-        let below = self.peeked.as_ref().map(|(below, _)| below);
-        let is_empty = !below.is_some_and(|below| below.starts_with(key.as_bytes()));
+        self.peeked = self.scan.next().transpose();
+        // Where that cannot be told, both are: the folder, and at the next step what is wrong.
+        let is_empty = match &self.peeked {
+            Some(Ok((below, _))) => !below.starts_with(key.as_bytes()),
+            Some(Err(_)) | None => true,
+        };
         Ok(is_empty.then(|| ListItem::folder(folder)))
     }
 

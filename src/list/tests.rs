@@ -223,6 +223,28 @@ fn a_listing_goes_on_behind_damage_and_ends_with_any_other_error() {
 }
 
 #[test]
+fn a_folder_before_what_cannot_be_read_is_told() {
+    let cursors = |fault| {
+        let (store, _) = faulty_store(1, fault);
+        store.create_folder("top/a").unwrap();
+        let listing = store
+            .list_with("top", ListOptions::new().recursive().limit(3))
+            .unwrap();
+        let told = listing.map(|item| item.map_or_else(|_| "?".to_owned(), |item| item.cursor()));
+        told.collect::<Vec<_>>()
+    };
+    let below = ["folder-00/entry-00000", "folder-01/entry-00000"];
+    assert_eq!(cursors(|_| None), ["a/", below[0], below[1]]);
+    let damaged = |step| (step == 1).then(|| Error::damaged("row", "somewhere"));
+    assert_eq!(cursors(damaged), ["a/", "?", below[0], below[1]]);
+    let refused = |step| {
+        let cause = || std::io::Error::from_raw_os_error(5);
+        (step == 1).then(|| Error::io("reading", cause()))
+    };
+    assert_eq!(cursors(refused), ["a/", "?"]);
+}
+
+#[test]
 fn the_end_of_a_prefix_is_behind_all_of_it() {
     assert_eq!(end_of("a/"), Some(b"a0".to_vec()));
     assert_eq!(end_of(""), None);
