@@ -232,18 +232,19 @@ impl<'a> Draft<'a> {
         {
             record.lock = Some(stronger);
         }
-        let body_bytes = match &record.body {
-            Body::Inline(bytes) => bytes.len(),
-            Body::Parts(_) => 0,
-        };
-        self.row_bytes += row_key.len() + body_bytes;
-        self.rows.insert(row_key.to_owned(), Some(Box::new(record)));
+        self.leave(row_key, Some(Box::new(record)));
     }
 
     /// Leaves no record in the row.
     pub(crate) fn erase(&mut self, row_key: &str) {
-        self.row_bytes += row_key.len();
-        self.rows.insert(row_key.to_owned(), None);
+        self.leave(row_key, None);
+    }
+
+    fn leave(&mut self, row_key: &str, row: Option<Box<EntryRecord>>) {
+        self.row_bytes += bytes_of(row_key, row.as_deref());
+        if let Some(replaced) = self.rows.insert(row_key.to_owned(), row) {
+            self.row_bytes -= bytes_of(row_key, replaced.as_deref());
+        }
     }
 
     /// Whether the commit can still be made, for what collects many rows: a failure early saves memory.
@@ -351,6 +352,15 @@ impl<'a> Draft<'a> {
         };
         (commit, self.changes, uploads)
     }
+}
+
+/// About how many bytes a row has.
+fn bytes_of(row_key: &str, record: Option<&EntryRecord>) -> usize {
+    let body_bytes = match record.map(|record| &record.body) {
+        Some(Body::Inline(bytes)) => bytes.len(),
+        Some(Body::Parts(_)) | None => 0,
+    };
+    row_key.len() + body_bytes
 }
 
 /// Each blob as often as it is counted, those counted below one not at all.

@@ -316,3 +316,19 @@ fn a_blob_is_committed_where_it_turns_out_to_belong() {
         assert!(!store.exists("other").unwrap() && !store.exists("x").unwrap());
     }
 }
+
+/// What is committed of a key is the last value it was given, and no more is counted.
+#[test]
+fn a_key_written_over_and_over_counts_once() {
+    let store = Store::in_memory().unwrap();
+    store.save("folder/a", &1).unwrap();
+    let content = [7; 3_000];
+    let deleted = store.transaction(|tx| {
+        for _ in 0..25_000 {
+            tx.put("key", content)?;
+        }
+        tx.delete_folder("folder")
+    });
+    assert_eq!(deleted.unwrap(), 1);
+    assert!(store.get("key").unwrap().unwrap() == content[..]);
+}
