@@ -88,7 +88,7 @@ pub struct Metadata {
     pub revision: u64,
     /// When the key was first written since it last did not exist.
     pub created: SystemTime,
-    /// When the entry was last written: later than `created` where it was written again.
+    /// When the entry was last written, renamed or locked. A write over an earlier one leaves it later than `created`.
     pub updated: SystemTime,
     /// Bytes stored: of the blob, or of the document's MessagePack form (its JSON text has another length).
     pub size: u64,
