@@ -18,15 +18,19 @@ use crate::{BlobReader, Metadata, Result};
 const SMALL_BYTES: usize = 64 * 1024;
 /// How many ranges a request may ask for; of more, all is sent.
 const MOST_RANGES: usize = 16;
-/// Content that a browser would run in the name of the service.
-const ACTIVE: [&str; 5] = [
-    "text/html",
-    "image/svg+xml",
-    "application/xhtml+xml",
-    "text/xml",
-    "application/xml",
+/// Content that no browser runs. Of all the rest one may, in the name of the service: what it takes a content type for
+/// is its own affair.
+const PASSIVE: [&str; 8] = [
+    "application/json",
+    "application/pdf",
+    "image/avif",
+    "image/gif",
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "text/plain",
 ];
-/// What active content may do where it is shown: nothing.
+/// What other content may do where it is shown: nothing.
 const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 /// What need not be escaped in the `filename*` of RFC 8187.
 const ATTRIBUTE_CHARS: &AsciiSet = &NON_ALPHANUMERIC
@@ -229,16 +233,27 @@ pub(super) fn describe(headers: &mut HeaderMap, metadata: &Metadata, disposition
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    if is_active(&metadata.content_type) {
+    if !is_passive(&metadata.content_type) {
         let sandbox = HeaderValue::from_static(SANDBOX);
         headers.insert(header::CONTENT_SECURITY_POLICY, sandbox);
     }
 }
 
-fn is_active(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or("").trim();
-    let essence = essence.to_ascii_lowercase();
-    ACTIVE.contains(&essence.as_str()) || essence.ends_with("+xml")
+/// Whether no browser runs content of this type, whatever it makes of it: some end the type at a space or a parenthesis,
+/// and of several behind commas take the last.
+fn is_passive(content_type: &str) -> bool {
+    if content_type.contains(',') {
+        return false;
+    }
+    let essence = content_type.split(';').next().unwrap_or("");
+    let essence = essence.trim_end_matches([' ', '\t']).to_ascii_lowercase();
+    PASSIVE.contains(&essence.as_str())
+        || ["audio/", "video/"].iter().any(|kind| {
+            // With a `+` it could be `+xml`, which is run whatever it is said to be.
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+            let subtype = essence.strip_prefix(kind).unwrap_or("");
+            !subtype.is_empty() && subtype.bytes().all(is_plain)
+        })
 }
 
 /// Under the last segment of the key: in ASCII for those who know no better, and as RFC 6266 has it.
@@ -286,17 +301,47 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_runs_is_known_however_it_is_written() {
-        for active in [
-            "text/html",
-            "Text/HTML; charset=utf-8",
-            "image/svg+xml",
-            "application/atom+xml",
+    fn only_what_no_browser_runs_is_passive_however_it_is_written() {
+        for passive in [
+            "text/plain",
+            "Text/PLAIN; charset=utf-8",
+            "image/png",
+            "application/json",
+            "application/pdf \t; a=b",
+            "audio/mpeg",
+            "audio/vnd.wave; codecs=1",
+            "video/mp4",
         ] {
-            assert!(is_active(active), "{active}");
+            assert!(is_passive(passive), "{passive}");
         }
-        for passive in ["text/plain", "image/png", "application/json"] {
-            assert!(!is_active(passive), "{passive}");
+        for active in ACTIVE {
+            assert!(!is_passive(active), "{active}");
         }
     }
+
+    const ACTIVE: [&str; 23] = [
+        "",
+        "text/html",
+        "Text/HTML; charset=utf-8",
+        "text/html (x",
+        "text/html x",
+        " text/plain",
+        "text/plain, text/html",
+        "text/plain; a=b, text/html",
+        "text/plain;a=\"b,text/html",
+        "text/plain (text/html",
+        "text/plain text/html",
+        "text/plain(",
+        "text",
+        "text/xsl",
+        "text/javascript",
+        "image/svg+xml",
+        "application/atom+xml",
+        "application/octet-stream",
+        "multipart/x-mixed-replace; boundary=x",
+        "audio/",
+        "audio/x+xml",
+        "video/mp4 text/html",
+        "video/mp4/html",
+    ];
 }

@@ -200,6 +200,44 @@ fn what_a_browser_would_run_is_sandboxed_and_names_are_told() {
     );
 }
 
+/// However its type is written, and wherever it is opened: one who may write is not to run what they like in the browser of
+/// one who reads.
+#[test]
+fn what_a_browser_might_run_is_sandboxed_wherever_it_is_opened() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    let session = ann.credentials[0].1.trim_start_matches("Bearer ");
+    let storage = server.client("authorization", session);
+    for (content_type, is_passive) in [
+        ("text/html (x", false),
+        ("text/html x", false),
+        ("text/plain, text/html", false),
+        ("text/plain;a,text/html", false),
+        ("text/xsl", false),
+        ("multipart/x-mixed-replace;boundary=x", false),
+        ("audio/x+xml", false),
+        ("text/plain; charset=utf-8", true),
+        ("video/mp4", true),
+    ] {
+        let typed = [("content-type", content_type)];
+        let put = ann.send("PUT", "/v1/blobs/b", &typed, b"<script>1</script>");
+        assert!(put.status < 300, "{}", put.text());
+        let granted = ann.json("POST", "/v1/tokens/b", &serde_json::json!({}));
+        let shared = granted.value()["path"].as_str().unwrap().to_owned();
+        for opened in [
+            ann.get("/v1/blobs/b"),
+            ann.send("GET", "/v1/blobs/b", &[("range", "bytes=0-7")], b""),
+            server.nobody().get(&shared),
+            storage.get("/storage/ann/b"),
+        ] {
+            assert!(opened.status < 300, "{}", opened.text());
+            let policy = opened.header("content-security-policy");
+            assert_eq!(policy.is_empty(), is_passive, "{content_type}: {policy}");
+            assert!(is_passive || policy.starts_with("sandbox; "), "{policy}");
+        }
+    }
+}
+
 #[test]
 fn conditions_hold_for_contents_too() {
     let server = Server::start();
