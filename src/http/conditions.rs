@@ -32,7 +32,8 @@ pub(super) enum Verdict {
 
 impl Conditions {
     /// # Errors
-    /// 400 for one that cannot be read: to leave it out would do what was not asked for.
+    /// 400 for one that cannot be read: to leave it out would do what was not asked for. `If-Modified-Since` alone asks for
+    /// less, and is left out: RFC 9110, section 13.1.3.
     pub(super) fn of(headers: &HeaderMap) -> Answer<Conditions> {
         fn typed<H: headers::Header>(headers: &HeaderMap) -> Answer<Option<H>> {
             let unreadable = |_| Problem::bad_request(format!("`{}` cannot be read", H::name()));
@@ -41,7 +42,7 @@ impl Conditions {
         Ok(Conditions {
             if_match: typed(headers)?,
             if_none_match: typed(headers)?,
-            if_modified_since: typed(headers)?,
+            if_modified_since: headers.typed_get(),
             if_unmodified_since: typed(headers)?,
         })
     }

@@ -6,18 +6,17 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::IntoResponse;
 use futures_util::{StreamExt, stream};
-use headers::{AcceptRanges, ContentLength, ContentRange, HeaderMapExt, IfRange, LastModified};
+use headers::{AcceptRanges, ContentLength, ContentRange, HeaderMapExt, LastModified};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::blocking::Calls;
 use super::conditions::{Conditions, Verdict, etag};
 use super::problem::{Answer, Problem};
+use super::ranges::ranges_of;
 use crate::{BlobReader, Metadata, Result};
 
 /// Bytes of content that are read when it is opened.
 const SMALL_BYTES: usize = 64 * 1024;
-/// How many ranges a request may ask for; of more, all is sent.
-const MOST_RANGES: usize = 16;
 /// Content that no browser runs. Of all the rest one may, in the name of the service: what it takes a content type for
 /// is its own affair.
 const PASSIVE: [&str; 8] = [
@@ -100,7 +99,7 @@ pub(super) fn send(
     describe(&mut headers, &metadata, disposition);
     let length = reader.len();
     let ranges = match *method == Method::GET {
-        true => ranges_of(request, &metadata, length)?,
+        true => ranges_of(request, headers.get(header::ETAG), length)?,
         false => Vec::new(),
     };
     match ranges[..] {
@@ -162,48 +161,6 @@ fn send_parts(
 
 fn bytes(text: &str) -> u64 {
     u64::try_from(text.len()).unwrap_or(u64::MAX)
-}
-
-/// The ranges asked for, each from its start to behind its end; none where all is to be sent.
-///
-/// # Errors
-/// 416 where none of them lies in the content.
-fn ranges_of(request: &HeaderMap, metadata: &Metadata, length: u64) -> Answer<Vec<(u64, u64)>> {
-    let Some(range) = request.get(header::RANGE) else {
-        return Ok(Vec::new());
-    };
-    if let Some(condition) = request.typed_get::<IfRange>()
-        && condition.is_modified(
-            Some(&etag(metadata)),
-            Some(&LastModified::from(metadata.updated)),
-        )
-    {
-        return Ok(Vec::new());
-    }
-    let text = range.to_str().unwrap_or("");
-    // What cannot be read is as if it were not there: RFC 9110, section 14.2.
-    let Ok(parsed) = http_range_header::parse_range_header(text) else {
-        return Ok(Vec::new());
-    };
-    if parsed.ranges.len() > MOST_RANGES {
-        return Ok(Vec::new());
-    }
-    let unsatisfiable = |_| {
-        let of = HeaderValue::try_from(format!("bytes */{length}"));
-        let problem = Problem::new(
-            StatusCode::RANGE_NOT_SATISFIABLE,
-            format!("the content has {length} bytes"),
-        );
-        match of {
-            Ok(of) => problem.with_header(header::CONTENT_RANGE, of),
-            Err(_) => problem,
-        }
-    };
-    let ranges = parsed.validate(length).map_err(unsatisfiable)?;
-    Ok(ranges
-        .into_iter()
-        .map(|range| (*range.start(), range.end().saturating_add(1)))
-        .collect())
 }
 
 /// What every answer about an entry tells, also one that its content has not changed.

@@ -33,6 +33,7 @@ mod page;
 mod passwords;
 mod people;
 mod problem;
+mod ranges;
 mod remembered;
 mod room;
 mod scopes;
