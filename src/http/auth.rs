@@ -215,6 +215,8 @@ pub(super) struct Caller {
     pub(super) account: Account,
     /// Only what the account may reach, in its name, with the passwords of the request.
     pub(super) store: Store,
+    /// Whether there are any.
+    pub(super) offers_passwords: bool,
 }
 
 impl FromRequestParts<Service> for Caller {
@@ -226,7 +228,11 @@ impl FromRequestParts<Service> for Caller {
             return Err(Problem::forbidden("this account may only read"));
         }
         let store = with_passwords(service.view_of(&account)?, &parts.headers)?;
-        Ok(Caller { account, store })
+        Ok(Caller {
+            account,
+            store,
+            offers_passwords: parts.headers.contains_key(PASSWORDS),
+        })
     }
 }
 

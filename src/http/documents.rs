@@ -14,6 +14,7 @@ use super::auth::Caller;
 use super::conditions::{Conditions, Verdict};
 use super::content::{Content, Disposition, headers_of, send};
 use super::key::{Asked, KeyPath, WholeBody, media_type, parse_json};
+use super::locks::ask_for_all;
 use super::problem::{Answer, Problem};
 use super::show;
 use crate::{Arrays, Error, Kind, MergeOptions, Metadata, Nulls, Patch, PutOptions, Store};
@@ -246,6 +247,7 @@ fn rehearse(
         Change::Patch => patch_of(value.clone())?,
     };
     // Before the transaction, so that no password is verified while others wait.
+    ask_for_all(store, key)?;
     let present = store.metadata(key)?;
     conditions.check(present.as_ref())?;
     let mut changed = None;

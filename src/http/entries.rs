@@ -13,6 +13,7 @@ use super::auth::Caller;
 use super::conditions::{Conditions, Verdict};
 use super::content::headers_of;
 use super::key::{Asked, JsonBody, KeyPath};
+use super::locks::ask_for_all;
 use super::problem::{Answer, Problem};
 use super::show;
 use crate::{Error, ListOptions, Listing, PutMode, Store};
@@ -126,7 +127,7 @@ fn remove_if(store: &Store, key: &str, conditions: &Conditions) -> Answer<bool> 
         return Ok(store.delete(key)?);
     }
     // Before the transaction, so that no password is verified while others wait.
-    store.metadata(key)?;
+    ask_for_all(store, key)?;
     let mut refused = None;
     let removed = store.transaction(|tx| {
         let present = tx.metadata(key)?;
@@ -178,21 +179,28 @@ fn remove_folder_of(store: &Store, folder: &str, recursive: bool) -> Answer<u64>
     if recursive {
         return Ok(store.delete_folder(folder)?);
     }
-    let mut held = 0;
+    let held = || {
+        let detail = "the folder is not empty; `recursive=true` deletes what is in it";
+        Problem::new(StatusCode::CONFLICT, detail).with("key", folder)
+    };
+    // The transaction finds out as well, but by deleting all of it while others wait.
+    for item in store.list_with(folder, ListOptions::new().recursive())? {
+        if !item?.is_folder {
+            return Err(held());
+        }
+    }
+    let mut is_held = false;
     let emptied = store.transaction(|tx| {
-        held = tx.delete_folder(folder)?;
-        match held {
-            0 => Ok(0),
-            _ => Err(Error::Cancelled),
+        is_held = tx.delete_folder(folder)? > 0;
+        match is_held {
+            false => Ok(0),
+            true => Err(Error::Cancelled),
         }
     });
-    if held == 0 {
-        return Ok(emptied?);
+    match is_held {
+        true => Err(held()),
+        false => Ok(emptied?),
     }
-    let detail = "the folder is not empty; `recursive=true` deletes what is in it";
-    Err(Problem::new(StatusCode::CONFLICT, detail)
-        .with("key", folder)
-        .with("found", held))
 }
 
 /// From where to where.

@@ -12,6 +12,7 @@ use super::Service;
 use super::auth::Caller;
 use super::documents::{Merging, patch_of};
 use super::key::JsonBody;
+use super::locks::{ask_below, ask_for_all, ask_to_read, ask_to_write, both};
 use super::problem::{Answer, Problem};
 use crate::{Error, MergeOptions, Patch, PutMode, PutOptions, Store, Transaction};
 
@@ -159,7 +160,42 @@ impl Ready {
     }
 }
 
+impl Ready {
+    /// Asks the locks of all that the operation would do something with.
+    fn ask_locks(&self, store: &Store) -> crate::Result<()> {
+        match self {
+            Ready::Patch(key, _) => ask_for_all(store, key),
+            Ready::Put(key, ..) => ask_to_write(store, key),
+            Ready::Other(operation) => operation.ask_locks(store),
+        }
+    }
+}
+
 impl Operation {
+    fn ask_locks(&self, store: &Store) -> crate::Result<()> {
+        match self {
+            Operation::Check { key, .. } => ask_to_read(store, key),
+            Operation::Merge { key, .. } | Operation::MergePatch { key, .. } => {
+                ask_for_all(store, key)
+            }
+            Operation::Save { key, .. } | Operation::Delete { key } => ask_to_write(store, key),
+            Operation::Copy { from, to, .. } => {
+                both(ask_to_read(store, from), ask_to_write(store, to))
+            }
+            // The lock comes along, and what follows may read it there.
+            Operation::Move { from, to, .. } => {
+                both(ask_for_all(store, from), ask_to_write(store, to))
+            }
+            Operation::DeleteFolder { folder: from } | Operation::MoveFolder { from, .. } => {
+                ask_below(store, from)
+            }
+            // They ask no lock, or are another `Ready`.
+            Operation::CreateFolder { .. } | Operation::Patch { .. } | Operation::Put { .. } => {
+                Ok(())
+            }
+        }
+    }
+
     fn run(self, tx: &mut Transaction<'_>) -> crate::Result<Value> {
         match self {
             Operation::Check { key, revision } => check(tx, &key, revision)?,
@@ -221,17 +257,21 @@ async fn run(
             "a transaction has at most 10,000 operations",
         ));
     }
-    let run = move || run_all(&caller.store, asked.operations);
+    let run = move || run_all(&caller, asked.operations);
     service.calls().run(run).await.map(Json)
 }
 
 /// Where one fails, the problem tells which: `operation`, counted from 0.
-fn run_all(store: &Store, operations: Vec<Operation>) -> Answer<Value> {
+fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
+    let store = &caller.store;
     let mut at = 0;
     let mut ready = Vec::new();
     for (index, operation) in operations.into_iter().enumerate() {
         let operation = operation.ready();
         ready.push(operation.map_err(|problem| problem.with("operation", index))?);
+    }
+    if caller.offers_passwords {
+        ask_all_locks(store, &ready)?;
     }
     let results = store.transaction(|tx| {
         let mut results = Vec::new();
@@ -245,4 +285,16 @@ fn run_all(store: &Store, operations: Vec<Operation>) -> Answer<Value> {
         Ok(results) => Ok(json!({"results": results})),
         Err(error) => Err(Problem::from(error).with("operation", at)),
     }
+}
+
+/// Has every password verified that the operations may ask for, while no other writer waits.
+fn ask_all_locks(store: &Store, operations: &[Ready]) -> Answer<()> {
+    for (index, operation) in operations.iter().enumerate() {
+        // It is not remembered, so the transaction would have to try it. What else is wrong now need not be when the
+        // operations before are done.
+        if let Err(error @ Error::TooManyTries { .. }) = operation.ask_locks(store) {
+            return Err(Problem::from(error).with("operation", index));
+        }
+    }
+    Ok(())
 }

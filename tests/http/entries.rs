@@ -92,8 +92,16 @@ fn folders_are_made_and_deleted_with_what_is_in_them() {
         json!({"deleted": 0})
     );
     assert!(!server.store.exists("new").unwrap());
-    assert_eq!(admin.delete("/v1/folders/a").problem(409)["found"], 3);
+    assert_eq!(admin.delete("/v1/folders/a").problem(409)["key"], "a");
     assert_eq!(server.store.list("a").unwrap().count(), 3);
+    // Who would have to delete what is in it to find out is not asked for the password of it.
+    let lock = json!({"edit": "sesame"});
+    assert_eq!(admin.json("PUT", "/v1/locks/a/1.txt", &lock).status, 204);
+    admin.delete("/v1/folders/a").problem(409);
+    admin.delete("/v1/folders/a?recursive=true").problem(423);
+    let offered = [("komatik-password", "sesame")];
+    let unlocked = admin.send("DELETE", "/v1/locks/a/1.txt", &offered, b"");
+    assert_eq!(unlocked.status, 204);
     assert_eq!(
         admin.delete("/v1/folders/a?recursive=true").value(),
         json!({"deleted": 3})

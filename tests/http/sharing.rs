@@ -41,6 +41,33 @@ fn a_lock_is_put_on_changed_and_taken_off() {
     ann.json("PUT", "/v1/locks/plan", &json!({})).problem(400);
 }
 
+/// Where it had to be verified while others wait, it would be refused at once behind as many wrong ones.
+#[test]
+fn a_password_is_verified_before_what_is_done_in_one_step() {
+    let server = Server::start();
+    let admin = server.admin();
+    let lock = json!({"edit": "sesame"});
+    let right = ("komatik-password", "sesame");
+    for key in ["a", "b"] {
+        server.store.save(key, &json!({})).unwrap();
+        let locked = admin.json("PUT", &format!("/v1/locks/{key}"), &lock);
+        assert_eq!(locked.status, 204);
+        for _ in 0..4 {
+            let wrong = [("komatik-password", "wrong")];
+            let path = format!("/v1/entries/{key}");
+            admin.send("DELETE", &path, &wrong, b"").problem(403);
+        }
+    }
+    let tag = admin.get("/v1/entries/a").header("etag").to_owned();
+    let headers = [right, ("if-match", &tag)];
+    let removed = admin.send("DELETE", "/v1/entries/a", &headers, b"");
+    assert_eq!(removed.status, 204, "{}", removed.text());
+    let path = "/v1/documents/b?dry_run=true";
+    let headers = [right, ("content-type", "application/merge-patch+json")];
+    let rehearsed = admin.json_with("PATCH", path, &headers, &json!({"n": 1}));
+    assert_eq!(rehearsed.value(), json!({"n": 1}));
+}
+
 #[test]
 fn a_token_opens_one_key_until_it_is_revoked() {
     let server = Server::start();

@@ -95,3 +95,75 @@ fn nothing_is_done_where_one_fails() {
     fails(json!({"op": "explode"}), 400);
     fails(json!({"op": "delete", "key": "s", "extra": 1}), 400);
 }
+
+/// Where it had to verify them itself while others wait, it would be refused at once behind as many wrong ones. Each
+/// operation is on an entry that only it opens.
+#[test]
+fn passwords_are_verified_before_it_begins() {
+    let server = Server::start();
+    let admin = server.admin();
+    let operations = [
+        json!({"op": "check", "key": "1/a", "revision": 0}),
+        json!({"op": "save", "key": "2/a", "value": 1}),
+        json!({"op": "merge", "key": "3/a", "value": {}}),
+        json!({"op": "merge_patch", "key": "4/a", "value": {}}),
+        json!({"op": "patch", "key": "5/a", "patch": []}),
+        json!({"op": "put", "key": "6/a", "content": "AAEC"}),
+        json!({"op": "delete", "key": "7/a"}),
+        json!({"op": "move", "from": "8/a", "to": "8/b"}),
+        json!({"op": "copy", "from": "9/a", "to": "9/b"}),
+        json!({"op": "copy", "from": "open", "to": "10/a", "mode": "overwrite"}),
+        json!({"op": "delete_folder", "folder": "11"}),
+        json!({"op": "move_folder", "from": "12", "to": "13"}),
+    ];
+    server.store.save("open", &1).unwrap();
+    for (index, mut operation) in operations.into_iter().enumerate() {
+        let key = format!("{}/a", index + 1);
+        server.store.save(&key, &json!({})).unwrap();
+        let (lock, wrong) = match index {
+            0 | 8 => (json!({"view": "sesame"}), "GET"),
+            _ => (json!({"edit": "sesame"}), "DELETE"),
+        };
+        let path = format!("/v1/locks/{key}");
+        assert_eq!(admin.json("PUT", &path, &lock).status, 204);
+        let path = format!("/v1/entries/{key}");
+        for _ in 0..4 {
+            let tried = [("komatik-password", "wrong")];
+            admin.send(wrong, &path, &tried, b"").problem(403);
+        }
+        if index == 0 {
+            let revision = server.store.unlocked_with("sesame").metadata(&key);
+            operation["revision"] = revision.unwrap().unwrap().revision.into();
+        }
+        let operation = json!({"operations": [operation]});
+        let offered = [("komatik-password", "sesame")];
+        let done = admin.json_with("POST", "/v1/transactions", &offered, &operation);
+        assert_eq!(done.status, 200, "{operation}: {}", done.text());
+    }
+}
+
+/// What an entry was before the transaction is no reason to refuse what it does.
+#[test]
+fn a_lock_that_is_gone_by_then_is_not_asked() {
+    let server = Server::start();
+    let admin = server.admin();
+    for key in ["a", "b"] {
+        server.store.save(key, &1).unwrap();
+        let path = format!("/v1/locks/{key}");
+        let locked = admin.json("PUT", &path, &json!({"view": "sesame"}));
+        assert_eq!(locked.status, 204);
+    }
+    let operations = json!({"operations": [
+        {"op": "delete", "key": "a"},
+        {"op": "check", "key": "a"},
+        {"op": "check", "key": "b"},
+    ]});
+    for (offered, status) in [(vec![], 423), (vec![("komatik-password", "wrong")], 403)] {
+        let refused = admin.json_with("POST", "/v1/transactions", &offered, &operations);
+        assert_eq!(refused.problem(status)["operation"], 2);
+    }
+    let few = json!({"operations": [{"op": "delete", "key": "a"}, {"op": "check", "key": "a"}]});
+    let offered = [("komatik-password", "wrong")];
+    let done = admin.json_with("POST", "/v1/transactions", &offered, &few);
+    assert_eq!(done.status, 200, "{}", done.text());
+}

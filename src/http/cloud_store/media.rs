@@ -18,12 +18,13 @@ use super::super::blocking::{Held, cut_short};
 use super::super::budget::Share;
 use super::super::content::{Content, Disposition, send};
 use super::super::form::{Form, Part, unplaced};
+use super::super::locks::ask_to_write;
 use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{self, Problem};
 use super::super::scopes::CloudStore;
 use super::super::strangers::PATIENCE;
 use super::answer::{Answer, Done, Failure};
-use super::{Access, account_of, ask_lock, unlocked};
+use super::{Access, account_of, unlocked};
 use crate::{Error, MAX_PASSWORD_BYTES, WriteOptions};
 
 /// How many characters of a hash a folder has: 128 bits.
@@ -139,7 +140,7 @@ impl Fields {
         let store = service.cloud_store_of(&account, CloudStore::Media)?;
         let passwords = self.passwords.iter();
         let store = passwords.fold(store, |store, password| unlocked(store, password));
-        ask_lock(&store, &name)?;
+        ask_to_write(&store, &name)?;
         let folder = service.accounts().media_folder(&account.name, &name)?;
         let writer = writer.release()?;
         let size = writer.size();

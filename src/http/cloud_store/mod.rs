@@ -19,10 +19,11 @@ use super::accounts::{Account, Role};
 use super::blocking::cut_short;
 use super::cross_origin::{any_origin, preflight};
 use super::key::{parse_json, whole_within};
+use super::locks::ask_for_all;
 use super::problem::{self, Problem};
 use super::scopes::CloudStore;
 use super::strangers::PATIENCE;
-use crate::{ListOptions, Store, WriteOptions};
+use crate::{ListOptions, Store};
 use answer::{Answer, Done, Failure};
 
 pub(super) fn routes() -> Router<Service> {
@@ -160,15 +161,9 @@ async fn save(State(service): State<Service>, request: Request) -> Answer {
     Ok(Done::said(message))
 }
 
-/// Asks the lock of what would be replaced: in a transaction, other writers would wait while passwords are verified.
-fn ask_lock(store: &Store, key: &str) -> crate::Result<()> {
-    store.writer(key, WriteOptions::new()).map(drop)
-}
-
 /// In one step: of two merges at a time none is lost.
 fn merge_into(store: &Store, file: &str, value: Value) -> crate::Result<Result<(), Failure>> {
-    ask_lock(store, file)?;
-    store.metadata(file)?;
+    ask_for_all(store, file)?;
     store.transaction(|tx| {
         let merged = match tx.load::<Value>(file)? {
             None => value,
