@@ -3,6 +3,9 @@
 //! `Authorization: Bearer` with a session or an API key, `Authorization: Basic` with name and password, `X-API-Key`, or the
 //! cookie of a session. Random secrets are found by their hash; passwords are compared by Argon2.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -146,12 +149,17 @@ pub(super) struct Standing {
     account: Account,
     /// The last change of accounts that is known to leave it be.
     seen: u64,
+    /// When the session ends that it stands on, in seconds since 1970: nothing changes then that could be noticed.
+    ends: Option<u64>,
 }
 
 impl Standing {
     /// # Errors
     /// Where the proof no longer is one of the same account, with the same rights.
     pub(super) async fn check(&mut self) -> Answer<()> {
+        if self.ends.is_some_and(|ends| ends <= now()) {
+            return Err(refused());
+        }
         let last = self.service.news().of_accounts();
         if last == self.seen {
             return Ok(());
@@ -162,6 +170,14 @@ impl Standing {
         self.seen = last;
         Ok(())
     }
+
+    /// Done when the session ends.
+    pub(super) async fn ended(&self) {
+        match self.ends {
+            Some(ends) => tokio::time::sleep(Duration::from_secs(ends.saturating_sub(now()))).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl FromRequestParts<Service> for Standing {
@@ -170,12 +186,22 @@ impl FromRequestParts<Service> for Standing {
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Standing> {
         let seen = service.news().of_accounts();
         let account = Account::from_request_parts(parts, service).await?;
+        let proof = Proof::of(&parts.headers)?.ok_or_else(refused)?;
+        let ends = match proof.clone() {
+            Proof::Bearer(token) => {
+                let accounts = service.accounts().clone();
+                let look = move || accounts.end_of_session(&token);
+                service.calls().run(look).await?
+            }
+            Proof::Password { .. } | Proof::ApiKey(_) => None,
+        };
         Ok(Standing {
             service: service.clone(),
-            proof: Proof::of(&parts.headers)?.ok_or_else(refused)?,
+            proof,
             peer: peer(parts)?,
             account,
             seen,
+            ends,
         })
     }
 }

@@ -239,6 +239,7 @@ async fn poll(
         if batch.changes.is_empty() {
             let is_more = tokio::select! {
                 is_more = follower.wait() => is_more,
+                () = standing.ended() => true,
                 _ = waited() => false,
             };
             if is_more {
@@ -265,7 +266,11 @@ fn events(follower: Follower, standing: Standing) -> impl Stream<Item = Result<E
             let read = standing.check().await.and(read);
             match read {
                 Ok(batch) if batch.changes.is_empty() => {
-                    if !follower.wait().await {
+                    let goes_on = tokio::select! {
+                        goes_on = follower.wait() => goes_on,
+                        () = standing.ended() => true,
+                    };
+                    if !goes_on {
                         return None;
                     }
                 }

@@ -60,6 +60,12 @@ impl Accounts {
         Ok(user.map(|user| Account::of(&session.user, &user)))
     }
 
+    /// When this session ends, in seconds since 1970; `None` for what is no session.
+    pub(super) fn end_of_session(&self, token: &str) -> Answer<Option<u64>> {
+        let session = self.store.load::<Session>(&session_key(token))?;
+        Ok(session.map(|session| session.expires))
+    }
+
     /// Ends a session.
     pub(super) fn end_session(&self, token: &str) -> Answer<()> {
         self.store.delete(&session_key(token))?;

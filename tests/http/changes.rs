@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use komatik::http::Limits;
 use serde_json::Value;
 
 use crate::server::Server;
@@ -185,13 +186,33 @@ fn a_stream_ends_with_the_rights_it_stands_on() {
     waiting.join().unwrap();
 }
 
+/// Though nothing changes when its time is over.
+#[test]
+fn a_stream_ends_with_its_session() {
+    let mut limits = Limits::default();
+    limits.session_time = Duration::from_secs(3);
+    let server = Server::with(&komatik::Store::in_memory().unwrap(), limits);
+    let ann = server.user("ann", "writer", "home/ann");
+    let session = ann.credentials[0].1.clone();
+    let began = Instant::now();
+    let mut stream = listen(&server, &session, "");
+    let waiting = std::thread::spawn(move || ann.get("/v1/changes?timeout=60").problem(401));
+    let (name, problem, _) = next(&mut stream);
+    assert_eq!(
+        (name.as_str(), &problem["status"]),
+        ("problem", &401.into())
+    );
+    waiting.join().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
 #[test]
 fn a_history_that_is_gone_is_told() {
     let store = komatik::Store::builder_in_memory()
         .history(komatik::History::unlimited().revisions(5))
         .open()
         .unwrap();
-    let server = Server::with(&store, komatik::http::Limits::default());
+    let server = Server::with(&store, Limits::default());
     let admin = server.admin();
     for number in 0..20 {
         server.store.put("a", number.to_string()).unwrap();
