@@ -14,9 +14,9 @@ use axum::response::Response;
 use headers::authorization::{Basic, Bearer};
 use headers::{Authorization, Cookie, HeaderMapExt};
 
-use super::accounts::{Account, Role};
+use super::accounts::{Account, Role, User};
 use super::problem::{Answer, Problem};
-use super::sessions::COOKIE;
+use super::sessions::{COOKIE, now};
 use super::{Peer, Service};
 use crate::Store;
 
@@ -100,27 +100,59 @@ pub(super) async fn with_password(
     password: &str,
     peer: Peer,
 ) -> Answer<Account> {
-    let accounts = service.accounts().clone();
-    let (name, password) = (name.to_owned(), password.to_owned());
-    let service = service.clone();
-    let calls = service.calls().clone();
-    calls
-        .run(move || {
-            let user = accounts.user(&name)?;
-            if let Some(user) = &user
-                && accounts.remembers(user, &password)
-            {
-                return Ok(Account::of(&name, user));
-            }
-            let attempt = service.throttle().begin(&name, peer.0)?;
-            if !accounts.is_password(user.as_ref(), &password) {
-                return Err(refused());
-            }
-            attempt.succeeded();
-            user.map(|user| Account::of(&name, &user))
-                .ok_or_else(refused)
-        })
-        .await
+    let login = Arc::new(Login {
+        service: service.clone(),
+        name: name.to_owned(),
+        password: password.to_owned(),
+    });
+    let known = Arc::clone(&login);
+    let look = move || known.remembered().map(|(_, account)| account);
+    if let Some(account) = service.calls().run(look).await? {
+        return Ok(account);
+    }
+    // Before the call, so that who waits for the turn holds no thread.
+    let turn = service.throttle().turn().await?;
+    let check = move || {
+        let account = login.check(peer);
+        drop(turn);
+        account
+    };
+    service.calls().run(check).await
+}
+
+/// A name and a password.
+struct Login {
+    service: Service,
+    name: String,
+    password: String,
+}
+
+impl Login {
+    /// The user of the name, and the account where the password was right a short while ago.
+    fn remembered(&self) -> Answer<(Option<User>, Option<Account>)> {
+        let accounts = self.service.accounts();
+        let user = accounts.user(&self.name)?;
+        let known = user.as_ref();
+        let known = known.filter(|user| accounts.remembers(user, &self.password));
+        let account = known.map(|user| Account::of(&self.name, user));
+        Ok((user, account))
+    }
+
+    /// Tries the password, unless the one before in the line was the same and right.
+    fn check(&self, peer: Peer) -> Answer<Account> {
+        let (user, account) = self.remembered()?;
+        if let Some(account) = account {
+            return Ok(account);
+        }
+        let attempt = self.service.throttle().begin(&self.name, peer.0)?;
+        let accounts = self.service.accounts();
+        if !accounts.is_password(user.as_ref(), &self.password) {
+            return Err(refused());
+        }
+        attempt.succeeded();
+        user.map(|user| Account::of(&self.name, &user))
+            .ok_or_else(refused)
+    }
 }
 
 /// It says the same whatever was wrong, so that nobody learns which names there are.

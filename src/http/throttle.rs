@@ -1,16 +1,23 @@
-//! Passwords that do not fit are slowed: so many a minute for each name, and for each address.
+//! Passwords that do not fit are slowed: so many a minute for each name, and for each address. Few are checked at a time.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::{Answer, Problem};
 
+/// How many tries are made at a time, whoever makes them: each takes 19 MiB and a core.
+const AT_ONCE: usize = 2;
 /// How long a try counts.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Names and addresses that are kept in mind before the ones without a recent try are dropped.
 const SWEEP_ABOVE: usize = 10_000;
+
+/// What one customer of a network has of IPv6 addresses: they differ in the last 64 bits only.
+const NETWORK: u128 = u128::MAX << 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Whose {
@@ -18,10 +25,21 @@ enum Whose {
     Address(IpAddr),
 }
 
+impl Whose {
+    /// All addresses that one client may have are one.
+    fn address(address: IpAddr) -> Whose {
+        Whose::Address(match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+            address => address,
+        })
+    }
+}
+
 /// The tries of late.
 #[derive(Debug)]
 pub(super) struct Throttle {
     limit: usize,
+    turns: Arc<Semaphore>,
     tries: Mutex<HashMap<Whose, VecDeque<Instant>>>,
 }
 
@@ -36,10 +54,19 @@ pub(super) struct Try<'a> {
 
 impl Throttle {
     pub(super) fn new(limit: usize) -> Throttle {
+        let limit = limit.max(1);
         Throttle {
-            limit: limit.max(1),
+            limit,
+            // A try counts while it is made: of right ones side by side none is to be refused.
+            turns: Arc::new(Semaphore::new(AT_ONCE.min(limit))),
             tries: Mutex::new(HashMap::new()),
         }
+    }
+
+    /// Waits for the turn to make a try, which lasts until it is dropped.
+    pub(super) async fn turn(&self) -> Answer<OwnedSemaphorePermit> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        turn.map_err(|_| Problem::internal("no more tries are made"))
     }
 
     /// Counts a try before it is made, so that many at once are no way around the limit.
@@ -53,7 +80,7 @@ impl Throttle {
     fn begin_at(&self, name: &str, address: IpAddr, now: Instant) -> Answer<Try<'_>> {
         // A name of any length would be kept for a minute.
         let name = Whose::Name(name.chars().take(64).collect());
-        let address = Whose::Address(address);
+        let address = Whose::address(address);
         let mut tries = self.tries();
         if tries.len() > SWEEP_ABOVE {
             tries.retain(|_, times| {
@@ -136,6 +163,25 @@ mod tests {
         assert!(fails("ann", HERE, 59));
         assert!(!fails("ann", HERE, 60), "the first is forgotten");
         assert!(fails("ann", HERE, 60), "the second is not");
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_are_one() {
+        let throttle = Throttle::new(1);
+        let now = Instant::now();
+        let mut names = 0..;
+        let mut fails = |address: &str| {
+            let name = names.next().unwrap_or(0).to_string();
+            let begun = throttle.begin_at(&name, address.parse().unwrap(), now);
+            begun.map(drop).is_err()
+        };
+        assert!(!fails("2001:db8:0:1::1"));
+        assert!(fails("2001:db8:0:1:ffff::2"), "the same network");
+        assert!(!fails("2001:db8:0:2::1"), "another");
+        assert!(!fails("192.0.2.1"));
+        assert!(!fails("192.0.2.2"));
+        assert!(fails("::ffff:192.0.2.2"), "as IPv6 has it");
+        assert!(!fails("::ffff:192.0.2.3"));
     }
 
     #[test]

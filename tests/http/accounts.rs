@@ -139,6 +139,29 @@ fn guesses_are_slowed_by_name_and_address() {
         .problem(429);
 }
 
+/// A try counts before it is made. That is to slow guesses, and not who has the password and asks for much at once.
+#[test]
+fn right_passwords_side_by_side_are_no_guesses() {
+    let mut limits = Limits::default();
+    limits.logins = 2;
+    let server = Server::with(&Store::in_memory().unwrap(), limits);
+    let client = server.basic("admin", &server.password);
+    let all = std::sync::Barrier::new(24);
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..24)
+            .map(|_| {
+                scope.spawn(|| {
+                    all.wait();
+                    client.get("/v1/sessions").status
+                })
+            })
+            .collect();
+        for asked in asked {
+            assert_eq!(asked.join().unwrap(), 200);
+        }
+    });
+}
+
 #[test]
 fn roles_are_kept() {
     let server = Server::start();
