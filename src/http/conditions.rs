@@ -47,6 +47,11 @@ impl Conditions {
         })
     }
 
+    /// Whether content may not have to be sent.
+    pub(super) fn may_be_unchanged(&self) -> bool {
+        self.if_none_match.is_some() || self.if_modified_since.is_some()
+    }
+
     /// For a request that reads what is there.
     pub(super) fn for_reading(&self, metadata: &Metadata) -> Answer<Verdict> {
         let tag = etag(metadata);

@@ -34,6 +34,12 @@ struct Part {
     pointer: Option<String>,
 }
 
+/// A document that is to be sent, or not.
+enum Opened {
+    Content(Content),
+    Unchanged(Metadata),
+}
+
 async fn load(
     State(service): State<Service>,
     caller: Caller,
@@ -43,13 +49,22 @@ async fn load(
     request: HeaderMap,
 ) -> Answer {
     let Some(pointer) = part.pointer else {
+        let conditions = Conditions::of(&request)?;
         let open = move || {
+            if let Some(metadata) = unchanged(&caller.store, &key, &conditions)? {
+                return Ok(Opened::Unchanged(metadata));
+            }
             let reader = caller.store.reader(&key)?;
             let reader = reader.ok_or_else(|| Problem::not_found(&key))?;
             check_document(reader.metadata())?;
-            Ok::<_, Problem>(Content::of(reader)?)
+            Ok::<_, Problem>(Opened::Content(Content::of(reader)?))
         };
-        let content = service.calls().run(open).await?;
+        let content = match service.calls().run(open).await? {
+            Opened::Content(content) => content,
+            Opened::Unchanged(metadata) => {
+                return Ok((StatusCode::NOT_MODIFIED, headers_of(&metadata)).into_response());
+            }
+        };
         return send(
             service.calls(),
             content,
@@ -70,6 +85,20 @@ async fn load(
     Ok((headers, Body::from(value.to_string())).into_response())
 }
 
+/// The metadata of a document that the client has already, where it asks only for another: its text, which is made of
+/// what is stored, need not be.
+fn unchanged(store: &Store, key: &str, conditions: &Conditions) -> Answer<Option<Metadata>> {
+    if !conditions.may_be_unchanged() {
+        return Ok(None);
+    }
+    let Some(metadata) = store.metadata(key)? else {
+        return Ok(None);
+    };
+    check_document(&metadata)?;
+    let verdict = conditions.for_reading(&metadata)?;
+    Ok((verdict == Verdict::NotModified).then_some(metadata))
+}
+
 /// A part of a document, and the metadata of the same moment.
 fn load_part(store: &Store, key: &str, pointer: &str) -> Answer<(Metadata, Value)> {
     if !pointer.is_empty() && !pointer.starts_with('/') {
@@ -83,7 +112,7 @@ fn load_part(store: &Store, key: &str, pointer: &str) -> Answer<(Metadata, Value
     // A document is in memory already; what can fail is told when it is opened.
     std::io::Read::read_to_end(&mut reader, &mut text)
         .map_err(|_| Problem::internal("reading a document"))?;
-    let mut document = parse_json(&text)?;
+    let mut document = crate::parse_json(&text)?;
     let missing = || {
         Problem::new(StatusCode::NOT_FOUND, "the document has no such place")
             .with("key", key)

@@ -16,6 +16,9 @@ use super::strangers::FREE_BYTES;
 
 /// Bytes of JSON that are read at once, where others wait; and the most that a login has.
 const SMALL: usize = 16 * 1024;
+/// How many values and names a body of JSON has at most. Each takes some hundred bytes of memory, however short it is
+/// written: the largest body would take forty times its size.
+const MOST_VALUES: usize = 2_000_000;
 
 /// The rest of the path, percent-decoded once. What may be a key, the store decides: `..`, an empty segment or a control
 /// character never gets further, however it was encoded.
@@ -141,12 +144,47 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
         .map_err(|error| Problem::bad_request(format!("the body: {error}")))
 }
 
-/// A JSON text as deep as a document may be.
+/// The JSON of a body, as deep as a document may be.
+///
+/// # Errors
+/// 413 where it has too many values, 400 where it is no JSON.
 pub(super) fn parse_json(bytes: &[u8]) -> Answer<Value> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
+    check_count(bytes, MOST_VALUES)?;
     crate::parse_json(text)
         .map_err(|error| Problem::bad_request(format!("the body is no JSON: {error}")))
+}
+
+/// Before anything is made of it: fails for a JSON text of more values and names than that.
+fn check_count(text: &[u8], most: usize) -> Answer<()> {
+    // Each has a byte of its own.
+    if text.len() <= most {
+        return Ok(());
+    }
+    // Each but the first is behind one of these.
+    let (mut count, mut is_string) = (1_usize, false);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => is_string = !is_string,
+            b'\\' if is_string => {
+                bytes.next();
+            }
+            b',' | b':' | b'[' | b'{' if !is_string => count += 1,
+            _ => {}
+        }
+    }
+    if count <= most {
+        return Ok(());
+    }
+    let as_u64 = |count| u64::try_from(count).unwrap_or(u64::MAX);
+    Err(crate::Error::TooLarge {
+        what: "values and names of the body",
+        limit: as_u64(most),
+        found: as_u64(count),
+    }
+    .into())
 }
 
 /// The content type of a request without its parameters, in lower case; empty where there is none.
@@ -155,4 +193,27 @@ pub(super) fn media_type(headers: &axum::http::HeaderMap) -> String {
     let given = given.and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = given.split(';').next().unwrap_or("");
     essence.trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        for (text, count) in [
+            ("[0,0,0, 0]   ", 5),
+            ("{\"a\":[],\"b\":{}}  ", 7),
+            ("[\"a,b[{:\",\"\\\",,\\\\\",1]", 4),
+            ("\"no value, but one: [a] text\"", 1),
+        ] {
+            assert!(check_count(text.as_bytes(), count).is_ok(), "{text}");
+            let refused = check_count(text.as_bytes(), count - 1);
+            let refused = refused.unwrap_err().into_value();
+            assert_eq!(
+                (&refused["status"], &refused["found"]),
+                (&413.into(), &count.into())
+            );
+        }
+    }
 }

@@ -92,9 +92,10 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long a client may take to send the next piece of a body, or to take any of an answer. Default: 30 s.
     pub body_time: Duration,
-    /// Largest body of a request that is read into memory: JSON of every kind, but for logins, which have 16 KiB. Where a
-    /// body comes before it is known whose it is, all of them together have twice as much. Default: 64 MiB. Contents of
-    /// blobs are streamed and have no limit.
+    /// Largest body of a request that is read into memory: JSON of every kind, but for logins, which have 16 KiB. It has at
+    /// most 2,000,000 values and names of members, each of which takes some hundred bytes once it is read. Where a body comes
+    /// before it is known whose it is, all of them together have twice as much. Default: 64 MiB. Contents of blobs are
+    /// streamed and have no limit.
     pub json_bytes: usize,
     /// Calls to the store at a time; more wait. Default: 64.
     pub calls: usize,

@@ -16,6 +16,18 @@ fn a_document_comes_back_as_it_was_saved() {
     assert_eq!((loaded.status, loaded.text()), (200, value.to_string()));
     assert_eq!(loaded.header("content-type"), "application/json");
     assert_eq!(loaded.header("etag"), saved.header("etag"));
+    let tag = loaded.header("etag");
+    for (header, status) in [(tag, 304), ("\"other\"", 200)] {
+        let path = "/v1/documents/settings/window";
+        for path in [path.to_owned(), format!("{path}?pointer=/b")] {
+            let asked = admin.send("GET", &path, &[("if-none-match", header)], b"");
+            assert_eq!(
+                (asked.status, asked.header("etag")),
+                (status, tag),
+                "{path}"
+            );
+        }
+    }
     let again = admin.json("PUT", "/v1/documents/settings/window", &json!(1));
     assert_eq!(again.status, 200);
     assert_ne!(again.header("etag"), saved.header("etag"));

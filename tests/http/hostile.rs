@@ -191,6 +191,41 @@ fn a_large_json_is_refused_before_it_is_read() {
     );
 }
 
+/// In memory each of them takes many times what it takes in the text.
+#[test]
+fn a_json_of_very_many_values_is_refused_before_it_is_read() {
+    let server = Server::start();
+    let admin = server.admin();
+    let zeros = |count: usize| format!("[0{}]", ",0".repeat(count - 1));
+    let send = |path: &str, kind: &str, body: &str| {
+        let headers = [("content-type", kind)];
+        let method = match kind.contains("merge") {
+            true => "PATCH",
+            false => "PUT",
+        };
+        admin.send(method, path, &headers, body.as_bytes())
+    };
+    let (fits, larger) = (zeros(1_999_998), zeros(2_000_000));
+    let json = "application/json";
+    assert_eq!(send("/v1/documents/d", json, &fits).status, 201);
+    for kind in [json, "application/merge-patch+json"] {
+        let problem = send("/v1/documents/d", kind, &larger).problem(413);
+        assert_eq!(problem["limit"], 2_000_000, "{problem}");
+    }
+    let text = format!("\"{larger}\"");
+    assert_eq!(send("/v1/documents/d", json, &text).status, 200);
+    let operation =
+        format!("{{\"operations\":[{{\"op\":\"save\",\"key\":\"d\",\"value\":{larger}}}]}}");
+    let headers = [("content-type", json)];
+    admin
+        .send("POST", "/v1/transactions", &headers, operation.as_bytes())
+        .problem(413);
+    // What is stored is read, whatever its size.
+    let many: Vec<u8> = vec![0; 2_000_100];
+    server.store.save("many", &many).unwrap();
+    assert_eq!(admin.get("/v1/documents/many?pointer=/2000099").text(), "0");
+}
+
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.0\r\n\r\n";
 
 #[test]
