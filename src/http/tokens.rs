@@ -30,14 +30,13 @@ struct Asked {
     /// After how many seconds it ends; without it, never.
     expires_in: Option<u64>,
     /// Whether it lists the folder of this name, and does not read the entry.
-    #[serde(default)]
-    folder: bool,
+    folder: Option<bool>,
 }
 
 impl Asked {
-    fn grant(&self) -> Grant {
+    fn grant(&self, folder: bool) -> Grant {
         let grant = Grant {
-            folder: self.folder,
+            folder,
             ..Grant::new()
         };
         match self.expires_in {
@@ -66,7 +65,9 @@ async fn grant_root(
 }
 
 async fn make(service: &Service, caller: Caller, key: String, asked: Asked) -> Answer {
-    let (grant, named) = (asked.grant(), key.clone());
+    // The root is no entry.
+    let is_folder = asked.folder.unwrap_or(key.is_empty());
+    let (grant, named) = (asked.grant(is_folder), key.clone());
     let root = caller.account.root;
     let token: Token = service
         .calls()
@@ -75,9 +76,9 @@ async fn make(service: &Service, caller: Caller, key: String, asked: Asked) -> A
     let answer = json!({
         "token": token.as_str(),
         "key": key,
-        "folder": asked.folder,
+        "folder": is_folder,
         "expires_in": asked.expires_in,
-        "path": shared::path_of(&token, &root, &key, asked.folder),
+        "path": shared::path_of(&token, &root, &key, is_folder),
     });
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }

@@ -125,12 +125,13 @@ fn a_token_for_a_folder_lists_it_and_an_expired_one_nothing() {
     let ann = server.user("ann", "writer", "home/ann");
     ann.put("/v1/blobs/a/1", b"x");
     ann.put("/v1/blobs/a/b/2", b"x");
-    for (key, names) in [("/a", vec!["1", "b"]), ("", vec!["a"])] {
-        let granted = ann.json(
-            "POST",
-            &format!("/v1/tokens{key}"),
-            &json!({"folder": true}),
-        );
+    for (key, asked, names) in [
+        ("/a", json!({"folder": true}), vec!["1", "b"]),
+        ("", json!({"folder": true}), vec!["a"]),
+        ("", json!({"expires_in": null}), vec!["a"]),
+    ] {
+        let granted = ann.json("POST", &format!("/v1/tokens{key}"), &asked);
+        assert_eq!(granted.value()["folder"], true, "{}", granted.text());
         let path = granted.value()["path"].as_str().unwrap().to_owned();
         let listed = server.nobody().get(&path);
         assert_eq!(listed.status, 200, "{path}: {}", listed.text());
@@ -145,6 +146,8 @@ fn a_token_for_a_folder_lists_it_and_an_expired_one_nothing() {
         server.nobody().get(&format!("{path}b/")).problem(403);
         server.nobody().get(&format!("{path}1")).problem(403);
     }
+    ann.json("POST", "/v1/tokens", &json!({"folder": false}))
+        .problem(400);
     let admin = server.admin();
     let granted = admin
         .json("POST", "/v1/tokens", &json!({"folder": true}))
