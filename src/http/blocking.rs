@@ -159,8 +159,10 @@ fn write_all(mut writer: BlobWriter, piece: &[Bytes]) -> Answer<BlobWriter> {
     Ok(writer)
 }
 
-/// A body that ended before its end: nothing has happened.
+/// A body that ended before its end. Of a form, files that came whole before are stored.
 pub(super) fn cut_short(error: &dyn std::fmt::Display) -> Problem {
     tracing::debug!(%error, "a body was cut short");
-    Problem::bad_request("the body was cut short, or took too long; nothing was written")
+    Problem::bad_request(
+        "the body was cut short, or took too long; what was under way is not written",
+    )
 }

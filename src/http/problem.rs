@@ -170,7 +170,7 @@ impl From<Error> for Problem {
             Error::NoSpace { .. } => logged(
                 &error,
                 StatusCode::INSUFFICIENT_STORAGE,
-                "no space is left; nothing was written",
+                "no space is left; what was under way is not written",
             ),
             Error::Damaged { .. } => logged(
                 &error,

@@ -1,5 +1,10 @@
 //! Blobs: streamed in and out, in ranges, in pieces, from forms.
 
+use std::time::Duration;
+
+use komatik::Store;
+use komatik::http::Limits;
+
 use crate::server::Server;
 
 fn bytes(length: usize) -> Vec<u8> {
@@ -191,6 +196,30 @@ fn a_form_brings_files_into_a_folder() {
     assert_eq!(admin.get("/v1/blobs/top.txt").text(), "in top.txt");
     let partly = form("/v1/blobs/inbox", &["c.txt", ".."]).problem(400);
     assert_eq!(partly["stored"][0]["key"], "inbox/c.txt");
+}
+
+/// The files that came whole are stored, which the answer does not deny.
+#[test]
+fn a_form_that_breaks_off_tells_what_is_stored() {
+    let mut limits = Limits::default();
+    limits.body_time = Duration::from_millis(200);
+    let server = Server::with(&Store::in_memory().unwrap(), limits);
+    let session = server.admin().credentials[0].1.clone();
+    let head = "--XX\r\ncontent-disposition: form-data; name=\"f\"; filename";
+    let answer = server.raw(
+        format!(
+            "POST /v1/blobs/inbox HTTP/1.1\r\nhost: localhost\r\nauthorization: {session}\r\n\
+             content-type: multipart/form-data; boundary=XX\r\ncontent-length: 9999\r\n\r\n\
+             {head}=\"a\"\r\n\r\nwhole\r\n{head}=\"b\"\r\n\r\nhal"
+        )
+        .as_bytes(),
+    );
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("\"key\":\"inbox/a\""), "{answer}");
+    assert!(answer.contains("under way is not written"), "{answer}");
+    assert!(!answer.contains("nothing was written"), "{answer}");
+    assert!(server.store.exists("inbox/a").unwrap());
+    assert!(!server.store.exists("inbox/b").unwrap());
 }
 
 #[test]
