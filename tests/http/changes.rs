@@ -108,7 +108,9 @@ fn listen(server: &Server, session: &str, more: &str) -> BufReader<TcpStream> {
 /// The next event: its name, its data, and its id where it has one.
 fn next(stream: &mut BufReader<TcpStream>) -> (String, Value, Option<String>) {
     let (mut name, mut data, mut id) = (String::new(), Value::Null, None);
+    let began = Instant::now();
     loop {
+        assert!(began.elapsed() < Duration::from_secs(30), "no event comes");
         let mut line = String::new();
         assert!(
             stream.read_line(&mut line).unwrap() > 0,

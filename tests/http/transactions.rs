@@ -127,7 +127,7 @@ fn passwords_are_verified_before_it_begins() {
         let path = format!("/v1/locks/{key}");
         assert_eq!(admin.json("PUT", &path, &lock).status, 204);
         let path = format!("/v1/entries/{key}");
-        for _ in 0..4 {
+        for _ in 0..5 {
             let tried = [("komatik-password", "wrong")];
             admin.send(wrong, &path, &tried, b"").problem(403);
         }
