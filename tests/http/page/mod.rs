@@ -26,6 +26,12 @@ fn the_page_is_of_one_version_and_runs_nothing_else() {
         assert!(policy.starts_with("default-src 'none'; "), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
         assert!(!policy.contains("http"), "{policy}");
+        // Both hold: what is stored here is no script of the page.
+        assert!(policy.contains("; script-src 'self'; "), "{policy}");
+        assert!(
+            policy.ends_with(", script-src *:*/page/script.js"),
+            "{policy}"
+        );
         assert_eq!(sent.header("x-content-type-options"), "nosniff");
         assert_eq!(sent.header("cache-control"), "no-cache");
         let tag = sent.header("etag");
