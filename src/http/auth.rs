@@ -273,8 +273,8 @@ pub(super) struct Caller {
     pub(super) account: Account,
     /// Only what the account may reach, in its name, with the passwords of the request.
     pub(super) store: Store,
-    /// Whether there are any.
-    pub(super) offers_passwords: bool,
+    /// The same without the passwords, where there are any.
+    pub(super) without_passwords: Option<Store>,
 }
 
 impl FromRequestParts<Service> for Caller {
@@ -285,11 +285,14 @@ impl FromRequestParts<Service> for Caller {
         if account.role == Role::Reader && !is_safe(&parts.method) {
             return Err(Problem::forbidden("this account may only read"));
         }
-        let store = with_passwords(service.view_of(&account)?, &parts.headers)?;
+        let view = service.view_of(&account)?;
+        let without_passwords = parts.headers.contains_key(PASSWORDS);
+        let without_passwords = without_passwords.then(|| view.clone());
+        let store = with_passwords(view, &parts.headers)?;
         Ok(Caller {
             account,
             store,
-            offers_passwords: parts.headers.contains_key(PASSWORDS),
+            without_passwords,
         })
     }
 }

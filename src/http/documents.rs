@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Service;
+use super::asking::ask_for_all;
 use super::auth::Caller;
 use super::conditions::{Conditions, Verdict};
 use super::content::{Content, Disposition, headers_of, send};
 use super::key::{Asked, KeyPath, WholeBody, media_type, parse_json};
-use super::locks::ask_for_all;
 use super::problem::{Answer, Problem};
 use super::show;
 use crate::{Arrays, Error, Kind, MergeOptions, Metadata, Nulls, Patch, PutOptions, Store};

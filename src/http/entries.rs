@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Service;
+use super::asking::ask_for_all;
 use super::auth::Caller;
 use super::conditions::{Conditions, Verdict};
 use super::content::headers_of;
 use super::key::{Asked, JsonBody, KeyPath};
-use super::locks::ask_for_all;
 use super::problem::{Answer, Problem};
 use super::show;
 use crate::{Error, ListOptions, Listing, PutMode, Store};

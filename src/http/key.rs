@@ -180,7 +180,7 @@ fn check_count(text: &[u8], most: usize) -> Answer<()> {
     }
     let as_u64 = |count| u64::try_from(count).unwrap_or(u64::MAX);
     Err(crate::Error::TooLarge {
-        what: "values and names of the body",
+        what: "count of values and names in the body",
         limit: as_u64(most),
         found: as_u64(count),
     }

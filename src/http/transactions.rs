@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Service;
+use super::asking::Asking;
 use super::auth::Caller;
 use super::documents::{Merging, patch_of};
 use super::key::JsonBody;
-use super::locks::{ask_below, ask_for_all, ask_to_read, ask_to_write, both};
 use super::problem::{Answer, Problem};
-use crate::{Error, MergeOptions, Patch, PutMode, PutOptions, Store, Transaction};
+use crate::{Error, MergeOptions, Patch, PutMode, PutOptions, Transaction};
 
 /// How many operations a transaction has at most.
 const MOST_OPERATIONS: usize = 10_000;
@@ -161,33 +161,33 @@ impl Ready {
 }
 
 impl Ready {
-    /// Asks the locks of all that the operation would do something with.
-    fn ask_locks(&self, store: &Store) -> crate::Result<()> {
+    /// Asks the locks of all that the operation has to do with.
+    fn ask(&self, locks: &mut Asking<'_>) -> crate::Result<()> {
         match self {
-            Ready::Patch(key, _) => ask_for_all(store, key),
-            Ready::Put(key, ..) => ask_to_write(store, key),
-            Ready::Other(operation) => operation.ask_locks(store),
+            Ready::Patch(key, _) => locks.all(key),
+            Ready::Put(key, ..) => locks.write(key),
+            Ready::Other(operation) => operation.ask(locks),
         }
     }
 }
 
 impl Operation {
-    fn ask_locks(&self, store: &Store) -> crate::Result<()> {
+    fn ask(&self, locks: &mut Asking<'_>) -> crate::Result<()> {
         match self {
-            Operation::Check { key, .. } => ask_to_read(store, key),
-            Operation::Merge { key, .. } | Operation::MergePatch { key, .. } => {
-                ask_for_all(store, key)
-            }
-            Operation::Save { key, .. } | Operation::Delete { key } => ask_to_write(store, key),
+            Operation::Check { key, .. } => locks.read(key),
+            Operation::Merge { key, .. } | Operation::MergePatch { key, .. } => locks.all(key),
+            Operation::Save { key, .. } | Operation::Delete { key } => locks.write(key),
             Operation::Copy { from, to, .. } => {
-                both(ask_to_read(store, from), ask_to_write(store, to))
+                locks.read(from)?;
+                locks.write(to)
             }
             // The lock comes along, and what follows may read it there.
             Operation::Move { from, to, .. } => {
-                both(ask_for_all(store, from), ask_to_write(store, to))
+                locks.all(from)?;
+                locks.write(to)
             }
             Operation::DeleteFolder { folder: from } | Operation::MoveFolder { from, .. } => {
-                ask_below(store, from)
+                locks.below(from)
             }
             // They ask no lock, or are another `Ready`.
             Operation::CreateFolder { .. } | Operation::Patch { .. } | Operation::Put { .. } => {
@@ -270,8 +270,12 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
         let operation = operation.ready();
         ready.push(operation.map_err(|problem| problem.with("operation", index))?);
     }
-    if caller.offers_passwords {
-        ask_all_locks(store, &ready)?;
+    if let Some(without_passwords) = &caller.without_passwords {
+        let mut locks = Asking::of(store, without_passwords);
+        for (index, operation) in ready.iter().enumerate() {
+            let asked = operation.ask(&mut locks);
+            asked.map_err(|error| Problem::from(error).with("operation", index))?;
+        }
     }
     let results = store.transaction(|tx| {
         let mut results = Vec::new();
@@ -285,16 +289,4 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
         Ok(results) => Ok(json!({"results": results})),
         Err(error) => Err(Problem::from(error).with("operation", at)),
     }
-}
-
-/// Has every password verified that the operations may ask for, while no other writer waits.
-fn ask_all_locks(store: &Store, operations: &[Ready]) -> Answer<()> {
-    for (index, operation) in operations.iter().enumerate() {
-        // It is not remembered, so the transaction would have to try it. What else is wrong now need not be when the
-        // operations before are done.
-        if let Err(error @ Error::TooManyTries { .. }) = operation.ask_locks(store) {
-            return Err(Problem::from(error).with("operation", index));
-        }
-    }
-    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Transactions: all of it or nothing, and the failed operation is named.
 
+use komatik::http::Limits;
+use komatik::{Lock, PasswordCost, Store};
 use serde_json::json;
 
 use crate::server::Server;
@@ -166,4 +168,38 @@ fn a_lock_that_is_gone_by_then_is_not_asked() {
     let offered = [("komatik-password", "wrong")];
     let done = admin.json_with("POST", "/v1/transactions", &offered, &few);
     assert_eq!(done.status, 200, "{}", done.text());
+}
+
+/// Of more the view would not remember all, and the transaction would verify them again.
+#[test]
+fn it_has_to_do_with_so_many_locked_entries() {
+    let store = Store::builder_in_memory()
+        .password_cost(PasswordCost::new(8, 1))
+        .open()
+        .unwrap();
+    for index in 0..=1000 {
+        store.save(&format!("f/{index}"), &1).unwrap();
+        store.save(&format!("open/{index}"), &1).unwrap();
+        let lock = Lock::new().edit("sesame");
+        store.lock(&format!("f/{index}"), lock).unwrap();
+    }
+    let server = Server::with(&store, Limits::default());
+    let admin = server.admin();
+    let send = |operations: serde_json::Value| {
+        let offered = [("komatik-password", "sesame")];
+        let operations = json!({"operations": operations});
+        admin.json_with("POST", "/v1/transactions", &offered, &operations)
+    };
+    let folder = json!({"op": "delete_folder", "folder": "f"});
+    let open = json!({"op": "delete_folder", "folder": "open"});
+    let refused = send(json!([open, folder])).problem(413);
+    assert_eq!(
+        (&refused["limit"], &refused["operation"]),
+        (&json!(1000), &json!(1))
+    );
+    assert!(store.exists("open/0").unwrap());
+    let one = json!({"op": "delete", "key": "f/0"});
+    assert_eq!(send(json!([one, one, one])).status, 200);
+    let done = send(json!([open, folder]));
+    assert_eq!(done.value()["results"][1], json!({"deleted": 1000}));
 }

@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use super::super::Service;
 use super::super::accounts::{Account, Accounts};
+use super::super::asking::ask_to_write;
 use super::super::auth::MOST_PASSWORDS;
 use super::super::blocking::{Held, cut_short};
 use super::super::budget::Share;
 use super::super::content::{Content, Disposition, send};
 use super::super::form::{Form, Part, unplaced};
-use super::super::locks::ask_to_write;
 use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{self, Problem};
 use super::super::scopes::CloudStore;

@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use super::Service;
 use super::accounts::{Account, Role};
+use super::asking::ask_for_all;
 use super::blocking::cut_short;
 use super::cross_origin::{any_origin, preflight};
 use super::key::{parse_json, whole_within};
-use super::locks::ask_for_all;
 use super::problem::{self, Problem};
 use super::scopes::CloudStore;
 use super::strangers::PATIENCE;
