@@ -13,6 +13,7 @@ use crate::options::{
     DEFAULT_CHUNK_BYTES, Durability, History, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, PasswordCost,
 };
 use crate::scope::Scope;
+use crate::upload::Ids;
 
 /// A store of documents and blobs.
 ///
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) password_cost: PasswordCost,
     pub(crate) tries: Tries,
     pub(crate) gate: crate::draft::Gate,
+    pub(crate) ids: Ids,
     pub(crate) delivery: Delivery,
 }
 
@@ -266,6 +268,7 @@ impl Settings {
                 password_cost: self.password_cost,
                 tries: Tries::default(),
                 gate: crate::draft::Gate::default(),
+                ids: Ids::default(),
                 delivery: Delivery::default(),
             }),
             scope: Scope::root(),

@@ -30,7 +30,9 @@ mod real {
     };
 
     pub(crate) mod atomic {
-        pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+        pub(crate) use std::sync::atomic::{
+            AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering,
+        };
     }
 
     pub(crate) mod channel {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::backend::{BlobId, MAX_TREE_CHUNK_BYTES};
 use crate::digest::ContentHasher;
@@ -14,6 +13,7 @@ use crate::format::{Body, INLINE_BYTES, Part};
 use crate::metadata::{Digest, Kind};
 use crate::options::Durability;
 use crate::store::{Shared, Store};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// About how many bytes an upload collects before it stores them: few calls, and few bytes kept in memory.
@@ -29,35 +29,40 @@ const RANDOM_BYTES: usize = 10;
 /// For so many ids the system is asked for random bytes at once: it took a twentieth of what a blob of 4 KiB takes.
 const IDS_AT_ONCE: usize = 64;
 
-impl BlobId {
+/// Makes the ids of blobs.
+#[derive(Default)]
+pub(crate) struct Ids {
+    /// Random bytes that are in no id yet.
+    unused: Mutex<Vec<[u8; RANDOM_BYTES]>>,
+}
+
+impl Ids {
     /// An id that was never used: 6 bytes of milliseconds since 1970, 10 random ones.
-    pub(crate) fn fresh() -> Result<BlobId> {
+    pub(crate) fn fresh(&self) -> Result<BlobId> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let millis = u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
         let mut id = [0; 16];
         id[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
-        id[6..].copy_from_slice(&random()?);
+        id[6..].copy_from_slice(&self.random()?);
         Ok(BlobId(id))
     }
-}
 
-/// Random bytes that were never told before.
-fn random() -> Result<[u8; RANDOM_BYTES]> {
-    static UNTOLD: Mutex<Vec<[u8; RANDOM_BYTES]>> = Mutex::new(Vec::new());
-    let mut untold = UNTOLD.lock();
-    if let Some(random) = untold.pop() {
-        return Ok(random);
+    fn random(&self) -> Result<[u8; RANDOM_BYTES]> {
+        let mut unused = self.unused.lock();
+        if let Some(random) = unused.pop() {
+            return Ok(random);
+        }
+        let mut more = [[0; RANDOM_BYTES]; IDS_AT_ONCE];
+        getrandom::fill(more.as_flattened_mut()).map_err(|error| {
+            Error::io(
+                "asking for random bytes",
+                std::io::Error::other(error.to_string()),
+            )
+        })?;
+        let [random, rest @ ..] = more;
+        unused.extend(rest);
+        Ok(random)
     }
-    let mut more = [[0; RANDOM_BYTES]; IDS_AT_ONCE];
-    getrandom::fill(more.as_flattened_mut()).map_err(|error| {
-        Error::io(
-            "asking for random bytes",
-            std::io::Error::other(error.to_string()),
-        )
-    })?;
-    let [random, rest @ ..] = more;
-    untold.extend(rest);
-    Ok(random)
 }
 
 /// A blob that no commit has adopted yet; when the last clone is dropped, it is discarded.
@@ -82,7 +87,7 @@ impl Upload {
     fn begin(shared: &Arc<Shared>) -> Result<Upload> {
         Ok(Upload(Arc::new(Guard {
             shared: Arc::clone(shared),
-            blob: BlobId::fresh()?,
+            blob: shared.ids.fresh()?,
             adopted: AtomicBool::new(false),
         })))
     }
@@ -316,7 +321,8 @@ mod tests {
 
     #[test]
     fn no_id_is_told_twice() {
-        let some = || -> Vec<BlobId> { (0..1000).map(|_| BlobId::fresh().unwrap()).collect() };
+        let ids = Ids::default();
+        let some = || -> Vec<BlobId> { (0..1000).map(|_| ids.fresh().unwrap()).collect() };
         let told: Vec<_> = std::thread::scope(|scope| {
             let threads = [(); 4].map(|()| scope.spawn(some));
             threads.map(|thread| thread.join().unwrap()).into()
@@ -326,6 +332,6 @@ mod tests {
         // Beginning with the time, they sort as they were made.
         let first = told[0][0];
         std::thread::sleep(std::time::Duration::from_millis(2));
-        assert!(first < BlobId::fresh().unwrap());
+        assert!(first < ids.fresh().unwrap());
     }
 }

@@ -21,7 +21,9 @@ pub(crate) use shuttle_parking_lot::{
 };
 
 pub(crate) mod atomic {
-    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+    pub(crate) use shuttle::sync::atomic::{
+        AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering,
+    };
 }
 
 pub(crate) mod thread {

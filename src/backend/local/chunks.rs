@@ -5,7 +5,6 @@
 //! never adopted.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -17,6 +16,7 @@ use super::pack::{ChunkLocation, Packs};
 use super::view::LATEST;
 use crate::backend::{BlobId, MAX_TREE_CHUNK_BYTES, Tree, View, copy_chunks};
 use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
 
 /// Rows of one upload that wait in memory.

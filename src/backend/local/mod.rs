@@ -21,6 +21,7 @@ mod checkpoint;
 mod chunks;
 mod commit;
 mod durable;
+mod emptying;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod headroom;

@@ -24,9 +24,7 @@ use crate::sync::thread::{self, ThreadId};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Rows deleted or moved in one commit.
-const ROWS_A_STEP: usize = 1000;
-/// Bytes moved out of a pack in one commit.
-const BYTES_A_STEP: usize = 4 * 1024 * 1024;
+pub(super) const ROWS_A_STEP: usize = 1000;
 
 /// So many bytes may come to the packs before what waits to be given back is looked for early; more in a store that
 /// holds more than twice as much.
@@ -314,7 +312,7 @@ impl Core {
     }
 
     /// Keeps the overlay from growing with the rows that giving back writes: nobody waits for room with them.
-    fn keep_room(&self) -> Result<()> {
+    pub(super) fn keep_room(&self) -> Result<()> {
         if self.is_half_full() {
             self.checkpoint()?;
         }
@@ -369,98 +367,6 @@ impl Core {
         Ok(())
     }
 
-    /// Moves the chunks in use out of a pack; answers whether all could be moved.
-    fn empty_pack(&self, number: u64) -> Result<bool> {
-        let mut step = Vec::new();
-        let mut step_bytes = 0;
-        let frames = match self.packs.walk(number) {
-            Err(Error::Damaged { .. }) => return Ok(false),
-            frames => frames?,
-        };
-        for frame in frames {
-            let Ok((blob, index, location)) = frame else {
-                return Ok(false);
-            };
-            if !self.is_in_use(blob, index, &location)? {
-                continue;
-            }
-            let Ok(Some(bytes)) = self.packs.read(blob, index, &location) else {
-                return Ok(false);
-            };
-            step_bytes += bytes.len();
-            step.push(Moving {
-                blob,
-                index,
-                from: location,
-                bytes,
-            });
-            if step_bytes >= BYTES_A_STEP || step.len() >= ROWS_A_STEP {
-                self.move_chunks(std::mem::take(&mut step))?;
-                step_bytes = 0;
-            }
-        }
-        self.move_chunks(step)?;
-        Ok(true)
-    }
-
-    fn is_in_use(&self, blob: BlobId, index: u64, location: &ChunkLocation) -> Result<bool> {
-        let row = self.get(View::Latest, Tree::Chunks, &keys::chunk(blob, index))?;
-        Ok(
-            row.is_some_and(|row| {
-                ChunkRow::decode(&row.value) == Some(ChunkRow::Packed(*location))
-            }),
-        )
-    }
-
-    /// Writes the chunks elsewhere, syncs them, and then lets their rows point there; not where a row has changed.
-    fn move_chunks(&self, moving: Vec<Moving>) -> Result<()> {
-        if moving.is_empty() {
-            return Ok(());
-        }
-        let mut moved = Vec::with_capacity(moving.len());
-        for chunk in moving {
-            let length = chunk.bytes.len().max(1);
-            let appended = self
-                .packs
-                .append(chunk.blob, chunk.index, &chunk.bytes, length);
-            match appended {
-                Ok(to) => moved.extend(
-                    to.into_iter()
-                        .map(|to| (chunk.blob, chunk.index, chunk.from, to)),
-                ),
-                Err(error) => {
-                    let appended: Vec<_> = moved.into_iter().map(|(.., to)| to).collect();
-                    self.packs.give_back(&appended);
-                    return Err(error);
-                }
-            }
-        }
-        let packs: BTreeSet<u64> = moved.iter().map(|(.., to)| to.pack).collect();
-        let packs: Vec<u64> = packs.into_iter().collect();
-        self.packs
-            .sync(&packs)
-            .map_err(|error| self.health.poison(error))?;
-        let mut freed = Vec::with_capacity(moved.len());
-        let committed = self.commit_own(|stage| {
-            for (blob, index, from, to) in &moved {
-                let key = keys::chunk(*blob, *index);
-                if self.is_in_use(*blob, *index, from)? {
-                    stage.write(Tree::Chunks, key, Some(ChunkRow::Packed(*to).encode()));
-                    freed.push(*from);
-                } else {
-                    freed.push(*to);
-                }
-            }
-            Ok(())
-        });
-        if committed.is_err() {
-            freed = moved.into_iter().map(|(.., to)| to).collect();
-        }
-        self.packs.give_back(&freed);
-        committed?;
-        self.keep_room()
-    }
-
     /// Finds what an earlier opening left: uploads that were never adopted, and blobs it had no time to give back.
     pub(super) fn find_left_over(&self) -> Result<()> {
         let mut start = vec![keys::UPLOADS];
@@ -492,12 +398,4 @@ impl Core {
             Ok(())
         })
     }
-}
-
-/// A chunk on its way from one pack to another.
-struct Moving {
-    blob: BlobId,
-    index: u64,
-    from: ChunkLocation,
-    bytes: Bytes,
 }
