@@ -16,6 +16,8 @@ const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 const LEAST_BYTES: u64 = 1024 * 1024;
 /// A row is written to the journal, and about four times by sled, which writes a leaf again after some ten changes.
 pub(super) const WRITTEN_PER_ROW_BYTE: u64 = 5;
+/// The rows of chunks that are moved take one in so many bytes of the chunks, journal and sled together.
+const ROWS_OF_MOVED: u64 = 8;
 /// The disk is asked again at least after so many bytes.
 const MAX_BUDGET_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -58,6 +60,25 @@ impl Headroom {
         } else {
             Ok(())
         }
+    }
+
+    /// Takes room for moving so many bytes of chunks, after which more is free than before, where rows of `fresh_bytes` wait for the
+    /// next checkpoint. As a deletion it may use what is kept, but leaves what the checkpoint needs.
+    ///
+    /// # Errors
+    /// `NoSpace` where there is too little.
+    pub(super) fn take_to_move(&self, bytes: u64, fresh_bytes: u64) -> Result<()> {
+        let written = bytes.saturating_add(bytes / ROWS_OF_MOVED);
+        let needed = fresh_bytes
+            .saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
+            .saturating_add(written)
+            .saturating_add(LEAST_BYTES);
+        if self.free()? < needed {
+            return Err(self.no_space());
+        }
+        let written = i64::try_from(written).unwrap_or(i64::MAX);
+        self.budget.fetch_sub(written, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Whether a checkpoint of so many bytes will find room; remembered for those who wait for it.

@@ -285,8 +285,10 @@ impl Core {
                 return Ok(());
             }
             tried.insert(number);
-            // Moving is writing, and what is kept on the disk is for deletions.
-            if let Err(error) = self.take_room(self.packs.bytes_in_use(number)) {
+            // Moving writes before it gives anything back, and a full disk must not come to be without any room.
+            let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
+            let moved = self.packs.bytes_in_use(number);
+            if let Err(error) = self.headroom.take_to_move(moved, fresh_bytes) {
                 no_room = Err(error);
                 continue;
             }

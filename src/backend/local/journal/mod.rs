@@ -204,7 +204,14 @@ impl Journal {
                     return Err(Error::io(doing, error));
                 }
             }
-            self.segments.write().pop_front();
+            // Another thread may have come first.
+            let mut segments = self.segments.write();
+            if segments
+                .front()
+                .is_some_and(|first| Arc::ptr_eq(first, &oldest))
+            {
+                segments.pop_front();
+            }
         }
     }
 

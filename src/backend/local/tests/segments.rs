@@ -52,6 +52,35 @@ fn a_segment_that_others_removed_keeps_no_other() {
     assert!(!before[1].path.exists());
 }
 
+/// Each checkpoint drops what it can, and several threads may be at it at once.
+#[test]
+fn threads_that_drop_segments_side_by_side_drop_each_once() {
+    for _ in 0..30 {
+        let (local, directory) = with_segments(History::of_bytes(1));
+        local.core.bring_to_trees().unwrap();
+        let newest = local.core.settling.settled();
+        let begin = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    begin.wait();
+                    local.core.journal.drop_old(newest, 0).unwrap();
+                });
+            }
+        });
+        let files = std::fs::read_dir(directory.path().join("journal")).unwrap();
+        assert_eq!(files.count(), local.core.journal.segments().len());
+        assert!(
+            local
+                .core
+                .journal
+                .segments()
+                .iter()
+                .all(|it| it.path.exists())
+        );
+    }
+}
+
 #[test]
 fn a_time_ahead_of_the_clock_keeps_no_history_and_an_unknown_one_drops_none() {
     let hour = Duration::from_secs(3600);
