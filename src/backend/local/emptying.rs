@@ -27,11 +27,11 @@ impl Core {
     pub(super) fn empty_pack(&self, number: u64) -> Result<bool> {
         let mut step = Vec::new();
         let mut step_bytes = 0;
-        let frames = match self.packs.walk(number) {
+        let mut frames = match self.packs.walk(number) {
             Err(Error::Damaged { .. }) => return Ok(false),
             frames => frames?,
         };
-        for frame in frames {
+        for frame in frames.by_ref() {
             let Ok((blob, index, location)) = frame else {
                 return Ok(false);
             };
@@ -54,7 +54,8 @@ impl Core {
             }
         }
         self.move_chunks(step)?;
-        Ok(true)
+        // What was passed over may be a chunk in use of which the header is damaged.
+        Ok(!frames.has_passed_over() || self.packs.bytes_in_use(number) == 0)
     }
 
     fn is_in_use(&self, blob: BlobId, index: u64, location: &ChunkLocation) -> Result<bool> {

@@ -292,12 +292,10 @@ impl Core {
                 no_room = Err(error);
                 continue;
             }
-            let is_read = self.empty_pack(number)?;
-            self.remove_empty_packs()?;
-            // A frame of which the header is damaged is passed over, and its chunk stays.
-            if !is_read || self.packs.bytes_in_use(number) > 0 {
+            if !self.empty_pack(number)? {
                 self.space.state.lock().stuck.insert(number);
             }
+            self.remove_empty_packs()?;
         }
         match effort {
             Effort::Bounded => Ok(()),

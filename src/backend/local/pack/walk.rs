@@ -20,15 +20,22 @@ pub(crate) struct Walk {
     source: Option<(PackName, Arc<File>)>,
     offset: u64,
     end: u64,
+    has_passed_over: bool,
 }
 
 impl Walk {
+    /// Whether something was no frame so far.
+    pub(crate) fn has_passed_over(&self) -> bool {
+        self.has_passed_over
+    }
+
     /// Of a pack that is gone.
     pub(super) fn empty() -> Walk {
         Walk {
             source: None,
             offset: 0,
             end: 0,
+            has_passed_over: false,
         }
     }
 
@@ -38,6 +45,7 @@ impl Walk {
             source: Some((name, file)),
             offset: FILE_HEADER_BYTES as u64,
             end: metadata.len(),
+            has_passed_over: false,
         })
     }
 
@@ -58,6 +66,7 @@ impl Walk {
                     return Ok(Some((frame.blob, frame.index, location)));
                 }
             }
+            self.has_passed_over = true;
             self.offset = self.find_magic(name, file, offset + 1)?;
         }
         Ok(None)
