@@ -226,7 +226,7 @@ struct Round;
 
 impl Round {
     fn begin() -> Round {
-        ROUND.with(|round| round.replace(Some(Vec::new())));
+        let _ = ROUND.try_with(|round| round.replace(Some(Vec::new())));
         Round
     }
 
@@ -235,20 +235,23 @@ impl Round {
     /// It does not matter of which store the callback is: two threads, each in a callback of one store and writing to
     /// the other, would otherwise wait for each other.
     fn hand_over(turnstile: &Arc<Turnstile>, revision: u64) -> bool {
-        ROUND.with(|round| match &mut *round.borrow_mut() {
+        let handed_over = ROUND.try_with(|round| match &mut *round.borrow_mut() {
             Some(round) => {
                 round.push((turnstile.clone(), revision));
                 true
             }
             None => false,
-        })
+        });
+        // A thread at its end, which drops what it owns, is in no callback.
+        handed_over.unwrap_or(false)
     }
 
     /// Waits until all that was handed over in this round has been told, running what is due.
     fn finish(self) {
         loop {
-            let handed_over = ROUND.with(|round| round.borrow_mut().as_mut().map(std::mem::take));
-            match handed_over {
+            let handed_over =
+                ROUND.try_with(|round| round.borrow_mut().as_mut().map(std::mem::take));
+            match handed_over.ok().flatten() {
                 Some(list) if !list.is_empty() => list
                     .iter()
                     .for_each(|(turnstile, revision)| turnstile.wait_gone(*revision)),
@@ -260,6 +263,6 @@ impl Round {
 
 impl Drop for Round {
     fn drop(&mut self) {
-        ROUND.with(|round| round.replace(None));
+        let _ = ROUND.try_with(|round| round.replace(None));
     }
 }

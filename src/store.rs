@@ -183,6 +183,16 @@ impl Store {
         }
     }
 
+    /// The same store, offering no password and naming nobody: for those who offer their own.
+    #[cfg(feature = "http")]
+    pub(crate) fn of_nobody(&self) -> Store {
+        Store {
+            passwords: Passwords::default(),
+            participant: None,
+            ..self.clone()
+        }
+    }
+
     /// The same store, whose calls wait no longer than so for their turn to try a password: for who has others waiting
     /// behind.
     #[cfg(feature = "http")]
@@ -208,6 +218,9 @@ impl Store {
     /// As [`Store::flush`].
     pub fn close(&self) -> Result<()> {
         let closed = self.shared.backend.close();
+        if !matches!(closed, Err(Error::Misuse { .. })) {
+            self.shared.gate.close();
+        }
         // So that watchers that wait find out.
         self.shared.delivery.wake();
         closed

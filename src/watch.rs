@@ -108,7 +108,8 @@ impl Store {
     ///
     /// Asking for a place that the history no longer reaches is answered by the first change asked for:
     /// [`Compacted`](crate::Error::Compacted). So is a place ahead of all there is, as one that was noted before an older copy
-    /// of the store was put in its place. Then read the present state and watch from there: take the watcher
+    /// of the store was put in its place, and one of [`Eventual`](crate::Durability::Eventual) writes that a power cut took back
+    /// after they were told. Then read the present state and watch from there: take the watcher
     /// `Since::Now` first, then list, so that nothing falls in between.
     ///
     /// A watcher keeps the store open, as a clone of the handle does. [`Store::close`] ends it with an error.

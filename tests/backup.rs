@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::Random;
 use komatik::{
-    Durability, Error, Grant, ListOptions, Lock, Metadata, PasswordCost, PutMode, Step, Store,
+    Durability, Error, Grant, ListOptions, Lock, Metadata, PasswordCost, PutMode, Since, Step,
+    Store,
 };
 
 fn go_on(_: Step) -> ControlFlow<()> {
@@ -129,7 +130,7 @@ fn a_copy_has_revisions_locks_tokens_and_goes_on_above() {
         Some(&b"hidden"[..])
     );
     assert!(copy.read_with(&token, "open").unwrap().is_some());
-    assert_eq!(copy.history().newest(), newest);
+    assert!(copy.history().newest() > newest);
     let revision = copy.save("open", &2).unwrap().revision;
     assert!(revision > newest);
     copy.close().unwrap();
@@ -245,4 +246,38 @@ fn a_copy_that_was_not_finished_is_no_store() {
     }
     assert!(matches!(Store::open(&path), Err(Error::Damaged { .. })));
     assert!(path.join("trees").exists());
+}
+
+/// The original may go on before it is lost, and copies too: a place noted on one of them is none of another.
+#[test]
+fn a_place_noted_on_another_store_is_told_to_be_none_of_the_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let original = open(&path("original"));
+    original.save("a", &1).unwrap();
+    for name in ["first", "second"] {
+        original.backup(path(name), go_on).unwrap();
+    }
+    let save = |store: &Store, times: u32| {
+        for number in 1..times {
+            store.save("a", &number).unwrap();
+        }
+        store.save("a", &0).unwrap().revision
+    };
+    let noted = [original.history().newest(), save(&original, 5), {
+        save(&open(&path("first")), 5)
+    }];
+    let copy = open(&path("second"));
+    save(&copy, 20);
+    for place in noted {
+        let mut watcher = copy.watch("", Since::After(place)).unwrap();
+        let answer = watcher.try_recv();
+        assert!(
+            matches!(answer, Err(Error::Compacted { .. })),
+            "{place}: {answer:?}"
+        );
+    }
+    let mut all = copy.watch("", Since::Start).unwrap();
+    let told = std::iter::from_fn(|| all.try_recv().unwrap()).count();
+    assert_eq!(told, 20);
 }

@@ -187,6 +187,54 @@ fn without_opening_the_store_again() {
     assert_holds(&store, &acknowledged);
 }
 
+/// A deletion that is acknowledged and cannot be brought to the trees would keep all others from giving back anything.
+fn everything_is_deleted(delete: impl Fn(&Store, &BTreeMap<String, usize>)) {
+    let Some(disk) = SmallDisk::mount(96) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    // With as much in memory as a store has where nobody says otherwise.
+    let store = Store::builder(disk.path("store"))
+        .durability(Durability::Eventual)
+        .history(History::of_bytes(1024 * 1024))
+        .open()
+        .unwrap();
+    let folder = store.scoped("folder").unwrap();
+    let acknowledged = fill(&folder, &[5_000]);
+    assert!(acknowledged.len() > 8_000, "{}", acknowledged.len());
+    delete(&folder, &acknowledged);
+    assert_eq!(store.list("folder").unwrap().count(), 0);
+    store.compact(|_| ControlFlow::Continue(())).unwrap();
+    store.put("after", vec![1; 30_000_000]).unwrap();
+    let report = store.verify(|_| ControlFlow::Continue(())).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+}
+
+#[test]
+fn a_full_disk_takes_one_deletion_after_the_other() {
+    everything_is_deleted(|folder, acknowledged| {
+        for key in acknowledged.keys() {
+            assert!(folder.delete(key).unwrap(), "{key}");
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_takes_deletions_in_parts_where_one_is_too_large() {
+    everything_is_deleted(|folder, acknowledged| {
+        let keys: Vec<&String> = acknowledged.keys().collect();
+        let delete = |keys: &[&String]| {
+            folder.transaction(|all| keys.iter().try_for_each(|key| all.delete(key).map(drop)))
+        };
+        match delete(&keys) {
+            Err(Error::NoSpace { .. }) => {
+                keys.chunks(200).for_each(|part| delete(part).unwrap());
+            }
+            deleted => deleted.unwrap(),
+        }
+    });
+}
+
 /// Packs grow with the store, and to move what is in use out of one takes as much room as that. What little there is
 /// belongs to the deletions.
 #[test]

@@ -137,6 +137,20 @@ fn a_sound_store_is_saved_whole() {
     assert!(next > store.metadata("copy").unwrap().unwrap().revision);
 }
 
+/// Its journal has no commit at all.
+#[test]
+fn a_copy_that_nobody_has_used_is_saved_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let store = Store::open(path("store")).unwrap();
+    store.put("a", vec![1; 100_000]).unwrap();
+    store.backup(path("copy"), go_on).unwrap();
+    for (from, to) in [("copy", "saved"), ("saved", "saved again")] {
+        let repaired = Store::repair(path(from), path(to), go_on).unwrap();
+        assert_eq!((repaired.entries, repaired.lost), (1, Vec::new()), "{from}");
+    }
+}
+
 #[test]
 fn a_damaged_chunk_costs_the_entries_that_need_it_and_names_them() {
     let (repaired, store, _directory) =

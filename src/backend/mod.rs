@@ -284,7 +284,8 @@ pub trait Backend: Send + Sync {
     fn commit(&self, commit: Commit, ordered: &mut dyn FnMut(u64)) -> Result<Outcome>;
 
     /// Waits until the commit is as durable as it asked to be, and settled. `revision` is one that [`Backend::commit`]
-    /// gave; one settled long ago is answered at once.
+    /// gave; one settled long ago is answered at once, and one that was ordered before the backend was closed is told of as
+    /// what it is, for it is there at the next opening.
     ///
     /// # Errors
     /// `Poisoned`, `NoSpace`, `Io`: whether the commit survives is not known until the store is opened again.
@@ -294,7 +295,8 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// `Compacted` where the history no longer reaches back so far: where [`HistoryRange::oldest`] is above 1 and `after`
-    /// lies before [`Position::after`]`(oldest - 1)`; `Damaged`; the operating system.
+    /// lies before [`Position::after`]`(oldest - 1)`; and where `after` is in a commit that a power cut took back, `oldest` being
+    /// then the first that there is behind it. `Damaged`; the operating system.
     fn changes(&self, after: Position, limit: usize) -> Result<Vec<StoredChange>>;
 
     /// How far the history reaches.
@@ -374,7 +376,7 @@ pub trait Backend: Send + Sync {
     /// `Cancelled`, `Poisoned`, or the operating system.
     fn compact(&self, progress: &mut Progress<'_>) -> Result<()>;
 
-    /// Makes everything durable and lets go of the files. Every later call that can fail answers an error.
+    /// Makes everything durable and lets go of the files. Every later call that can fail answers an error, but for [`Backend::settle`].
     ///
     /// # Errors
     /// As [`Backend::settle`].

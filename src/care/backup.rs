@@ -21,7 +21,8 @@ const BYTES_A_STEP: u64 = 1024 * 1024;
 impl Store {
     /// Copies the whole store, as it is at one moment, into `directory`, which must be missing or empty. The copy opens
     /// as a store: entries with their revisions, locks and attributes, tokens and settings; not the history, which
-    /// begins anew behind the revision of the copy.
+    /// begins anew. It begins far behind the revision of the original, at a revision drawn by chance: whoever watched the
+    /// original, or another copy, and goes on with this one is told so ([`Error::Compacted`]) and misses nothing.
     ///
     /// Readers and writers go on meanwhile. The copy is durable when the call returns. One that was not finished is
     /// removed; where the process ended before, it does not open, and is yours to remove. Cost: everything is read,
@@ -118,7 +119,7 @@ impl Backup<'_> {
     }
 
     fn part(&mut self, copy: &mut Restore, part: &Part) -> Result<()> {
-        if copy.share(part.blob) {
+        if copy.share(part.blob)? {
             return Ok(());
         }
         let chunk_bytes = usize::try_from(part.chunk_bytes)

@@ -166,16 +166,32 @@ fn save_entry(
         Err(error) => return Ok(Some(lost("entry", &name, &error))),
     }
     if let Body::Parts(parts) = &record.body {
-        for part in parts {
-            if copy.share(part.blob) {
-                continue;
-            }
-            let chunk_bytes = usize::try_from(part.chunk_bytes).unwrap_or(usize::MAX);
-            copy.chunks(part.blob, chunk_bytes, chunks(salvage, part))?;
+        match copy_parts(salvage, copy, parts) {
+            // A disk on its way out may give a byte once, and not once more.
+            Err(error @ Error::Damaged { .. }) => return Ok(Some(lost("entry", &name, &error))),
+            copied => copied?,
         }
     }
     copy.row(Tree::Entries, key.clone(), row)?;
     Ok(None)
+}
+
+/// Copies the blobs of an entry, all of them or none.
+fn copy_parts(salvage: &Salvage, copy: &mut Restore, parts: &[Part]) -> Result<()> {
+    for (done, part) in parts.iter().enumerate() {
+        let copied = copy.share(part.blob).and_then(|is_here| {
+            if is_here {
+                return Ok(());
+            }
+            let chunk_bytes = usize::try_from(part.chunk_bytes).unwrap_or(usize::MAX);
+            copy.chunks(part.blob, chunk_bytes, chunks(salvage, part))
+        });
+        if let Err(error) = copied {
+            copy.release(parts[..done].iter().map(|part| part.blob));
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 fn digest_of(salvage: &Salvage, body: &Body) -> Result<Digest> {
@@ -197,3 +213,6 @@ fn chunks<'a>(salvage: &'a Salvage, part: &Part) -> impl Iterator<Item = Result<
     let count = part.size.div_ceil(u64::from(part.chunk_bytes));
     (0..count).map(move |index| salvage.chunk(blob, index))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::ChangeRecord;
 use crate::lock::Trying;
 use crate::store::{Shared, Store};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, thread_local};
 use crate::upload::Upload;
 
@@ -22,6 +22,14 @@ const MAX_PARTICIPANT_BYTES: usize = 255;
 pub(crate) struct Gate {
     lock: RwLock<()>,
     last_ordered: AtomicU64,
+    is_closed: AtomicBool,
+}
+
+impl Gate {
+    /// Nobody gets in any more, not even who has nothing to write.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
 }
 
 thread_local! {
@@ -33,7 +41,12 @@ struct InsideGuard;
 
 impl InsideGuard {
     fn enter(shared: &Shared) -> Result<InsideGuard> {
-        INSIDE.with(|inside| {
+        if shared.gate.is_closed.load(Ordering::Acquire) {
+            return Err(Error::Misuse {
+                reason: "the store is closed",
+            });
+        }
+        let entered = INSIDE.try_with(|inside| {
             let mut inside = inside.borrow_mut();
             if inside.iter().any(|other| std::ptr::eq(*other, shared)) {
                 return Err(Error::Misuse {
@@ -42,13 +55,15 @@ impl InsideGuard {
             }
             inside.push(shared);
             Ok(InsideGuard)
-        })
+        });
+        // The thread is at its end and drops what it owns: no closure of it runs.
+        entered.unwrap_or_else(|_| Ok(InsideGuard))
     }
 }
 
 impl Drop for InsideGuard {
     fn drop(&mut self) {
-        INSIDE.with(|inside| inside.borrow_mut().pop());
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
     }
 }
 

@@ -22,20 +22,26 @@ fn until_closed(mut call: impl FnMut(u8) -> Result<()>) {
     }
 }
 
-/// Writes keys until the store is closed, and notes those that were acknowledged.
-fn write(store: &Store, name: &str, acknowledged: &Shared<Vec<String>>) {
+/// Keys that were written, and whether that was acknowledged.
+type Told = Shared<Vec<(String, bool)>>;
+
+/// Writes keys until the store is closed.
+fn write(store: &Store, name: &str, told: &Told) {
     until_closed(|round| {
         let key = format!("{name}{round}");
-        store.put(&key, &key)?;
-        acknowledged.lock().unwrap().push(key);
-        Ok(())
+        let put = store.put(&key, &key);
+        told.lock().unwrap().push((key, put.is_ok()));
+        put.map(drop)
     });
 }
 
-fn assert_kept(directory: &TempDir, acknowledged: Shared<Vec<String>>) {
+/// What was acknowledged is there, and nothing that was refused.
+fn assert_told_right(directory: &TempDir, told: Told) {
     let store = reopened(directory);
-    for key in acknowledged.into_inner().unwrap() {
-        assert_eq!(store.get(&key).unwrap().unwrap(), key);
+    for (key, is_acknowledged) in told.into_inner().unwrap() {
+        let found = store.get(&key).unwrap();
+        assert_eq!(found.is_some(), is_acknowledged, "{key}");
+        assert!(found.is_none_or(|found| found == key));
     }
     store.close().unwrap();
 }
@@ -46,11 +52,11 @@ fn writers_readers_and_watchers_are_told_of_the_end() {
     explore(|| {
         let (store, directory) = fresh();
         stop_time();
-        let acknowledged = Shared::default();
+        let told = Shared::default();
         thread::scope(|threads| {
             for durability in [Durability::Immediate, Durability::Eventual] {
-                let (store, acknowledged) = (store.with_durability(durability), &acknowledged);
-                threads.spawn(move || write(&store, &format!("{durability:?}"), acknowledged));
+                let (store, told) = (store.with_durability(durability), &told);
+                threads.spawn(move || write(&store, &format!("{durability:?}"), told));
             }
             threads.spawn(|| {
                 until_closed(|_| {
@@ -69,7 +75,7 @@ fn writers_readers_and_watchers_are_told_of_the_end() {
         assert_closed(store.put("late", ""));
         assert_closed(store.close());
         drop(store);
-        assert_kept(&directory, acknowledged);
+        assert_told_right(&directory, told);
     });
 }
 
@@ -77,7 +83,7 @@ fn writers_readers_and_watchers_are_told_of_the_end() {
 fn uploads_callbacks_and_compactions_are_told_of_the_end() {
     explore(|| {
         let (store, directory) = fresh();
-        let acknowledged = Shared::default();
+        let told = Shared::default();
         store.put("blob", vec![0; 20_000]).unwrap();
         let echo = store.clone();
         let subscription = store.on(Events::ALL, move |change| {
@@ -87,7 +93,7 @@ fn uploads_callbacks_and_compactions_are_told_of_the_end() {
             }
         });
         thread::scope(|threads| {
-            threads.spawn(|| write(&store, "from", &acknowledged));
+            threads.spawn(|| write(&store, "from", &told));
             threads.spawn(|| {
                 until_closed(|round| store.put("blob", vec![round; 20_000]).map(drop));
             });
@@ -98,6 +104,6 @@ fn uploads_callbacks_and_compactions_are_told_of_the_end() {
         });
         drop(subscription);
         drop(store);
-        assert_kept(&directory, acknowledged);
+        assert_told_right(&directory, told);
     });
 }

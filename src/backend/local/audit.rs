@@ -80,7 +80,11 @@ fn live_at_the_end(core: &Core, base: u64) -> Result<Option<Live>> {
         };
         let count = <[u8; 8]>::try_from(&row.value[..]).map(u64::from_be_bytes);
         match (keys::parse_pack(&key), count) {
-            (Some(number), Ok(count)) if row.revision == base => live.insert(number, count),
+            (Some(number), Ok(count))
+                if row.revision == base && core.packs.may_hold(number, count) =>
+            {
+                live.insert(number, count)
+            }
             _ => return Ok(None),
         };
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::Core;
 use super::headroom::WRITTEN_PER_ROW_BYTE;
+use super::health::is_out_of_files;
 use super::journal::RowWrite;
 use super::keys::{self, ChunkRow};
 use super::pack::{ChunkLocation, Packs};
@@ -64,6 +65,16 @@ impl Uploads {
         self.rows.lock().get(&blob).cloned()
     }
 
+    /// Bytes of the rows of these uploads that no commit holds yet.
+    pub(super) fn bytes_of(&self, blobs: &[BlobId]) -> usize {
+        if blobs.is_empty() {
+            return 0;
+        }
+        let uploads = self.rows.lock();
+        let stagings = blobs.iter().filter_map(|blob| uploads.get(blob));
+        stagings.map(|staging| staging.waiting_bytes).sum()
+    }
+
     /// The upload is adopted.
     pub(super) fn forget(&self, blob: BlobId) -> Option<Staging> {
         let staging = self.rows.lock().remove(&blob)?;
@@ -90,9 +101,14 @@ impl Uploads {
     pub(super) fn abandon(&self) -> Vec<ChunkLocation> {
         let _nobody_puts = self.putting.write();
         let uploads = std::mem::take(&mut *self.rows.lock());
-        self.waiting_bytes.store(0, Ordering::Relaxed);
-        let rows = uploads.into_values().flat_map(|staging| staging.rows);
-        locations(&rows.collect::<Vec<_>>())
+        let mut chunks = Vec::new();
+        for staging in uploads.into_values() {
+            // Not set to nothing: who discards an upload beside this subtracts its own.
+            self.waiting_bytes
+                .fetch_sub(staging.waiting_bytes, Ordering::Relaxed);
+            chunks.extend(locations(&staging.rows));
+        }
+        chunks
     }
 
     fn chunk(&self, key: &[u8], blob: BlobId) -> Option<Bytes> {
@@ -161,20 +177,25 @@ impl Core {
             false => 1,
         };
         self.take_room((bytes.len() as u64).saturating_mul(writes))?;
-        let (rows, packs) =
-            rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes).map_err(|error| {
-                match error {
-                    // A full disk has cost nothing; of any other failure nobody knows what it has.
-                    error @ Error::Io { .. } => self.health.poison(error),
-                    error => error,
-                }
-            })?;
+        let (rows, packs) = rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes)
+            .map_err(|error| self.poison_unless_harmless(error))?;
+        self.packs
+            .sync_sealed()
+            .map_err(|error| self.health.poison(error))?;
         if !packs.is_empty() && self.is_space_wanted(bytes.len() as u64) {
             self.bell.ring_now();
         }
         match self.uploads.add(blob, rows, packs) {
             None => Ok(()),
             Some((rows, is_first)) => self.spill(blob, rows, is_first),
+        }
+    }
+
+    /// A full disk has cost nothing, nor has a file that could not be opened; of any other failure nobody knows what it has.
+    fn poison_unless_harmless(&self, error: Error) -> Error {
+        match error {
+            error @ Error::Io { .. } if !is_out_of_files(&error) => self.health.poison(error),
+            error => error,
         }
     }
 

@@ -7,17 +7,25 @@ use bytes::Bytes;
 
 use super::Core;
 use super::headroom::WRITTEN_PER_ROW_BYTE;
+use super::health::is_out_of_files;
 use super::journal::{CommitImage, RowWrite};
-use super::overlay::Version;
+use super::overlay::{VERSION_BYTES, Version};
 use super::row::Totals;
 use super::stage::{Stage, Staged};
 use crate::backend::{Commit, Outcome};
 use crate::error::{Error, Result};
 use crate::format::to_micros;
 use crate::options::Durability;
+use crate::sync::atomic::Ordering;
 
 /// A buffer larger than this is not kept for the next commit.
 const MAX_KEPT_BUFFER_BYTES: usize = 1024 * 1024;
+/// The end of the next round may be that of one that has begun before; the one behind it is not.
+const ROUNDS_TO_COME: u64 = 2;
+/// A commit that only deletes waits for so many rounds at most.
+const ROUNDS_OF_DELETIONS: usize = 8;
+/// What a row counts besides the bytes that the commit knows: of those that are added to it also its key.
+const ROW_BYTES: usize = VERSION_BYTES + 32;
 /// A writer that waits for room looks up from time to time, in case the bell was not heard.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
@@ -65,8 +73,10 @@ impl Core {
         }
         self.wait_for_room()?;
         self.reserve_revisions()?;
-        if commit.writes.iter().any(|write| write.value.is_some()) {
-            self.take_room((commit.bytes() as u64).saturating_mul(WRITTEN_PER_ROW_BYTE))?;
+        let written = self.bytes_to_write(&commit);
+        match commit.writes.iter().any(|write| write.value.is_some()) {
+            true => self.take_room(written)?,
+            false => self.take_room_to_delete(written)?,
         }
         let mut writer = self.writer.lock();
         // Under the lock: what poisons the store between here and there must not be followed by a commit.
@@ -176,8 +186,9 @@ impl Core {
         let appended = self.journal.append(&writer.buffer, revision, time);
         writer.buffer.shrink_to(MAX_KEPT_BUFFER_BYTES);
         appended.map_err(|failed| match failed.error {
-            // The disk is full and the journal as it was: nothing happened, and there may be room again later.
+            // The disk is full, or too many files are open, and the journal as it was: nothing happened, and it may go later.
             error @ Error::NoSpace { .. } if failed.intact => error,
+            error if failed.intact && is_out_of_files(&error) => error,
             error => self.health.poison(error),
         })
     }
@@ -215,17 +226,59 @@ impl Core {
         })
     }
 
+    /// What a commit and the next checkpoint write of it, with the rows that are added to it. As in the overlay, each
+    /// counts more than its bytes.
+    fn bytes_to_write(&self, commit: &Commit) -> u64 {
+        let rows = commit.writes.len() + commit.releases.len() + commit.adopts.len();
+        let bytes = commit.bytes() + rows * ROW_BYTES + self.uploads.bytes_of(&commit.adopts);
+        (bytes as u64).saturating_mul(WRITTEN_PER_ROW_BYTE)
+    }
+
+    /// Takes room for a commit that only deletes. Where there is too little, what was deleted before is given back first.
+    fn take_room_to_delete(&self, bytes: u64) -> Result<()> {
+        let take = || {
+            self.headroom.take_to_delete(bytes, || {
+                let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
+                fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
+            })
+        };
+        for _ in 0..ROUNDS_OF_DELETIONS {
+            let may_help = self.space.is_waiting() || self.overlay.read().fresh_bytes() > 0;
+            match take() {
+                Err(Error::NoSpace { .. }) if may_help => self.await_round()?,
+                taken => return taken,
+            }
+        }
+        take()
+    }
+
+    /// Has a checkpoint made and space given back, and waits for the end of a round of that which began after the call.
+    fn await_round(&self) -> Result<()> {
+        let mut waiting = self.room.0.lock();
+        let until = self.rounds.load(Ordering::Acquire) + ROUNDS_TO_COME;
+        while self.rounds.load(Ordering::Acquire) < until {
+            self.health.check_writable()?;
+            self.bell.ring_now();
+            self.room.1.wait_for(&mut waiting, LOOK_UP);
+        }
+        Ok(())
+    }
+
     /// Waits until the overlay is below its bound. A commit larger than the bound is let in like any other.
     pub(super) fn wait_for_room(&self) -> Result<()> {
         if !self.is_full() {
             return Ok(());
         }
         let mut waiting = self.room.0.lock();
+        let until = self.rounds.load(Ordering::Acquire) + ROUNDS_TO_COME;
         while self.is_full() {
             self.health.check_writable()?;
             self.bell.ring_now();
             self.room.1.wait_for(&mut waiting, LOOK_UP);
-            self.headroom.check_not_short()?;
+            // What one before has found may be true no more.
+            if self.rounds.load(Ordering::Acquire) >= until {
+                self.headroom.check_not_short()?;
+            }
         }
         Ok(())
     }

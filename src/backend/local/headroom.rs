@@ -14,6 +14,8 @@ use crate::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 /// Kept for a checkpoint of nothing but deletions.
 const LEAST_BYTES: u64 = 1024 * 1024;
+/// What deletions leave, besides what the checkpoint needs: giving back writes before it gives.
+const LEFT_BY_DELETIONS: u64 = 2 * LEAST_BYTES;
 /// A row is written to the journal, and about four times by sled, which writes a leaf again after some ten changes.
 pub(super) const WRITTEN_PER_ROW_BYTE: u64 = 5;
 /// The rows of chunks that are moved take one in so many bytes of the chunks, journal and sled together.
@@ -60,6 +62,31 @@ impl Headroom {
         } else {
             Ok(())
         }
+    }
+
+    /// Takes room for a write that only deletes, as [`Headroom::take`]. It may use what is kept, but leaves the next checkpoint
+    /// its room: without one, nothing would ever be given back.
+    ///
+    /// # Errors
+    /// `NoSpace` where there is too little.
+    pub(super) fn take_to_delete(&self, bytes: u64, reserved: impl FnOnce() -> u64) -> Result<()> {
+        let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
+        if self.budget.fetch_sub(wanted, Ordering::AcqRel) >= wanted {
+            return Ok(());
+        }
+        let needed = bytes
+            .saturating_add(reserved())
+            .saturating_add(LEFT_BY_DELETIONS);
+        match self.free()? < needed {
+            true => Err(self.no_space()),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the next checkpoint, with rows of `fresh_bytes` waiting for it, must not wait for many more.
+    pub(super) fn is_tight(&self, fresh_bytes: u64) -> Result<bool> {
+        let needed = fresh_bytes.saturating_mul(2 * (WRITTEN_PER_ROW_BYTE - 1));
+        Ok(self.free()? < needed.saturating_add(LEAST_BYTES))
     }
 
     /// Takes room for moving so many bytes of chunks, after which more is free than before, where rows of `fresh_bytes` wait for the

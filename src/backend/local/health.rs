@@ -1,5 +1,7 @@
 //! Whether the store may still be written to, or used at all.
 
+use rustix::io::Errno;
+
 use crate::error::{Error, Result};
 use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -73,4 +75,13 @@ impl Health {
     pub(super) fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
     }
+}
+
+/// Whether the process, or the system, has as many files open as it may.
+pub(super) fn is_out_of_files(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else {
+        return false;
+    };
+    let errno = Errno::from_io_error(source);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }

@@ -63,6 +63,7 @@ use super::{
 use crate::error::Result;
 use crate::options::{Durability, History};
 use crate::report::{Progress, Report};
+use crate::sync::atomic::AtomicU64;
 use crate::sync::{Condvar, Mutex, RwLock};
 use chunks::Uploads;
 use commit::Writer;
@@ -132,6 +133,8 @@ struct Core {
     recent: Recent,
     /// Told when the overlay has room again.
     room: (Mutex<()>, Condvar),
+    /// How often that thread has made its checkpoint and given back space, or tried to.
+    rounds: AtomicU64,
     writer: Mutex<Writer>,
     revisions: Revisions,
     settling: Settling,
@@ -232,7 +235,6 @@ impl Backend for Local {
     }
 
     fn settle(&self, revision: u64) -> Result<()> {
-        self.core.health.check_open()?;
         self.core.settling.settle(revision, &self.core.disk())
     }
 

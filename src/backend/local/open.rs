@@ -36,7 +36,7 @@ pub(super) const JOURNAL: &str = "journal";
 /// The directory of sled in that of the store.
 pub(super) const TREES: &str = "trees";
 /// Opens the trees in the directory of a store; told whether the store was closed in good order.
-pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, bool) -> Result<Arc<dyn Trees>> + 'a;
+pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, Option<u64>) -> Result<Arc<dyn Trees>> + 'a;
 
 /// What may lie in the directory of a store.
 const KNOWN: [&str; 7] = [
@@ -101,7 +101,8 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
         // Before empty ones are made in their place.
         replay_from(directory, &segments, &content, 0)?;
     }
-    let trees = open_trees(directory, options, content.clean)?;
+    let left_at = content.clean.then_some(content.checkpoint);
+    let trees = open_trees(directory, options, left_at)?;
     let (base, totals) = base_of(trees.as_ref(), &content)?;
     let replay_from = replay_from(directory, &segments, &content, base)?;
     let core = Core {
@@ -119,6 +120,7 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
         overlay: RwLock::new(Overlay::new(base, options.retained_bytes)),
         recent: Recent::new(),
         room: Default::default(),
+        rounds: Default::default(),
         writer: Mutex::new(Writer::new(base, totals)),
         revisions: Default::default(),
         settling: Settling::new(base),
@@ -131,6 +133,10 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
     };
     core.revisions.used(base);
     replay::replay(&core, replay_from, base, &content)?;
+    // Far from where numbers end: those of a store that is written to for as long as there are disks.
+    if core.writer.lock().revision().max(content.reserved) > MAX_REVISION / 2 {
+        return Err(Error::damaged("revisions", "they are at their end"));
+    }
     // A superblock that lost the word of the last opening says so as well: the commits since then contradict it.
     let is_clean =
         content.clean && base == content.checkpoint && core.writer.lock().revision() == base;
@@ -257,7 +263,7 @@ pub(super) fn begin(
         .map_err(|error| Error::io(format!("creating {}", journal.display()), error))?;
     Segment::create(&journal, &store_id, revision + 1)?;
     if revision == 0 {
-        open_trees(directory, options, true)?.close()?;
+        open_trees(directory, options, None)?.close()?;
     }
     sync_directory(directory)?;
     let content = Content {
@@ -292,15 +298,20 @@ fn is_mere_beginning(directory: &Path) -> Result<bool> {
     Ok(directory.join(JOURNAL).exists() || !directory.join(TREES).exists())
 }
 
-/// Opens sled; after a crash twice, so that its snapshot covers all of its log and damage in it is found.
+/// Opens sled, which an orderly end has left at the checkpoint `left_at`. After a crash, or where it is at another,
+/// having been put back from somewhere, twice, so that its snapshot covers all of its log and damage in it is found.
 pub(super) fn open_trees(
     directory: &Path,
     options: &Options,
-    clean: bool,
+    left_at: Option<u64>,
 ) -> Result<Arc<dyn Trees>> {
     let path = directory.join(TREES);
     let trees = SledTrees::open(&path, options.cache_bytes)?;
-    if clean || trees.is_new() {
+    let is_as_left = || {
+        let found = checkpoint_of(&trees).ok().flatten();
+        left_at.is_some() && found.map(|(revision, _)| revision) == left_at
+    };
+    if trees.is_new() || is_as_left() {
         return Ok(Arc::new(trees));
     }
     trees.close()?;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::backend::Tree;
 
 /// What a version takes besides its key and value, roughly: the map, the reference counts, the struct.
-const VERSION_BYTES: usize = 128;
+pub(super) const VERSION_BYTES: usize = 128;
 
 /// A row as some commit left it; no value where it deleted it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The superblock is written last: a directory that was not finished does not open as a store. What is not finished is
 //! removed again, unless the process ends before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::pack::{PackOptions, Packs};
 use super::row::{self, Totals};
 use super::trees::Trees;
 use super::trees::sled::SledTrees;
-use super::{Options, keys, open};
+use super::{Options, keys, open, revisions};
 use crate::backend::{BlobId, Row, Tree};
 use crate::error::{Error, Result};
 
@@ -30,7 +30,10 @@ pub(crate) struct Restore {
     trees: SledTrees,
     packs: Packs,
     totals: Totals,
+    /// Of the blobs that were begun; those left without any go when the copy is opened.
     owners: HashMap<BlobId, u32>,
+    /// Of which not all chunks could be had.
+    broken: HashSet<BlobId>,
     batch: Vec<(Tree, Bytes, Option<Bytes>)>,
     batch_bytes: usize,
     // Last: what lies in it is dropped before it goes.
@@ -38,7 +41,8 @@ pub(crate) struct Restore {
 }
 
 impl Restore {
-    /// Begins in `directory`, which must be missing or empty. The store will be at `revision`.
+    /// Begins in `directory`, which must be missing or empty. The store will go on behind `revision`, by a leap: see
+    /// [`revisions`].
     ///
     /// # Errors
     /// `Io` of the kind `DirectoryNotEmpty` where there is something; the operating system.
@@ -48,12 +52,13 @@ impl Restore {
         let options = Options::default();
         Ok(Restore {
             store_id,
-            revision,
+            revision: revisions::of_copy(revision)?,
             trees: SledTrees::open(&directory.join(open::TREES), options.cache_bytes)?,
             packs: Packs::open(directory, store_id, PackOptions::default())?,
             options,
             totals: Totals::default(),
             owners: HashMap::new(),
+            broken: HashSet::new(),
             batch: Vec::new(),
             batch_bytes: 0,
             target,
@@ -67,13 +72,32 @@ impl Restore {
     }
 
     /// Whether the blob is here already; then it gains one owner, and [`Restore::chunks`] must not be called for it.
-    pub(crate) fn share(&mut self, blob: BlobId) -> bool {
-        let owners = self.owners.entry(blob).or_insert(0);
-        *owners += 1;
-        *owners > 1
+    ///
+    /// # Errors
+    /// `Damaged` for a blob of which not all chunks could be had.
+    pub(crate) fn share(&mut self, blob: BlobId) -> Result<bool> {
+        if self.broken.contains(&blob) {
+            return Err(Error::damaged("blob", blob.to_string()));
+        }
+        // Also one whose owners were all released: its rows are written.
+        let is_here = self.owners.contains_key(&blob);
+        *self.owners.entry(blob).or_insert(0) += 1;
+        Ok(is_here)
+    }
+
+    /// Takes back that the blobs were shared: their owner cannot be copied.
+    pub(crate) fn release(&mut self, blobs: impl Iterator<Item = BlobId>) {
+        for blob in blobs {
+            if let Some(owners) = self.owners.get_mut(&blob) {
+                *owners -= 1;
+            }
+        }
     }
 
     /// Adds the chunks of a blob, all of them, in order. Each but the last has `chunk_bytes`.
+    ///
+    /// # Errors
+    /// Those of the iterator, after which the blob is without an owner; `NoSpace`, `Io`.
     pub(crate) fn chunks(
         &mut self,
         blob: BlobId,
@@ -83,7 +107,11 @@ impl Restore {
         let mut first = 0;
         let mut bytes = BytesMut::new();
         for chunk in chunks {
-            bytes.extend_from_slice(&chunk?);
+            let chunk = chunk.inspect_err(|_| {
+                self.owners.insert(blob, 0);
+                self.broken.insert(blob);
+            })?;
+            bytes.extend_from_slice(&chunk);
             if bytes.len() >= BATCH_BYTES {
                 first += self.put(blob, first, &bytes.split(), chunk_bytes)?;
             }
@@ -94,6 +122,7 @@ impl Restore {
 
     fn put(&mut self, blob: BlobId, first: u64, bytes: &[u8], chunk_bytes: usize) -> Result<u64> {
         let (rows, _) = rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes)?;
+        self.packs.sync_sealed()?;
         let count = rows.len() as u64;
         for write in rows {
             if let Some(value) = write.value {
@@ -111,15 +140,16 @@ impl Restore {
     /// Makes all of it durable, and the directory a store.
     pub(crate) fn finish(mut self) -> Result<()> {
         let revision = self.revision;
-        let shared: Vec<(BlobId, u32)> = self
-            .owners
-            .iter()
-            .filter(|(_, owners)| **owners > 1)
-            .map(|(blob, owners)| (*blob, *owners))
-            .collect();
-        for (blob, owners) in shared {
-            let value = Bytes::copy_from_slice(&owners.to_be_bytes());
-            self.row(Tree::Pending, keys::owners(blob), &Row { revision, value })?;
+        for (blob, owners) in std::mem::take(&mut self.owners) {
+            let (key, value) = match owners {
+                0 => (keys::doomed(blob), Bytes::new()),
+                1 => continue,
+                _ => {
+                    let owners = Bytes::copy_from_slice(&owners.to_be_bytes());
+                    (keys::owners(blob), owners)
+                }
+            };
+            self.row(Tree::Pending, key, &Row { revision, value })?;
         }
         for (number, live) in self.packs.live() {
             let value = Bytes::copy_from_slice(&live.to_be_bytes());

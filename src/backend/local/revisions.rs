@@ -9,8 +9,9 @@ use std::time::SystemTime;
 
 use super::Core;
 use super::journal::CommitImage;
+use super::row::MAX_REVISION;
 use super::superblock::{Content, Superblock};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::to_micros;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +19,25 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 const RESERVED_AT_A_TIME: u64 = 1 << 20;
 /// More are reserved once so few are left: as many as there can be writers between the look and the commit.
 const LEAST_RESERVED: u64 = RESERVED_AT_A_TIME / 2;
+/// A copy goes on so many revisions behind the original, or up to twice as many: more than any store comes to after it was
+/// copied, and few enough that the numbers of copies of copies stay exact in JSON.
+const LEAP: u64 = 1 << 36;
+
+/// The revision at which a copy of a store begins that had been at `revision`.
+///
+/// The original may go on before it is lost, and other copies of it may have been used. Somebody who stood at one of those
+/// revisions is to be told that the copy has none such, and not to get what the copy makes of it: so each copy has revisions of
+/// its own, by chance.
+pub(super) fn of_copy(revision: u64) -> Result<u64> {
+    let mut chance = [0; 8];
+    getrandom::fill(&mut chance)
+        .map_err(|error| Error::io("asking for random bytes", std::io::Error::other(error)))?;
+    let leap = LEAP + u64::from_le_bytes(chance) % LEAP;
+    let begun = revision.checked_add(leap);
+    begun
+        .filter(|begun| *begun <= MAX_REVISION / 2)
+        .ok_or_else(|| Error::damaged("revisions", "they are at their end"))
+}
 
 /// How far revisions are used, and may be.
 #[derive(Debug, Default)]

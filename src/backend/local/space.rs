@@ -26,6 +26,9 @@ use crate::sync::{Mutex, MutexGuard};
 /// Rows deleted or moved in one commit.
 pub(super) const ROWS_A_STEP: usize = 1000;
 
+/// So many bytes of rows may come to the overlay before it is asked whether the disk has room for them.
+const UNLOOKED_BYTES: usize = 128 * 1024;
+
 /// So many bytes may come to the packs before what waits to be given back is looked for early; more in a store that
 /// holds more than twice as much.
 const UNWATCHED_BYTES: u64 = 8 * 1024 * 1024;
@@ -311,9 +314,15 @@ impl Core {
         self.packs.sparse(effort, &except)
     }
 
-    /// Keeps the overlay from growing with the rows that giving back writes: nobody waits for room with them.
+    /// Keeps the overlay from growing with the rows that giving back writes: nobody waits for room with them, neither in
+    /// memory nor on the disk. Where that is nearly full, packs go as soon as they can.
     pub(super) fn keep_room(&self) -> Result<()> {
-        if self.is_half_full() {
+        let fresh_bytes = self.overlay.read().fresh_bytes();
+        let is_tight = || match fresh_bytes < UNLOOKED_BYTES {
+            true => Ok(false),
+            false => self.headroom.is_tight(fresh_bytes as u64),
+        };
+        if (self.is_half_full() || is_tight()?) && !self.remove_empty_packs()? {
             self.checkpoint()?;
         }
         Ok(())
@@ -351,10 +360,11 @@ impl Core {
         }
     }
 
-    fn remove_empty_packs(&self) -> Result<()> {
+    /// Answers whether there were any, and so a checkpoint was made.
+    fn remove_empty_packs(&self) -> Result<bool> {
         let victims = self.packs.victims();
         if victims.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         // The rows that pointed there must be gone for good before the bytes are, and the superblock must tell of it: a
         // replay that looks for the chunks of a commit would else take them for lost.
@@ -364,7 +374,7 @@ impl Core {
                 tracing::warn!(%error, "an empty pack stays");
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Finds what an earlier opening left: uploads that were never adopted, and blobs it had no time to give back.

@@ -58,8 +58,11 @@ impl<'a> Stage<'a> {
                 Ok(())
             }
             _ => {
-                let owners = self.owners(blob)?;
-                self.set_owners(blob, owners + 1);
+                let owners = self.owners(blob)?.checked_add(1);
+                // So many no store has: the row is not what was written.
+                let owners =
+                    owners.ok_or_else(|| Error::damaged("owners of a blob", blob.to_string()))?;
+                self.set_owners(blob, owners);
                 Ok(())
             }
         }
@@ -162,7 +165,7 @@ impl<'a> Stage<'a> {
                     value: value.clone(),
                 };
                 totals.add(tree, &key, &row);
-                totals.chunk_bytes += chunk_length(tree, value);
+                totals.chunk_bytes = totals.chunk_bytes.saturating_add(chunk_length(tree, value));
             }
             rows.push(RowWrite { tree, key, value });
         }

@@ -167,8 +167,9 @@ impl Core {
         .and_then(|()| self.give_back(None));
         if let Err(error) = tended {
             tracing::error!(%error, "checkpoint");
-            self.tell_of_room();
         }
+        self.rounds.fetch_add(1, Ordering::AcqRel);
+        self.tell_of_room();
     }
 
     /// Waits, not longer than the store is open.

@@ -148,7 +148,7 @@ impl Backend for Memory {
     }
 
     fn settle(&self, revision: u64) -> Result<()> {
-        if revision <= self.lock()?.changelog.newest() {
+        if revision <= self.state.lock().changelog.newest() {
             return Ok(());
         }
         Err(Error::InvalidArgument {

@@ -34,7 +34,8 @@ const MAX_PAYLOAD_BYTES: usize = PART_BYTES + MAX_CHANGE_BYTES + MAX_ROW_BYTES;
 pub(super) const MAGIC: u32 = u32::from_be_bytes(*b"KFRM");
 /// What each frame begins with.
 pub(super) const MAGIC_BYTE: u8 = MAGIC.to_be_bytes()[0];
-const CRC_ENDS_AT: usize = 8;
+/// Behind it lies what a frame's checksum is of.
+pub(super) const CRC_ENDS_AT: usize = 8;
 const LAST: u32 = 1 << 31;
 const UNSYNCED_CHUNKS: u32 = 1 << 30;
 const GAP: u32 = 1 << 29;
@@ -51,7 +52,7 @@ pub(in crate::backend::local) struct RowWrite {
 
 /// What the checksums of a store begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backend::local) struct Seed(u32);
+pub(in crate::backend::local) struct Seed(pub(super) u32);
 
 impl Seed {
     /// The seed of the store of this id.
@@ -70,7 +71,7 @@ impl Seed {
 /// What a header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::backend::local) struct Header {
-    crc: u32,
+    pub(super) crc: u32,
     pub(super) length: usize,
     pub(super) part: u32,
     pub(super) last: bool,

@@ -9,6 +9,7 @@ mod frame;
 pub(super) mod fuzzing;
 mod reader;
 mod segment;
+mod sums;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ use crate::sync::{Mutex, RwLock};
 const MAX_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 /// Segments of a small history are not smaller than this.
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+/// Segments grow with a history that would be of more than about so many.
+const MOST_SEGMENTS: u64 = 32;
 /// A history limited to some bytes is given back in this many steps.
 const SEGMENTS_OF_A_HISTORY: u64 = 8;
 
@@ -119,7 +122,9 @@ impl Journal {
     /// The segment to write `revision` to; a new one where the last is full.
     fn active(&self, revision: u64) -> Result<Arc<Segment>> {
         let last = self.last();
-        if last.length() < self.segment_bytes {
+        // Each segment is an open file, and a long history must not be of too many.
+        let enough = self.segment_bytes.max(self.bytes() / MOST_SEGMENTS);
+        if last.length() < enough {
             return Ok(last);
         }
         if let Err(error) = last.trim() {
@@ -331,6 +336,12 @@ fn read_changes(
         };
         if header.revision > newest {
             return Ok(None);
+        }
+        // Given out, and taken back by a power cut: who stands there has been told of what never was.
+        if header.gap && header.synced < after.revision && after.revision + 1 < header.revision {
+            return Err(Error::Compacted {
+                oldest: header.revision,
+            });
         }
         last = header.revision;
         if header.part == 0 {

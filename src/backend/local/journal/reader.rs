@@ -5,7 +5,8 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
-use super::frame::{HEADER_BYTES, Header, MAGIC_BYTE, Seed};
+use super::frame::{CRC_ENDS_AT, HEADER_BYTES, Header, MAGIC_BYTE, Seed};
+use super::sums::Sums;
 
 /// Read ahead by this much; a frame that is larger is read whole.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -33,6 +34,8 @@ pub(in crate::backend::local) struct FrameReader<'a> {
     end: u64,
     window: Vec<u8>,
     window_offset: u64,
+    /// Of what follows the first place at which a frame was looked for and something like one found.
+    sums: Option<Sums>,
 }
 
 impl<'a> FrameReader<'a> {
@@ -45,6 +48,7 @@ impl<'a> FrameReader<'a> {
             end,
             window: Vec::new(),
             window_offset: offset,
+            sums: None,
         }
     }
 
@@ -121,12 +125,32 @@ impl<'a> FrameReader<'a> {
     /// The next whole valid frame, looked for byte by byte.
     pub(in crate::backend::local) fn find_frame(&mut self) -> std::io::Result<Option<Header>> {
         while self.pass_to_magic()? {
-            if let Found::Frame { header, .. } = self.next()? {
+            if self.may_be_frame()?
+                && let Found::Frame { header, .. } = self.next()?
+            {
                 return Ok(Some(header));
             }
             self.offset += 1;
         }
         Ok(None)
+    }
+
+    /// Whether a whole frame may begin here, found out without reading all that it claims to hold.
+    fn may_be_frame(&mut self) -> std::io::Result<bool> {
+        let head = self
+            .peek(HEADER_BYTES)?
+            .and_then(|bytes| bytes.first_chunk());
+        let Some(header) = head.and_then(Header::decode) else {
+            return Ok(false);
+        };
+        let behind = self.offset + (HEADER_BYTES + header.length) as u64;
+        if behind > self.end {
+            return Ok(false);
+        }
+        let (file, from, end) = (self.file, self.offset, self.end);
+        let sums = self.sums.get_or_insert_with(|| Sums::read(file, from, end));
+        let sum = sums.of(file, self.seed, from + CRC_ENDS_AT as u64, behind)?;
+        Ok(sum.is_none_or(|sum| sum == header.crc))
     }
 
     /// Passes bytes with which no frame begins; false where no whole header follows.
@@ -152,7 +176,9 @@ impl<'a> FrameReader<'a> {
         self.offset += 1;
         while self.pass_to_magic()? {
             let start = self.offset;
-            if let Found::Frame { .. } = self.next()? {
+            if self.may_be_frame()?
+                && let Found::Frame { .. } = self.next()?
+            {
                 self.offset = start;
                 return Ok(true);
             }
@@ -181,5 +207,57 @@ impl<'a> FrameReader<'a> {
             }
         };
         Ok(Some(&self.window[start..start + length]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::frame::{CommitImage, MAGIC};
+    use super::*;
+    use crate::backend::local::row::Totals;
+    use crate::backend::local::tests::bytes_read;
+
+    const FALSE_HEADER_BYTES: usize = 32;
+    const CLAIMED_BYTES: u32 = 256 * 1024;
+
+    /// What looks like so many headers of frames to who goes through it byte by byte.
+    fn false_headers(count: usize) -> Vec<u8> {
+        let mut header = MAGIC.to_be_bytes().to_vec();
+        header.extend([[9; 4], CLAIMED_BYTES.to_be_bytes(), [0; 4]].concat());
+        header.resize(FALSE_HEADER_BYTES, 0);
+        header.repeat(count)
+    }
+
+    #[test]
+    fn content_made_to_look_like_frames_is_not_read_over_and_over() {
+        let seed = Seed::of(&[3; 16]);
+        let count = 16 * 1024;
+        let mut bytes = false_headers(count);
+        CommitImage {
+            seed,
+            unsynced_chunks: false,
+            gap: false,
+            revision: 7,
+            synced: 6,
+            time: 5,
+            totals: Totals::default(),
+            changes: &[Bytes::from(false_headers(2 * count))],
+            rows: &[],
+        }
+        .encode(&mut bytes);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+
+        let before = bytes_read();
+        let mut reader = FrameReader::new(&file, seed, 0, bytes.len() as u64);
+        assert_eq!(reader.find_frame().unwrap().unwrap().revision, 7);
+        let mut reader = FrameReader::new(&file, seed, 0, bytes.len() as u64);
+        assert!(reader.skip_to_frame().unwrap());
+        assert_eq!(reader.offset(), (count * FALSE_HEADER_BYTES) as u64);
+        let read = usize::try_from(bytes_read() - before).unwrap();
+        let most = 2 * (count * 2 * 4096 + 4 * bytes.len());
+        assert!(read < most, "{read} bytes read, at most {most} expected");
     }
 }

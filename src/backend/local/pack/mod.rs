@@ -23,6 +23,7 @@ mod frame;
 pub(super) mod fuzzing;
 mod read;
 mod scatter;
+mod syncing;
 mod table;
 mod unwritten;
 mod walk;
@@ -219,56 +220,6 @@ impl Packs {
         Ok(number)
     }
 
-    /// Makes everything durable that was appended to these packs before. Costs nothing where nothing is new, and
-    /// one sync for all threads that ask together. Once it failed for a pack, it always fails for it.
-    ///
-    /// A pack of an earlier process is synced the first time it is named: after a process ended in the
-    /// middle of things, name the packs that its journal relies on.
-    pub(crate) fn sync(&self, packs: &[u64]) -> Result<()> {
-        packs.iter().try_for_each(|pack| self.sync_pack(*pack))
-    }
-
-    fn sync_pack(&self, number: u64) -> Result<()> {
-        let Some(writer) = self.writer_to_sync(number)? else {
-            return Ok(());
-        };
-        writer.sync()?;
-        let mut table = self.table.lock();
-        let is_sealed = table.active != Some(number);
-        if let Some(pack) = table.packs.get_mut(&number)
-            && is_sealed
-            && writer.is_settled()
-        {
-            pack.durable = Durable::Yes;
-        }
-        Ok(())
-    }
-
-    fn writer_to_sync(&self, number: u64) -> Result<Option<Arc<Writer>>> {
-        let mut table = self.table.lock();
-        let Some(pack) = table.packs.get_mut(&number) else {
-            return Ok(None);
-        };
-        match &pack.durable {
-            Durable::Yes => Ok(None),
-            Durable::By(writer) => Ok(Some(Arc::clone(writer))),
-            Durable::Unknown => {
-                let writer = Arc::new(Writer::of_earlier(&self.directory, self.name(number))?);
-                pack.durable = Durable::By(Arc::clone(&writer));
-                Ok(Some(writer))
-            }
-        }
-    }
-
-    /// The packs with appends of this process that no sync has covered.
-    pub(crate) fn unsynced(&self) -> Vec<u64> {
-        let is_unsynced =
-            |pack: &Pack| matches!(&pack.durable, Durable::By(writer) if writer.is_unsynced());
-        let table = self.table.lock();
-        let packs = table.packs.iter().filter(|(_, pack)| is_unsynced(pack));
-        packs.map(|(number, _)| *number).collect()
-    }
-
     /// Counts frames as no longer in use.
     pub(crate) fn sub_live(&self, pack: u64, bytes: u64) {
         self.table.lock().sub_live(pack, bytes);
@@ -286,6 +237,12 @@ impl Packs {
     #[must_use]
     pub(crate) fn set_live(&self, pack: u64, bytes: u64) -> bool {
         self.table.lock().set_live(pack, bytes)
+    }
+
+    /// Whether so many bytes of a pack can be in use; of one that is not there nobody knows.
+    pub(crate) fn may_hold(&self, pack: u64, bytes: u64) -> bool {
+        let table = self.table.lock();
+        (table.packs.get(&pack)).is_none_or(|pack| bytes <= pack.total)
     }
 
     /// What of each pack is in use: what [`Packs::set_live`] wants to hear at the next opening.

@@ -8,6 +8,8 @@ use super::writer::Writer;
 
 /// Dead bytes that are not worth a rewrite, whatever the size of the store.
 const SLACK_BYTES: u64 = 8 * 1024 * 1024;
+/// So many sealed packs may wait for a sync.
+const MOST_WAITING: usize = 16;
 /// A mostly dead active pack is closed to appends from here on, so that its space can be given back.
 const MIN_SEALED_BYTES: u64 = 1024 * 1024;
 
@@ -83,13 +85,15 @@ pub(super) struct Table {
     /// The number of the next pack: none is given twice to one process.
     pub(super) next: u64,
     live: u64,
+    /// Sealed packs that wait for a sync, where they are many: each is an open file.
+    pub(super) to_sync: Vec<u64>,
 }
 
 impl Table {
     pub(super) fn add_live(&mut self, pack: u64, bytes: u64) {
         if let Some(pack) = self.packs.get_mut(&pack) {
-            pack.live += bytes;
-            self.live += bytes;
+            pack.live = pack.live.saturating_add(bytes);
+            self.live = self.live.saturating_add(bytes);
         }
     }
 
@@ -98,7 +102,7 @@ impl Table {
             debug_assert!(pack.live >= bytes, "more given back than was in use");
             let bytes = bytes.min(pack.live);
             pack.live -= bytes;
-            self.live -= bytes;
+            self.live = self.live.saturating_sub(bytes);
         }
     }
 
@@ -108,7 +112,7 @@ impl Table {
         let Some(pack) = self.packs.get_mut(&pack) else {
             return false;
         };
-        self.live = (self.live - pack.live).saturating_add(bytes);
+        self.live = self.live.saturating_sub(pack.live).saturating_add(bytes);
         pack.live = bytes;
         true
     }
@@ -118,7 +122,7 @@ impl Table {
             self.active = None;
         }
         if let Some(pack) = self.packs.remove(&pack) {
-            self.live -= pack.live;
+            self.live = self.live.saturating_sub(pack.live);
         }
     }
 
@@ -137,9 +141,25 @@ impl Table {
     }
 
     fn seal_active_if(&mut self, condition: impl FnOnce(&Pack) -> bool) {
-        let active = self.active.and_then(|active| self.packs.get(&active));
-        if active.is_some_and(condition) {
-            self.active = None;
+        let Some(number) = self.active else {
+            return;
+        };
+        if !self.packs.get(&number).is_some_and(condition) {
+            return;
+        }
+        self.active = None;
+        if let Some(pack) = self.packs.get_mut(&number)
+            && let Durable::By(writer) = &pack.durable
+            && writer.is_settled()
+        {
+            // Nobody will name it again for a sync.
+            pack.durable = Durable::Yes;
+        }
+        let waits = |pack: &Pack| matches!(&pack.durable, Durable::By(writer) if !writer.is_busy());
+        let waiting = self.packs.iter().filter(|(_, pack)| waits(pack));
+        let waiting: Vec<u64> = waiting.map(|(number, _)| *number).collect();
+        if waiting.len() > MOST_WAITING {
+            self.to_sync = waiting;
         }
     }
 

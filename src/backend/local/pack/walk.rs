@@ -21,6 +21,8 @@ pub(crate) struct Walk {
     offset: u64,
     end: u64,
     has_passed_over: bool,
+    /// What was read last while the next frame was looked for, and from where on.
+    window: (u64, Vec<u8>),
 }
 
 impl Walk {
@@ -36,6 +38,7 @@ impl Walk {
             offset: 0,
             end: 0,
             has_passed_over: false,
+            window: (0, Vec::new()),
         }
     }
 
@@ -46,6 +49,7 @@ impl Walk {
             offset: FILE_HEADER_BYTES as u64,
             end: metadata.len(),
             has_passed_over: false,
+            window: (0, Vec::new()),
         })
     }
 
@@ -73,23 +77,41 @@ impl Walk {
     }
 
     /// The next place from `offset` on where a frame may begin, or the end.
-    fn find_magic(&self, name: PackName, file: &File, mut offset: u64) -> Result<u64> {
-        let mut window = vec![0; WINDOW_BYTES];
+    fn find_magic(&mut self, name: PackName, file: &File, mut offset: u64) -> Result<u64> {
         while offset < self.end {
-            let read = file
-                .read_at(&mut window, offset)
-                .map_err(|error| failed(name, offset, error))?;
-            let mut places = window[..read].windows(FRAME_MAGIC.len());
+            let piece = self.read_ahead(name, file, offset)?;
+            let mut places = piece.windows(FRAME_MAGIC.len());
             if let Some(place) = places.position(|bytes| bytes == FRAME_MAGIC) {
                 return Ok(offset + place as u64);
             }
-            if read < FRAME_MAGIC.len() {
+            if piece.len() < FRAME_MAGIC.len() {
                 break;
             }
             // The magic may begin in this window and end in the next.
-            offset += (read - FRAME_MAGIC.len() + 1) as u64;
+            offset += (piece.len() - FRAME_MAGIC.len() + 1) as u64;
         }
         Ok(self.end)
+    }
+
+    /// Bytes from `offset` on, at least those of a magic unless the file ends. They are read once, however many places
+    /// in them look like a frame.
+    fn read_ahead(&mut self, name: PackName, file: &File, offset: u64) -> Result<&[u8]> {
+        let (from, window) = &mut self.window;
+        let within = |from: u64| usize::try_from(offset.checked_sub(from)?).ok();
+        let start = within(*from).filter(|start| start + FRAME_MAGIC.len() <= window.len());
+        let start = match start {
+            Some(start) => start,
+            None => {
+                window.resize(WINDOW_BYTES, 0);
+                let read = file
+                    .read_at(window, offset)
+                    .map_err(|error| failed(name, offset, error))?;
+                window.truncate(read);
+                *from = offset;
+                0
+            }
+        };
+        Ok(&window[start..])
     }
 }
 

@@ -15,7 +15,15 @@ use crate::backend::local::row::Totals;
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
-/// Lets the rows of every whole commit behind `base` that can be read stand; answers the last one and the totals after it.
+/// How far the journal goes.
+pub(super) struct End {
+    /// The last whole commit and the totals after it, where there is one.
+    pub(super) last: Option<(u64, Totals)>,
+    /// The commit that the last segment begins behind.
+    pub(super) before: u64,
+}
+
+/// Lets the rows of every whole commit behind `base` that can be read stand; answers how far they go.
 /// Those before would bring back what was deleted since, where the journal ends early.
 pub(super) fn read(
     directory: &Path,
@@ -24,16 +32,17 @@ pub(super) fn read(
     base: u64,
     rows: &mut Rows,
     findings: &mut Vec<Finding>,
-) -> Result<Option<(u64, Totals)>> {
+) -> Result<End> {
     let copies = scratch.path().join(JOURNAL);
     std::fs::create_dir(&copies)
         .map_err(|error| Error::io(format!("creating {}", copies.display()), error))?;
-    let mut last = None;
+    let (mut last, mut before) = (None, 0);
     for (first, name) in segments_in(directory, findings) {
         scratch.copy_file(directory, &name, findings)?;
         let location = name.display().to_string();
         match Segment::open(&copies, store_id, first) {
             Ok(Some(segment)) => {
+                before = first - 1;
                 last = read_segment(&segment, &location, base, rows, findings)?.or(last);
             }
             Ok(None) => {}
@@ -55,7 +64,7 @@ pub(super) fn read(
             tracing::debug!(%error, "a copy stays for now: {}", copy.display());
         }
     }
-    Ok(last)
+    Ok(End { last, before })
 }
 
 /// The segments by their first revisions, each with its path in the store; none where they cannot be listed.

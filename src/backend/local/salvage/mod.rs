@@ -43,6 +43,8 @@ pub(crate) struct Salvage {
     findings: Vec<Finding>,
     _scratch: Scratch,
     _lock: Option<LockFile>,
+    #[cfg(test)]
+    refusal: std::cell::Cell<u64>,
 }
 
 impl Salvage {
@@ -64,7 +66,7 @@ impl Salvage {
         } = identify(directory, &scratch, &mut findings)?;
         let mut rows = Rows::new();
         let base = trees::read(directory, &scratch, &mut rows, &mut findings)?;
-        let last = journal::read(
+        let journal::End { last, before } = journal::read(
             directory,
             &scratch,
             &store_id,
@@ -73,7 +75,12 @@ impl Salvage {
             &mut findings,
         )?;
         let newest_row = rows.values().map(|(revision, _)| *revision).max();
-        let end = last.map_or(0, |(last, _)| last);
+        let end = match last {
+            Some((last, _)) => last,
+            // Nothing was ever committed behind rows that are all there.
+            None if before == base => base,
+            None => 0,
+        };
         // The last commit may have no rows.
         let revision = newest_row.unwrap_or(0).max(checkpoint).max(base).max(end);
         if end < revision {
@@ -98,6 +105,8 @@ impl Salvage {
             findings,
             _scratch: scratch,
             _lock: lock,
+            #[cfg(test)]
+            refusal: std::cell::Cell::default(),
         })
     }
 
@@ -125,8 +134,19 @@ impl Salvage {
             })
     }
 
+    /// The chunk asked for in so many calls is not to be had, once; 0 takes that back.
+    #[cfg(test)]
+    pub(crate) fn refuse_chunk(&self, call: u64) {
+        self.refusal.set(call);
+    }
+
     /// A chunk: where its row says, else where a pack has it.
     pub(crate) fn chunk(&self, blob: BlobId, index: u64) -> Result<Bytes> {
+        let damaged = || Error::damaged("chunk", format!("chunk {index} of blob {blob}"));
+        #[cfg(test)]
+        if self.refusal.replace(self.refusal.get().saturating_sub(1)) == 1 {
+            return Err(damaged());
+        }
         let name = (Tree::Chunks, keys::chunk(blob, index));
         let row = self.rows.get(&name).and_then(|(_, value)| value.as_ref());
         let noted = match row.and_then(ChunkRow::decode) {
@@ -140,7 +160,7 @@ impl Salvage {
             .into_iter()
             .chain(found)
             .find_map(|location| self.packs.read(blob, index, &location).ok().flatten())
-            .ok_or_else(|| Error::damaged("chunk", format!("chunk {index} of blob {blob}")))
+            .ok_or_else(damaged)
     }
 }
 

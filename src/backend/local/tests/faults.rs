@@ -7,8 +7,8 @@ use crate::backend::local::trees::fault::{FaultTrees, Lasting, Operation};
 
 pub(super) fn open_faulty(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
     let opened = Mutex::new(None);
-    let open_trees = |directory: &Path, options: &Options, clean: bool| {
-        let trees = open::open_trees(directory, options, clean)?;
+    let open_trees = |directory: &Path, options: &Options, left_at: Option<u64>| {
+        let trees = open::open_trees(directory, options, left_at)?;
         let faulty = Arc::new(FaultTrees::new(trees));
         *opened.lock() = Some(Arc::clone(&faulty));
         Ok(faulty as Arc<dyn Trees>)

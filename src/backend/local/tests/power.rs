@@ -183,14 +183,22 @@ fn a_revision_that_a_power_cut_took_is_never_given_again() {
     let seen = local.history().newest;
     assert!(seen > 20);
     let local = open(&cut);
-    // A watcher that stands where the lost commits were gets everything that comes.
-    commit(&local, changed(100)).unwrap();
-    let (first, newest) = (
-        local.changes(Position::after(seen), 10).unwrap(),
-        local.history().newest,
-    );
-    assert_eq!(first.len(), 1);
-    assert!(first[0].position.revision == newest && newest > seen);
+    let begun_at = local.history().newest;
+    let newest = commit(&local, changed(100)).unwrap();
+    assert!(newest > begun_at && begun_at > seen + 1);
+    // A watcher that stands where the lost commits were has been told of what never was. One before gets all there is.
+    for taken in [2, seen, begun_at - 2] {
+        let answer = local.changes(Position::after(taken), 10);
+        assert!(
+            matches!(answer, Err(Error::Compacted { oldest }) if oldest == begun_at),
+            "{taken}: {answer:?}"
+        );
+    }
+    for place in [0, 1, begun_at - 1, begun_at] {
+        let behind = local.changes(Position::after(place), 10).unwrap();
+        assert_eq!(behind.len(), 1, "{place}");
+        assert_eq!(behind[0].position.revision, newest);
+    }
     drop(local);
     // In good order nothing is left out.
     let local = open(&cut);

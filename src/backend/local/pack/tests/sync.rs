@@ -100,11 +100,32 @@ fn a_sealed_pack_is_closed_for_writing_once_synced() {
         .packs
         .append(blob(2), 0, b"in the next pack", 4000)
         .unwrap();
-    fixture.packs.sync(&[0]).unwrap();
-    assert!(matches!(
-        fixture.packs.table.lock().packs[&0].durable,
-        Durable::Yes
-    ));
+    assert!(
+        matches!(fixture.packs.table.lock().packs[&0].durable, Durable::Yes),
+        "nobody need name it again"
+    );
+}
+
+/// A large upload has many, and none of them is named before it is committed.
+#[test]
+fn packs_that_nobody_names_do_not_keep_their_files_open() {
+    let fixture = Fixture::new(SMALL);
+    let open_files = || {
+        let table = fixture.packs.table.lock();
+        let packs = table.packs.values();
+        packs
+            .filter(|pack| matches!(pack.durable, Durable::By(_)))
+            .count()
+    };
+    for number in 0..200 {
+        fixture
+            .packs
+            .append(blob(1), number, &[1; 12_000], 12_000)
+            .unwrap();
+        fixture.packs.sync_sealed().unwrap();
+        assert!(open_files() < 20, "{} at {number}", open_files());
+    }
+    assert_eq!(fixture.packs.table.lock().packs.len(), 200);
 }
 
 #[cfg(target_os = "linux")]

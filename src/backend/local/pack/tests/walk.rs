@@ -1,6 +1,7 @@
 //! What is found in a pack that is walked.
 
 use super::*;
+use crate::backend::local::tests::bytes_read;
 
 #[test]
 fn a_walk_ends_at_a_torn_tail_and_passes_over_holes() {
@@ -62,7 +63,10 @@ fn a_walk_ends_at_a_torn_tail_and_passes_over_holes() {
         fs::write(fixture.path(0), &bytes).unwrap();
         let mut expected = all.clone();
         expected.remove(number);
+        let before = bytes_read();
         assert_eq!(fixture.walked(0), expected);
+        let read = usize::try_from(bytes_read() - before).unwrap();
+        assert!(read < 50_000 * 50 + 3 * sound.len(), "{read} bytes read");
     }
 }
 
