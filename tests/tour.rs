@@ -131,6 +131,23 @@ fn small_tree() -> TempDir {
 }
 
 #[test]
+fn a_tour_that_is_interrupted_leaves_nothing() {
+    let tree = small_tree();
+    let mut tour = Tour::of(tree.path());
+    let mut child = tour.command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("scan"));
+    let uploads = |line: std::io::Result<String>| line.unwrap().starts_with("upload");
+    assert!(lines.by_ref().any(uploads));
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.unwrap().success());
+    let rest = lines.map(Result::unwrap).collect::<Vec<_>>();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:?}");
+    tour.assert_nothing_left();
+}
+
+#[test]
 fn a_small_tree_holds() {
     let tree = small_tree();
     let said = Tour::of(tree.path()).run();

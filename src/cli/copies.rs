@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
+use super::output::Manner;
 use super::session::{Globals, Session};
-use super::target::StoreDirectory;
 use super::{care, files, input, interrupt, output, show};
 
 /// Copy the whole store into a directory, which then opens as a store
@@ -73,18 +73,18 @@ pub(crate) struct Import {
 
 impl Backup {
     pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
-        copy(session, &self.directory, "copied to")
+        copy(&session.store, session.manner, &self.directory, "copied to")
     }
 }
 
 /// Copies the store to a directory.
-fn copy(session: &Session, directory: &Path, what: &str) -> Outcome<()> {
-    let bar = session.manner.bar();
-    let copied = session.store.backup(directory, |step| bar.follow(step));
+fn copy(store: &Store, manner: Manner, directory: &Path, what: &str) -> Outcome<()> {
+    let bar = manner.bar();
+    let copied = store.backup(directory, |step| bar.follow(step));
     drop(bar);
     copied?;
-    let entries = session.store.stats()?.entries;
-    session.manner.done(
+    let entries = store.stats()?.entries;
+    manner.done(
         || json!({"directory": directory.to_string_lossy(), "entries": entries}),
         || {
             let entries = show::number_of(entries, "entry", "entries");
@@ -112,12 +112,10 @@ impl Restore {
             .advise("a backup does not replace a store: move that away first"));
         }
         let store = Store::builder(&self.backup).create(false).open()?;
-        let session = Session {
-            store,
-            directory: StoreDirectory::at(&self.backup),
-            manner: globals.manner(),
-        };
-        session.finish(|session| copy(session, directory, "restored to"))
+        let copied = copy(&store, globals.manner(), directory, "restored to");
+        let closed = store.close();
+        copied?;
+        Ok(closed?)
     }
 }
 
@@ -169,7 +167,8 @@ impl Export {
             manner.note(&told(entries, "exported"));
             return Ok(());
         };
-        let entries = files::write(Path::new(file), export)?;
+        // What it was made of may go next, so it is on the disk before it is told of.
+        let entries = files::write_durably(Path::new(file), export)?;
         manner.done(|| json!({"entries": entries}), || told(entries, "exported"))
     }
 }

@@ -120,7 +120,9 @@ pub(crate) fn table() -> String {
         // A string takes everything.
         let _ = writeln!(table, "  {code:>2}  {name:<12} {meaning}");
     }
-    table.push_str(" 130  Ctrl-C (143: terminated): what was acknowledged stays\n");
+    table.push_str(
+        " 130  Ctrl-C (143: terminated, 129: its terminal is gone): what was acknowledged stays\n",
+    );
     table.push_str(" 141  nobody reads the output any more");
     table
 }

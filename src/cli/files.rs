@@ -18,6 +18,22 @@ pub(crate) fn write<T>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
 ) -> Outcome<T> {
+    write_with(path, false, write)
+}
+
+/// As [`write`], and the file and its name are on the disk before the answer.
+pub(crate) fn write_durably<T>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
+) -> Outcome<T> {
+    write_with(path, true, write)
+}
+
+fn write_with<T>(
+    path: &Path,
+    is_durable: bool,
+    write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
+) -> Outcome<T> {
     let writing = || format!("writing {}", path.display());
     // The file a link points to is replaced, not the link.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -44,9 +60,16 @@ pub(crate) fn write<T>(
         .tempfile_in(directory)
         .doing(writing)?;
     let answer = write(beside.as_file_mut())?;
+    if is_durable {
+        beside.as_file().sync_all().doing(writing)?;
+    }
     beside
         .persist(path)
         .map_err(|error| error.error)
         .doing(writing)?;
+    if is_durable {
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.doing(writing)?;
+    }
     Ok(answer)
 }

@@ -7,6 +7,7 @@ use super::documents::not_found;
 use super::failure::Outcome;
 use super::naming::bare;
 use super::output::{BLUE, Lines, painted};
+use super::passing::Passed;
 use super::session::Session;
 use super::{interrupt, show};
 
@@ -52,10 +53,13 @@ impl Ls {
         options.contains.clone_from(&self.contains);
         let mut lines = Lines::new();
         let mut is_empty = true;
+        let mut passed = Passed::default();
         for item in session.store.list_with(&self.folder, options)? {
             interrupt::check()?;
-            let item = item?;
             is_empty = false;
+            let Some(item) = passed.over(item)? else {
+                continue;
+            };
             lines.line(&match (session.manner.json, self.long) {
                 (true, _) => json!(item).to_string(),
                 (false, true) => long(&item),
@@ -66,7 +70,7 @@ impl Ls {
         if is_empty {
             require_folder(session, &self.folder)?;
         }
-        Ok(())
+        passed.check()
     }
 }
 

@@ -22,6 +22,7 @@ mod locks;
 mod manual;
 mod naming;
 mod output;
+mod passing;
 mod password;
 mod progress;
 mod range;
@@ -132,8 +133,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn execute(command: Command, globals: &Globals) -> Outcome<()> {
-    let ends_at_once = matches!(command, Command::Tour(_) | Command::CrashWriter { .. });
-    if !ends_at_once {
+    if !matches!(command, Command::CrashWriter { .. }) {
         interrupt::listen(!is_service(&command)).doing(|| "listening for Ctrl-C".to_owned())?;
     }
     match command {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::condition::Condition;
 use super::documents::not_found;
+use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::session::Session;
 use super::show;
@@ -68,7 +69,14 @@ impl Mv {
             return Err(Failure::usage("a folder has no revision"));
         }
         let (moved, revision) = if is_folder {
-            let moved = session.unlocked(|store| store.rename_folder(&self.from, &to))?;
+            let moved = session.unlocked(|store| store.rename_folder(&self.from, &to));
+            let moved = moved.map_err(|failure| match failure {
+                Failure::Told(told) if told.exit == Exit::Conflict => {
+                    let advice = "a folder does not replace another: move or delete that first";
+                    Failure::Told(told).advise(advice)
+                }
+                failure => failure,
+            })?;
             (moved, None)
         } else {
             let mode = self.condition.mode();
@@ -97,7 +105,9 @@ pub(crate) fn is_entry(store: &Store, key: &str) -> Outcome<bool> {
 impl Cp {
     pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
         let to = target(&self.from, &self.to);
-        if self.recursive {
+        let is_folder = self.from.ends_with('/') || session.store.is_folder(&self.from)?;
+        // As `cp` has it: of an entry there is no more than itself.
+        if self.recursive && (is_folder || !is_entry(&session.store, &self.from)?) {
             let copied = session.unlocked(|store| self.copy_folder(store, &to))?;
             let Some(copied) = copied else {
                 return Err(not_found(&self.from));
@@ -131,7 +141,7 @@ impl Cp {
         let items: Vec<_> = store
             .list_with(&self.from, ListOptions::new().recursive())?
             .collect::<komatik::Result<_>>()?;
-        if items.is_empty() && !store.exists(&self.from)? {
+        if items.is_empty() && !store.is_folder(&self.from)? {
             return Ok(None);
         }
         let (from, to) = (bare(&self.from), bare(to));

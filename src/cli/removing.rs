@@ -4,7 +4,7 @@ use komatik::{ListOptions, Store};
 use serde_json::json;
 
 use super::documents::not_found;
-use super::failure::Outcome;
+use super::failure::{Failure, Outcome};
 use super::naming::{bare, is_entry};
 use super::output::Lines;
 use super::session::Session;
@@ -55,7 +55,7 @@ impl Rm {
         let deleted = match (is_there, entries) {
             (true, Some(entries)) => entries,
             (true, None) => {
-                return Err(not_found(key).advise("it is a folder; -r deletes all of it"));
+                return Err(is_a_folder(key));
             }
             (false, _) if self.force => return Ok(()),
             (false, _) => return Err(not_found(key)),
@@ -86,6 +86,10 @@ impl Rm {
         if !self.force && !session.store.exists(key)? {
             return Err(not_found(key));
         }
+        let is_entry = !key.ends_with('/') && is_entry(&session.store, key)?;
+        if !self.recursive && !is_entry && session.store.exists(key)? {
+            return Err(is_a_folder(key));
+        }
         let mut line = |key: &str| {
             lines.line(&match session.manner.json {
                 true => json!({"key": key}).to_string(),
@@ -93,7 +97,7 @@ impl Rm {
             })
         };
         let name = bare(key);
-        if !key.ends_with('/') && is_entry(&session.store, key)? {
+        if is_entry {
             line(name)?;
         }
         if self.recursive {
@@ -107,4 +111,8 @@ impl Rm {
         }
         lines.finish()
     }
+}
+
+fn is_a_folder(key: &str) -> Failure {
+    not_found(key).advise("it is a folder; -r deletes all of it")
 }

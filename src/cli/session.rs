@@ -81,6 +81,15 @@ impl Globals {
         session.finish(work)
     }
 
+    /// Does `work`, which only tells what would be done, with the store; where there is none, with one that is nowhere.
+    pub(crate) fn rehearse(&self, work: impl FnOnce(&mut Session) -> Outcome<()>) -> Outcome<()> {
+        let session = match self.try_open(false)? {
+            Some(session) => session,
+            None => self.session(Store::in_memory()?)?,
+        };
+        session.finish(work)
+    }
+
     /// Opens the store, which must be there.
     pub(crate) fn open(&self) -> Outcome<Session> {
         let path = self.directory()?.to_owned();
@@ -92,7 +101,7 @@ impl Globals {
     fn try_open(&self, create: bool) -> Outcome<Option<Session>> {
         let directory = self.directory()?;
         let deadline = Instant::now().checked_add(self.wait);
-        let mut store = loop {
+        let store = loop {
             match Store::builder(directory).create(create).open() {
                 Ok(store) => break store,
                 Err(Error::NoStore { .. }) if !create => return Ok(None),
@@ -104,17 +113,21 @@ impl Globals {
                 Err(error) => return Err(error.into()),
             }
         };
+        self.session(store).map(Some)
+    }
+
+    fn session(&self, mut store: Store) -> Outcome<Session> {
         if let Some(participant) = &self.participant {
             store = store.acting_as(participant);
         }
         for password in password::offered(self.password_file.as_deref())? {
             store = store.unlocked_with(&password);
         }
-        Ok(Some(Session {
+        Ok(Session {
             store,
-            directory: StoreDirectory::at(directory),
+            directory: StoreDirectory::at(self.directory()?),
             manner: self.manner(),
-        }))
+        })
     }
 }
 

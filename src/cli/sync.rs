@@ -68,11 +68,15 @@ impl Sync {
         // Before the store: where the directory is not there, no store is made for it.
         let store = StoreDirectory::at(globals.directory()?);
         let tree = Tree::beside(store, Path::new(&self.source))?;
-        globals.with_new_store(|session| {
+        let work = |session: &mut Session| {
             self.work(session, &self.target, &self.source, |run| {
                 run.put(tree, self.delete)
             })
-        })
+        };
+        match self.dry_run {
+            true => globals.rehearse(work),
+            false => globals.with_new_store(work),
+        }
     }
 
     fn work(
@@ -125,7 +129,7 @@ impl Run<'_> {
                 .store
                 .list(name)
                 .is_ok_and(|mut items| items.next().is_none());
-            let is_there = is_empty && self.store.exists(name).unwrap_or(false);
+            let is_there = is_empty && self.store.is_folder(name).unwrap_or(false);
             if is_there || !self.will("make", name)? {
                 continue;
             }
@@ -136,9 +140,9 @@ impl Run<'_> {
             }
         }
         if delete && self.may_delete()? {
-            let names = tree.files.iter().map(|file| file.name.as_str());
-            let kept = names.chain(tree.empty.iter().map(String::as_str)).collect();
-            self.delete_entries(&kept)?;
+            let files = tree.files.iter().map(|file| (file.name.as_str(), false));
+            let folders = tree.empty.iter().map(|name| (name.as_str(), true));
+            self.delete_entries(files.chain(folders).collect())?;
         }
         Ok(())
     }
@@ -201,23 +205,41 @@ impl Run<'_> {
         Ok(Ok(()))
     }
 
-    fn delete_entries(&mut self, kept: &BTreeSet<&str>) -> Outcome<()> {
-        for item in transfer::everything(&self.store, "")? {
-            interrupt::check()?;
-            if kept.contains(item.name.as_str()) || !self.will("delete", &item.name)? {
-                continue;
-            }
-            let deleted = match item.is_folder {
-                true => self.store.delete_folder(&item.name).map(drop),
-                false => self.store.delete(&item.name).map(drop),
-            };
-            match deleted {
-                Ok(()) => self.tally.deleted += 1,
-                Err(error) => {
-                    let reason = of_one_key(error)?;
-                    let skipped = Skipped::failed(Path::new(&item.name), reason);
-                    self.tally.skip(&self.bar, skipped);
+    /// Deletes what is not kept. An entry and a folder of one name are two.
+    fn delete_entries(&mut self, kept: BTreeSet<(&str, bool)>) -> Outcome<()> {
+        let mut done: BTreeSet<(String, bool)> = kept
+            .into_iter()
+            .map(|(name, is_folder)| (name.to_owned(), is_folder))
+            .collect();
+        loop {
+            let before = self.tally.deleted;
+            for item in transfer::everything(&self.store, "")? {
+                interrupt::check()?;
+                if done.insert((item.name.clone(), item.is_folder)) {
+                    self.delete_item(&item)?;
                 }
+            }
+            // A folder that was made is told of only once nothing lies in it.
+            if self.tally.deleted == before {
+                return Ok(());
+            }
+        }
+    }
+
+    fn delete_item(&mut self, item: &ListItem) -> Outcome<()> {
+        if !self.will("delete", &item.name)? {
+            return Ok(());
+        }
+        let deleted = match item.is_folder {
+            true => self.store.delete_folder(&item.name).map(drop),
+            false => self.store.delete(&item.name).map(drop),
+        };
+        match deleted {
+            Ok(()) => self.tally.deleted += 1,
+            Err(error) => {
+                let reason = of_one_key(error)?;
+                let skipped = Skipped::failed(Path::new(&item.name), reason);
+                self.tally.skip(&self.bar, skipped);
             }
         }
         Ok(())

@@ -6,12 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use komatik::{Durability, ListItem, ListOptions, Store};
+use komatik::{Durability, Error, ListItem, ListOptions, Store};
 use serde_json::json;
 
 use super::documents::not_found;
 use super::exit::Exit;
-use super::failure::{Doing, Failure, Outcome};
+use super::failure::{Doing, Failure, Outcome, with_causes};
 use super::output::Manner;
 use super::progress::Bar;
 use super::session::Session;
@@ -198,7 +198,20 @@ pub(crate) fn everything(store: &Store, folder: &str) -> Outcome<Vec<ListItem>> 
 /// `get -r`: writes all of a folder.
 pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<()> {
     let target = Target::new(directory, session.directory)?;
-    let items = of_folder(&session.store, folder)?;
+    if !session.store.is_folder(folder)? {
+        return Err(not_found(folder));
+    }
+    let listing = session
+        .store
+        .list_with(folder, ListOptions::new().recursive())?;
+    let (mut items, mut damaged) = (Vec::new(), Vec::new());
+    for item in listing {
+        match item {
+            Ok(item) => items.push(item),
+            Err(error @ Error::Damaged { .. }) => damaged.push(with_causes(&error)),
+            Err(error) => return Err(error.into()),
+        }
+    }
     fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))?;
     let store = session.store.scoped(folder)?;
     let mut tally = Tally::new();
@@ -206,6 +219,9 @@ pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<
         .iter()
         .filter_map(|item| Some(item.metadata.as_ref()?.size));
     let bar = session.manner.bar_of_bytes(Some(sizes.sum()));
+    for reason in damaged {
+        tally.skip(&bar, Skipped::failed(directory, reason));
+    }
     for item in &items {
         interrupt::check()?;
         let place = match item.is_folder {

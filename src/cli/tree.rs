@@ -4,6 +4,7 @@ use super::failure::Outcome;
 use super::listing::{name, require_folder};
 use super::naming::bare;
 use super::output::{BLUE, Lines, painted};
+use super::passing::Passed;
 use super::session::Session;
 use super::{interrupt, show};
 
@@ -42,11 +43,15 @@ impl Tree {
                 before,
             })
         };
+        let mut passed = Passed::default();
         let mut levels = vec![open(root.to_owned(), String::new())?];
         while let Some(level) = levels.last_mut() {
             interrupt::check()?;
-            let Some(item) = level.items.next().transpose()? else {
+            let Some(item) = level.items.next() else {
                 levels.pop();
+                continue;
+            };
+            let Some(item) = passed.over(item)? else {
                 continue;
             };
             let is_last = level.items.peek().is_none();
@@ -73,6 +78,7 @@ impl Tree {
                 levels.push(open(key, before)?);
             }
         }
-        lines.finish()
+        lines.finish()?;
+        passed.check()
     }
 }

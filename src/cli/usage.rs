@@ -7,6 +7,7 @@ use super::failure::Outcome;
 use super::listing::require_folder;
 use super::naming::bare;
 use super::output::{BLUE, painted};
+use super::passing::Passed;
 use super::session::Session;
 use super::{interrupt, show};
 
@@ -72,11 +73,14 @@ impl Du {
     pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
         let options = ListOptions::new().recursive();
         let mut total = Usage::default();
+        let mut passed = Passed::default();
         // Sorted, so that what lies in one folder comes together.
         let mut present: Option<(String, Usage)> = None;
         for item in session.store.list_with(&self.folder, options)? {
             interrupt::check()?;
-            let item = item?;
+            let Some(item) = passed.over(item)? else {
+                continue;
+            };
             total.add(&item);
             let cursor = item.cursor();
             let folder = cursor.split_once('/').map(|(folder, _)| folder);
@@ -95,6 +99,7 @@ impl Du {
         }
         require_folder(session, &self.folder)?;
         let name = bare(&self.folder);
-        total.tell(session, name, true)
+        total.tell(session, name, true)?;
+        passed.check()
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use komatik::Store;
+use komatik::{History, Store};
 use serde_json::json;
 
 use crate::testenv::Env;
@@ -61,6 +62,75 @@ fn stats_and_verify_tell_of_a_sound_store() {
         "{}",
         said.complaint
     );
+}
+
+#[test]
+fn a_damaged_row_hides_none_of_the_others() {
+    let names: Vec<String> = (0..400).map(|number| format!("f/{number:03}")).collect();
+    let env = Env::new();
+    // With a history that does not reach back: from one that does all would come back by itself.
+    let store = Store::builder(env.path("store"))
+        .history(History::of_bytes(1))
+        .open()
+        .unwrap();
+    for name in &names {
+        let text = format!("the text of {name} {}", "and more ".repeat(40));
+        store.save(name, &json!({ "text": text })).unwrap();
+    }
+    store.close().unwrap();
+    // What sled reads no more when it opens is met by who reads the row.
+    env.ok(&["stats"]);
+    let trees = env.path("store/trees/db");
+    let mut bytes = fs::read(&trees).unwrap();
+    let marker = b"the text of f/200";
+    for at in 0..bytes.len() - marker.len() {
+        if bytes[at..].starts_with(marker) {
+            bytes[at] ^= 1;
+        }
+    }
+    fs::write(&trees, bytes).unwrap();
+    fs::rename(env.path("store"), env.path("damaged")).unwrap();
+    // Each time anew: once damage was met, the next opening wants to know all that is lost, and refuses.
+    let run = |arguments: &[&str]| {
+        let _ = fs::remove_dir_all(env.path("store"));
+        let copied = Command::new("cp")
+            .arg("-r")
+            .args([env.path("damaged"), env.path("store")])
+            .status();
+        assert!(copied.unwrap().success());
+        env.run(arguments)
+    };
+
+    let is_told = |listed: &[&str], what: &str| {
+        let count = listed.len();
+        assert!((300..400).contains(&count), "{what}: {count}");
+        assert!(!listed.contains(&"200"), "{what}");
+        assert!(listed.contains(&"000") && listed.contains(&"399"), "{what}");
+    };
+    for command in [["ls", "f"], ["ls", "-r"], ["tree", "f"]] {
+        let said = run(&command);
+        assert_eq!(said.code, Some(8), "{}", said.complaint);
+        assert!(
+            said.complaint.contains("not all is listed"),
+            "{}",
+            said.complaint
+        );
+        let lines = said.text().lines();
+        let names = lines.filter_map(|line| line.get(line.len().saturating_sub(3)..));
+        is_told(&names.collect::<Vec<_>>(), command[0]);
+    }
+    let used = run(&["du", "--json"]);
+    assert_eq!(used.code, Some(8), "{}", used.complaint);
+    let entries = &used.objects().pop().unwrap()["entries"];
+    assert!((300..400).contains(&entries.as_u64().unwrap()), "{entries}");
+    let got = run(&["get", "-r", "f", "out"]);
+    assert_eq!(got.code, Some(12), "{}", got.complaint);
+    let written: Vec<String> = fs::read_dir(env.path("out"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let written: Vec<&str> = written.iter().map(String::as_str).collect();
+    is_told(&written, "get");
 }
 
 #[test]

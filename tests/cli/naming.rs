@@ -24,7 +24,8 @@ fn mv_renames_an_entry_or_else_the_folder() {
     assert_eq!(env.ok(&["ls", "-r"]), "g/1\ng/deep/2\ng/empty/\nin/b\n");
     env.fails(3, "not_found", &["mv", "f", "h"]);
     env.fails(4, "conflict", &["mv", "in/b", "g/1", "--create"]);
-    env.fails(4, "conflict", &["mv", "g", "in"]);
+    let told = env.fails(4, "conflict", &["mv", "g", "in"]);
+    assert!(told.contains("move or delete that first"), "{told}");
     env.fails(2, "usage", &["mv", "g", "g/deep"]);
     env.ok(&["mv", "in/b", "g/1"]);
     assert_eq!(env.ok(&["get", "g/1"]), "a");
@@ -56,6 +57,9 @@ fn cp_copies_an_entry_and_with_r_a_folder_in_one_step() {
     env.fails(3, "not_found", &["cp", "-r", "nothing", "g"]);
     env.ok(&["cp", "-r", "f/empty", "alone"]);
     assert_eq!(env.object(&["stat", "alone"])["kind"], "folder");
+    env.ok(&["cp", "-r", "a", "b"]);
+    assert_eq!(env.ok(&["get", "b"]), "a");
+    env.fails(3, "not_found", &["cp", "-r", "a/", "c"]);
 }
 
 #[test]
@@ -72,6 +76,7 @@ fn rm_deletes_what_it_is_told_and_tells_before_where_asked() {
     env.ok(&["rm", "f/1", "a"]);
     env.fails(3, "not_found", &["rm", "a"]);
     env.fails(3, "not_found", &["rm", "-r", "a", "--dry-run"]);
+    env.fails(3, "not_found", &["rm", "f/deep", "--dry-run"]);
     env.ok(&["rm", "-f", "a"]);
     env.ok(&["rm", "-r", "-f", "a"]);
     assert_eq!(env.object(&["rm", "-r", "f/"])["deleted"], 1);

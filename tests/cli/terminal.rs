@@ -48,6 +48,14 @@ fn filled() -> Env {
 }
 
 #[test]
+fn an_interrupt_at_a_prompt_ends_it_and_tries_nothing() {
+    let env = filled();
+    let said = at_terminal(&env, "get diary", "\u{3}", true);
+    assert_eq!(said.code, Some(130), "{}", said.text());
+    assert!(!said.text().contains("does not open"), "{}", said.text());
+}
+
+#[test]
 fn colours_are_for_terminals_that_want_them() {
     let env = filled();
     let coloured = at_terminal(&env, "ls", "", false);

@@ -187,6 +187,38 @@ fn sync_moves_what_differs_and_nothing_else() {
 }
 
 #[test]
+fn sync_tells_entries_from_folders_of_their_name() {
+    let env = Env::with(|store| {
+        store.put("site/x", "a stale file").unwrap();
+        store.create_folder("site/made/below").unwrap();
+        store.create_folder("site/made").unwrap();
+        store.put("site/made/below/deep", "goes").unwrap();
+        store.create_folder("site/y").unwrap();
+    });
+    fs::create_dir_all(env.path("www/x")).unwrap();
+    env.write("www/y", "a file now");
+    env.ok(&["sync", "www", "site", "--delete"]);
+    assert_eq!(env.ok(&["ls", "-r", "site"]), "x/\ny\n");
+    env.ok(&["sync", "--get", "site", "out"]);
+    assert_eq!(tree(&env.path("out")), tree(&env.path("www")));
+}
+
+#[test]
+fn what_sync_would_do_makes_no_store() {
+    let env = filled();
+    let store = ["--store", "none"];
+    let planned = env.ok(&[&store[..], &["sync", "in", "folder", "--dry-run"]].concat());
+    assert_eq!(
+        planned
+            .lines()
+            .filter(|line| line.starts_with("put "))
+            .count(),
+        14
+    );
+    assert!(!env.path("none").exists());
+}
+
+#[test]
 fn sync_goes_the_other_way_as_well() {
     let env = filled();
     env.ok(&["put", "-r", "in", "folder"]);
