@@ -119,6 +119,8 @@ pub(super) struct Account {
     pub(super) root: String,
     /// The project of the API key that was offered, `None` for another proof.
     pub(super) project: Option<String>,
+    /// That of the user when the proof was found to be right.
+    pub(super) generation: String,
 }
 
 impl Account {
@@ -128,6 +130,7 @@ impl Account {
             role: user.role,
             root: user.root.clone(),
             project: None,
+            generation: user.generation.clone(),
         }
     }
 }

@@ -39,11 +39,16 @@ impl Conditions {
             let unreadable = |_| Problem::bad_request(format!("`{}` cannot be read", H::name()));
             headers.typed_try_get().map_err(unreadable)
         }
+        let if_match = typed(headers)?;
         Ok(Conditions {
-            if_match: typed(headers)?,
             if_none_match: typed(headers)?,
             if_modified_since: headers.typed_get(),
-            if_unmodified_since: typed(headers)?,
+            // Beside `If-Match` it has nothing to say, whatever it is.
+            if_unmodified_since: match if_match.is_some() {
+                true => None,
+                false => typed(headers)?,
+            },
+            if_match,
         })
     }
 

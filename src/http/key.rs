@@ -126,9 +126,16 @@ pub(super) struct LoginBody<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Service> for LoginBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &Service) -> Answer<LoginBody<T>> {
-        let body = whole_json(request, SMALL).await?;
-        read_json(&body).map(LoginBody)
+    async fn from_request(request: Request, service: &Service) -> Answer<LoginBody<T>> {
+        // As a whole, and not from byte to byte: a stranger is not to hold a connection for days.
+        let whole = tokio::time::timeout(service.limits().body_time, whole_json(request, SMALL));
+        let Ok(body) = whole.await else {
+            return Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body took too long",
+            ));
+        };
+        read_json(&body?).map(LoginBody)
     }
 }
 

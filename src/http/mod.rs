@@ -154,9 +154,13 @@ impl Service {
     /// A service of this store. Where the store has no account yet, `admin` is made with a random password, which is
     /// answered and never told again.
     ///
+    /// Passwords that the view offers are not those of the clients, who offer their own: the service forgets them, and
+    /// the name the view acts under.
+    ///
     /// # Errors
     /// [`Error::Misuse`](crate::Error::Misuse) on a view that hides a folder; those of every read and write.
     pub fn new(store: &Store, limits: Limits) -> Result<(Service, Option<FirstPassword>)> {
+        let store = &store.of_nobody();
         let (accounts, first) = Accounts::open(store)?;
         let service = Service(Arc::new(Shared {
             store: store

@@ -96,7 +96,12 @@ impl Checker {
         let Ok(parsed) = PasswordHash::new(phc.unwrap_or(&self.decoy)) else {
             return false;
         };
-        if password.len() > MAX_PASSWORD_BYTES {
+        // None of another cost is written here, and one may take all memory or all day.
+        let params = argon2().params().clone();
+        let is_ours = Params::try_from(&parsed).is_ok_and(|found| {
+            found.m_cost() <= params.m_cost() && found.t_cost() <= params.t_cost()
+        });
+        if password.len() > MAX_PASSWORD_BYTES || !is_ours {
             return false;
         }
         let is_right = Argon2::default()

@@ -24,11 +24,13 @@ struct Details {
     /// Members besides those of the RFC.
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    is_taken: bool,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         Problem(Box::new(Details {
+            is_taken: false,
             status,
             detail: detail.into(),
             members: Map::new(),
@@ -113,7 +115,7 @@ impl Problem {
 
     /// Whether the key is taken that was to be free.
     pub(super) fn is_taken(&self) -> bool {
-        self.0.status == StatusCode::CONFLICT
+        self.0.is_taken
     }
 
     /// The sentence a person reads, for a protocol that has its own form of errors.
@@ -128,7 +130,11 @@ impl From<Error> for Problem {
         let problem = |status| Problem::new(status, error.to_string());
         match &error {
             Error::NotFound { key } => problem(StatusCode::NOT_FOUND).with("key", key.as_str()),
-            Error::AlreadyExists { key } => problem(StatusCode::CONFLICT).with("key", key.as_str()),
+            Error::AlreadyExists { key } => {
+                let mut taken = problem(StatusCode::CONFLICT).with("key", key.as_str());
+                taken.0.is_taken = true;
+                taken
+            }
             Error::RevisionMismatch {
                 key,
                 expected,

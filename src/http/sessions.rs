@@ -36,13 +36,13 @@ struct Session {
 }
 
 impl Accounts {
-    /// Begins a session of a user and answers its token.
-    pub(super) fn begin_session(&self, name: &str, time: Duration) -> Answer<String> {
-        let user = self.user(name)?.ok_or_else(|| Problem::not_found(name))?;
+    /// Begins a session of an account that has just proved itself, and answers its token. Where the password has been
+    /// changed since, it is the session of a former one, and opens nothing.
+    pub(super) fn begin_session(&self, account: &Account, time: Duration) -> Answer<String> {
         let token = random_secret()?;
         let session = Session {
-            user: name.to_owned(),
-            generation: user.generation,
+            user: account.name.clone(),
+            generation: account.generation.clone(),
             expires: now().saturating_add(time.as_secs()),
         };
         self.store.save(&session_key(&token), &session)?;
@@ -114,10 +114,10 @@ async fn log_in(
 ) -> Answer {
     let account = auth::with_password(&service, &login.name, &login.password, peer).await?;
     let time = service.limits().session_time;
-    let (accounts, name) = (service.accounts().clone(), account.name.clone());
+    let (accounts, proven) = (service.accounts().clone(), account.clone());
     let token = service
         .calls()
-        .run(move || accounts.begin_session(&name, time))
+        .run(move || accounts.begin_session(&proven, time))
         .await?;
     let mut answer = json!({
         "name": account.name,
@@ -170,4 +170,31 @@ async fn log_out(
     let cookie = set_cookie("", Duration::ZERO, encrypted)?;
     let answer: Response = (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response();
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between the check of a password and the session there is time for it to be changed.
+    #[test]
+    fn who_proved_a_former_password_gets_nothing_that_opens() {
+        let (accounts, _) = Accounts::open(&crate::Store::in_memory().unwrap()).unwrap();
+        let proven = || Account::of("admin", &accounts.user("admin").unwrap().unwrap());
+        let day = Duration::from_secs(24 * 60 * 60);
+        let before = proven();
+        let token = accounts.begin_session(&before, day).unwrap();
+        assert!(accounts.account_of_session(&token).unwrap().is_some());
+        accounts
+            .change_user("admin", Some("another password"), None, None)
+            .unwrap();
+        let late = accounts.begin_session(&before, day).unwrap();
+        for token in [token, late] {
+            assert!(accounts.account_of_session(&token).unwrap().is_none());
+        }
+        assert!(accounts.path_token("/storage/admin/a", &before).is_err());
+        let token = accounts.begin_session(&proven(), day).unwrap();
+        assert!(accounts.account_of_session(&token).unwrap().is_some());
+        assert!(accounts.path_token("/storage/admin/a", &proven()).is_ok());
+    }
 }

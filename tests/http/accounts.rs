@@ -1,7 +1,7 @@
 //! Who gets in, by which proof, and what they reach.
 
-use komatik::Store;
 use komatik::http::{Limits, Service};
+use komatik::{Lock, Store};
 use serde_json::json;
 
 use crate::server::Server;
@@ -18,6 +18,29 @@ fn the_first_account_is_made_once() {
     assert!(second.is_none());
     let server = Server::with(&store, Limits::default());
     server.log_in("admin", &first.password);
+}
+
+/// Those a client has to offer, whoever serves.
+#[test]
+fn passwords_of_who_serves_open_nothing_for_others() {
+    let store = Store::in_memory().unwrap();
+    store.put("diary", "dear diary").unwrap();
+    store
+        .lock("diary", Lock::new().view("sesame").edit("sesame"))
+        .unwrap();
+    let serves = store.unlocked_with("sesame").acting_as("who serves");
+    let server = Server::with(&serves, Limits::default());
+    let admin = server.admin();
+    admin.get("/v1/blobs/diary").problem(423);
+    admin.put("/v1/blobs/diary", "overwritten").problem(423);
+    admin.delete("/v1/entries/diary").problem(423);
+    let with_it = admin.send(
+        "GET",
+        "/v1/blobs/diary",
+        &[("komatik-password", "sesame")],
+        b"",
+    );
+    assert_eq!(with_it.text(), "dear diary");
 }
 
 #[test]

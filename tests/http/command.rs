@@ -44,11 +44,11 @@ pub(crate) fn start(directory: &Path) -> (Running, Value) {
 }
 
 pub(crate) fn start_with(directory: &Path, arguments: &[&str]) -> (Running, Value) {
-    let child = komatik(directory)
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut child = Running(child.unwrap());
+    begin(komatik(directory).args(arguments))
+}
+
+fn begin(command: &mut Command) -> (Running, Value) {
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(child.0.stdout.as_mut().unwrap())
         .read_line(&mut line)
@@ -66,15 +66,31 @@ pub(crate) fn client(greeting: &Value, password: &str) -> Client {
 }
 
 pub(crate) fn stop(mut child: Running) {
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(&child, "-TERM");
     assert_eq!(child.wait().code(), Some(0));
+}
+
+pub(crate) fn signal(child: &Running, signal: &str) {
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args([signal, &id]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn the_end_of_its_terminal_ends_it_but_behind_nohup() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut child, greeting) = start(directory.path());
+    signal(&child, "-HUP");
+    assert_eq!(child.wait().code(), Some(0));
+    let plain = komatik(directory.path());
+    let mut behind = Command::new("nohup");
+    behind.arg(plain.get_program()).args(plain.get_args());
+    let (child, again) = begin(behind.args(["--listen", "127.0.0.1:0"]));
+    signal(&child, "-HUP");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let password = greeting["first_login"]["password"].as_str().unwrap();
+    assert_eq!(client(&again, password).get("/v1/sessions").status, 200);
+    stop(child);
 }
 
 #[test]

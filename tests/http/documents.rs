@@ -149,6 +149,15 @@ fn conditions_hold_at_the_write() {
     };
     change(&first).problem(412);
     assert_eq!(admin.get(path).text(), "1");
+    // That it is no document is not that it has changed: to ask again would not help.
+    admin.put("/v1/blobs/b", "no document");
+    let of_blob = admin.get("/v1/blobs/b").header("etag").to_owned();
+    let headers = [
+        ("content-type", "application/json-patch+json"),
+        ("if-match", of_blob.as_str()),
+    ];
+    let answer = admin.json_with("PATCH", "/v1/documents/b", &headers, &patch);
+    answer.problem(409);
     assert_eq!(change(&tag).status, 200);
     assert_eq!(admin.get(path).text(), "2");
 }

@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tungstenite::client::IntoClientRequest;
 
-use crate::command::{komatik, start_with, stop};
+use crate::command::{komatik, signal, start_with, stop};
 use crate::room_client::Participant;
 use crate::server::Server;
 
@@ -114,11 +113,7 @@ fn a_certificate_is_renewed_without_dropping_a_connection() {
         "{answer}"
     );
 
-    let hang_up = || {
-        let id = child.id().to_string();
-        let sent = Command::new("kill").args(["-HUP", &id]).status();
-        assert!(sent.unwrap().success());
-    };
+    let hang_up = || signal(&child, "-HUP");
     // Files that are no good change nothing; twice, since a second signal of the kind is no reason to end.
     std::fs::write(&certificate, "-----BEGIN CERTIFICATE-----\nx").unwrap();
     for _ in 0..2 {

@@ -80,7 +80,7 @@ async fn log_in(
         })?;
     let time = service.limits().session_time;
     let accounts = service.accounts().clone();
-    let begin = move || accounts.begin_session(&account.name, time);
+    let begin = move || accounts.begin_session(&account, time);
     let token = service.calls().run(begin).await?;
     Ok(Json(json!({
         "access_token": token,

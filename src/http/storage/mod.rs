@@ -190,7 +190,7 @@ async fn post(
     match action {
         Action::MakePathToken => {
             let accounts = service.accounts().clone();
-            let make = move || accounts.path_token(&place.path, &caller.account.name);
+            let make = move || accounts.path_token(&place.path, &caller.account);
             let token = service.calls().run(make).await?;
             Ok(Json(json!({"token": token})).into_response())
         }

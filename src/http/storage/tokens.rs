@@ -66,19 +66,26 @@ impl PathTokens {
 }
 
 impl Accounts {
-    /// A token for a path of a user.
-    pub(super) fn path_token(&self, path: &str, name: &str) -> Answer<String> {
-        let user = self.user(name)?.ok_or_else(|| Problem::not_found(name))?;
+    /// A token for a path of a user, that ends with the password the account has proved itself by.
+    pub(in super::super) fn path_token(&self, path: &str, account: &Account) -> Answer<String> {
+        let user = self.user(&account.name)?;
+        let is_former = user.is_none_or(|user| user.generation != account.generation);
+        if is_former {
+            return Err(Problem::unauthorized(
+                "the account has changed; log in again",
+            ));
+        }
         let mut fresh = random_secret()?;
         fresh.truncate(TOKEN_CHARS);
         let key = key_of(path);
         Ok(self.store.transaction(|tx| {
             let stored = tx.load::<PathTokens>(&key)?;
-            let same =
-                |tokens: &PathTokens| tokens.user == name && tokens.generation == user.generation;
+            let same = |tokens: &PathTokens| {
+                tokens.user == account.name && tokens.generation == account.generation
+            };
             let mut tokens = stored.filter(same).unwrap_or_else(|| PathTokens {
-                user: name.to_owned(),
-                generation: user.generation.clone(),
+                user: account.name.clone(),
+                generation: account.generation.clone(),
                 tokens: Vec::new(),
             });
             let token = tokens.give(now(), fresh);
@@ -147,8 +154,9 @@ mod tests {
     fn what_has_expired_is_swept() {
         let (accounts, _) = Accounts::open(&crate::Store::in_memory().unwrap()).unwrap();
         let paths = ["/storage/admin/a", "/storage/admin/b"];
+        let admin = Account::of("admin", &accounts.user("admin").unwrap().unwrap());
         for path in paths {
-            accounts.path_token(path, "admin").unwrap();
+            accounts.path_token(path, &admin).unwrap();
         }
         assert_eq!(accounts.sweep_path_tokens().unwrap(), 0);
         let key = key_of(paths[0]);
