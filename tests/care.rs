@@ -191,6 +191,28 @@ fn an_import_creates_or_overwrites() {
     }
 }
 
+/// They would be later than whatever is written from then on, so that nobody could tell by the time that it has changed.
+#[test]
+fn times_ahead_of_the_clock_are_not_taken_over() {
+    let store = Store::in_memory().unwrap();
+    store.save("a", &1).unwrap();
+    let mut archive = archive(&store);
+    let mut changed = 0;
+    for name in [&br#""created":1"#[..], br#""updated":1"#] {
+        for at in 0..archive.len() - name.len() {
+            if archive[at..].starts_with(name) {
+                archive[at + name.len() - 1] = b'9';
+                changed += 1;
+            }
+        }
+    }
+    assert_eq!(changed, 2);
+    let imported = import(&archive).unwrap();
+    let metadata = imported.metadata("a").unwrap().unwrap();
+    let now = std::time::SystemTime::now();
+    assert!(metadata.created <= now && metadata.updated <= now);
+}
+
 #[test]
 fn locked_entries_are_asked_for_before_anything_is_written() {
     for case in stores_with(|builder| builder.password_cost(PasswordCost::new(8, 1))) {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use tar::{Archive, EntryType, PaxExtensions};
@@ -10,6 +11,7 @@ use super::archive::{About, End, FORMAT, Manifest, Member, undo};
 use crate::draft::Draft;
 use crate::entry::NewEntry;
 use crate::error::{Error, Result};
+use crate::format::to_micros;
 use crate::json::parse_json;
 use crate::key::Key;
 use crate::options::{Durability, MAX_DOCUMENT_BYTES, PutMode, PutOptions, WriteOptions};
@@ -221,8 +223,10 @@ fn set_times(draft: &mut Draft<'_>, key: &Key, about: &About) -> Result<()> {
         return Ok(());
     };
     let mut record = present.record;
-    record.created = about.created.unwrap_or(record.created);
-    record.updated = about.updated.unwrap_or(record.updated);
+    // Those ahead of the clock would keep every later write at the same time.
+    let now = to_micros(SystemTime::now());
+    record.created = about.created.map_or(record.created, |time| time.min(now));
+    record.updated = about.updated.map_or(record.updated, |time| time.min(now));
     draft.write(key.as_str(), record);
     Ok(())
 }

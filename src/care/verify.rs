@@ -1,5 +1,6 @@
 //! Whether everything is as it was written.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use crate::backend::{Position, Row, Scan, Tree};
@@ -19,7 +20,7 @@ impl Store {
     /// against its digest, every token, every change of the history. Of the whole store, whatever the scope.
     ///
     /// It asks for no password, since it tells of no content. It reads everything about twice, and again what is
-    /// overwritten in between, in constant memory. Readers and writers may go on meanwhile: what they write in that time is not looked at, and the space of
+    /// overwritten in between, in constant memory but for what it finds. Readers and writers may go on meanwhile: what they write in that time is not looked at, and the space of
     /// what they replace is given back afterwards. Where they overwrite more than 64 MiB of rows, what they replace may
     /// be passed over; that no row is missing can then not be told, and [`Report::unchecked`] says so.
     ///
@@ -38,10 +39,12 @@ impl Store {
     pub fn verify(&self, mut progress: impl FnMut(Step) -> ControlFlow<()>) -> Result<Report> {
         let mut progress = Progress::new(&mut progress);
         let report = self.shared.backend.verify(&mut progress)?;
+        let known = report.findings.iter().map(place).collect();
         let mut verification = Verification {
             store: self,
             progress,
             report,
+            known,
         };
         verification.entries()?;
         verification.tokens()?;
@@ -54,6 +57,12 @@ struct Verification<'a> {
     store: &'a Store,
     progress: Progress<'a>,
     report: Report,
+    /// What the findings are of: some are met twice.
+    known: HashSet<(&'static str, String)>,
+}
+
+fn place(finding: &Finding) -> (&'static str, String) {
+    (finding.what, finding.location.clone())
 }
 
 impl Verification<'_> {
@@ -97,7 +106,7 @@ impl Verification<'_> {
                 let problem = "it is not what was written";
                 let finding = Finding::new(what, location, problem);
                 // The backend may have met the same before.
-                if !self.report.findings.contains(&finding) {
+                if self.known.insert(place(&finding)) {
                     self.report.findings.push(finding);
                 }
                 Ok(())
@@ -123,7 +132,14 @@ impl Verification<'_> {
         };
         let is_gone = content.is_err() && self.store.is_replaced(row_key.as_bytes(), row.revision);
         self.report.entries += u64::from(!is_folder && !is_gone);
-        content
+        match content {
+            // A chunk tells neither whose it is, nor of how many entries.
+            Err(Error::Damaged { ref location, .. }) if location != row_key && !is_gone => {
+                self.note(content)?;
+                Err(Error::damaged("content", row_key))
+            }
+            content => content,
+        }
     }
 
     fn content(&mut self, row_key: &str, record: &EntryRecord, source: &Source) -> Result<()> {
@@ -251,6 +267,7 @@ mod tests {
             [
                 ("content", "b"),
                 ("chunk", chunk.as_str()),
+                ("content", "c"),
                 ("entry", "d"),
                 ("key", "e/"),
                 ("key", "f//g"),

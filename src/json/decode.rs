@@ -1,5 +1,6 @@
 //! From the stored form of a document to a JSON value.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::ErrorKind;
 
@@ -13,7 +14,9 @@ use super::value::{Incoming, Origin};
 /// to the bytes there are, not to the lengths they claim.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
     let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
-    let value = Incoming::document(Origin::Stored)
+    // No value takes less than a byte.
+    let most = Cell::new(bytes.len());
+    let value = Incoming::document(Origin::Stored, &most)
         .deserialize(&mut decoder)
         .map_err(|error| error.to_string())?;
     match is_at_end(&mut decoder) {

@@ -4,6 +4,7 @@
 //! With `raw_value` it takes an object whose first member has a certain name for a text, and parses that anew, with a
 //! new limit to its depth, and so on inwards: a few kilobytes overflow the stack.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -22,37 +23,43 @@ pub(super) enum Origin {
 }
 
 /// A value to come and the levels it may have. What has no visit method here is an error: byte strings, extensions.
-pub(super) struct Incoming {
+pub(super) struct Incoming<'a> {
     origin: Origin,
     levels: usize,
+    /// How many more there may be, at any level.
+    left: &'a Cell<usize>,
 }
 
-impl Incoming {
-    pub(super) fn document(origin: Origin) -> Incoming {
+impl<'a> Incoming<'a> {
+    pub(super) fn document(origin: Origin, most: &'a Cell<usize>) -> Incoming<'a> {
         Incoming {
             origin,
             levels: MAX_DOCUMENT_DEPTH,
+            left: most,
         }
     }
 
-    fn inside<E: de::Error>(&self) -> Result<Incoming, E> {
-        let origin = self.origin;
+    fn inside<E: de::Error>(&self) -> Result<Incoming<'a>, E> {
         match self.levels.checked_sub(1) {
-            Some(levels) => Ok(Incoming { origin, levels }),
+            Some(levels) => Ok(Incoming { levels, ..*self }),
             None => Err(E::custom(too_deep())),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &Incoming {
+impl<'de> DeserializeSeed<'de> for &Incoming<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(de::Error::custom("it has more values than a document may")),
+        }
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for &Incoming {
+impl<'de> Visitor<'de> for &Incoming<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

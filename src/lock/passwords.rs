@@ -147,6 +147,9 @@ impl Passwords {
     }
 }
 
+/// The most that a check may cost, in KiB times passes: some ten seconds.
+const MAX_COST: u64 = 16 * 1024 * 1024;
+
 /// A short name for a hash: it is salted, so no two locks share one.
 fn fingerprint(phc: &str) -> [u8; 32] {
     *blake3::hash(phc.as_bytes()).as_bytes()
@@ -165,6 +168,12 @@ fn parameters(cost: PasswordCost) -> Result<Params> {
 
 /// Checks a cost before a store is opened with it.
 pub(crate) fn check_cost(cost: PasswordCost) -> Result<()> {
+    if u64::from(cost.memory_kib) * u64::from(cost.passes) > MAX_COST {
+        return Err(Error::InvalidArgument {
+            what: "password_cost",
+            reason: "memory times passes is more than 16 GiB".to_owned(),
+        });
+    }
     parameters(cost).map(drop)
 }
 
@@ -212,7 +221,10 @@ pub(super) fn is_right(key: &str, phc: &str, password: &[u8]) -> Result<bool> {
     }
     let damaged = || Error::damaged("lock", key);
     let parsed = PasswordHash::new(phc).map_err(|_| damaged())?;
-    if parsed.hash.is_none() {
+    // What nobody was let ask for was not written by this program, and may take all memory or all day.
+    let is_ours = Params::try_from(&parsed)
+        .is_ok_and(|found| check_cost(PasswordCost::new(found.m_cost(), found.t_cost())).is_ok());
+    if parsed.hash.is_none() || !is_ours {
         return Err(damaged());
     }
     match Argon2::default().verify_password(password, &parsed) {
@@ -257,10 +269,19 @@ mod tests {
         for wrong in [&b"wrong"[..], b"", b"right ", &[b'r'; 1025]] {
             assert!(!is_right("k", &phc, wrong).unwrap());
         }
-        assert!(matches!(
-            is_right("k", "$argon2id$nonsense", b"right"),
-            Err(Error::Damaged { .. })
-        ));
+        // What costs all memory, or all day, is none that was made here.
+        let costly =
+            |memory: u32, passes: u32| phc.replace("m=8,t=1", &format!("m={memory},t={passes}"));
+        for phc in [
+            "$argon2id$nonsense".to_owned(),
+            costly(u32::MAX, 1),
+            costly(8, u32::MAX),
+        ] {
+            let answer = is_right("k", &phc, b"right");
+            assert!(matches!(answer, Err(Error::Damaged { .. })), "{phc}");
+        }
+        assert!(check_cost(PasswordCost::new(1 << 20, 16)).is_ok());
+        assert!(check_cost(PasswordCost::new(1 << 20, 17)).is_err());
     }
 
     #[test]

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use crate::engine::{KINDS, Kind, Work};
 use crate::limits;
 use crate::results::Results;
 use crate::workload::{Figures, Workload};
+
+/// An engine that takes longer for one step is taken to hang.
+const MOST: Duration = Duration::from_secs(20 * 60);
 
 pub struct Run<'a> {
     pub scratch: &'a Path,
@@ -96,6 +101,11 @@ pub fn one(workload: &str, engine: &str, work: &str, step: usize, directory: &Pa
     };
     let workload = Workload::find(workload).expect("a workload of this name");
     let kind = Kind::find(engine, work).expect("an engine of this name");
+    thread::spawn(|| {
+        thread::sleep(MOST);
+        eprintln!("it was ended after {} minutes", MOST.as_secs() / 60);
+        std::process::exit(1);
+    });
     let figures: Figures = workload.steps[step](kind, directory);
     let figures: BTreeMap<_, _> = figures.into_iter().collect();
     println!("{}", serde_json::to_string(&figures).unwrap());

@@ -2,6 +2,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::*;
+use crate::json::text::parse_within;
 
 const MOST: usize = crate::options::MAX_DOCUMENT_DEPTH;
 
@@ -39,6 +40,15 @@ fn levels_are_counted_and_brackets_in_strings_are_none() {
         r#"{"":"#.repeat(1_000_000),
     ] {
         assert!(reason(parse_json(text)).contains("deeper than 128"));
+    }
+}
+
+#[test]
+fn more_values_than_a_document_may_have_are_not_made() {
+    for (text, values) in [("[0,0,0]", 4), (r#"{"a": {"b": [null]}}"#, 4), ("1", 1)] {
+        assert!(parse_within(text.as_bytes(), values).is_ok());
+        let refused = parse_within(text.as_bytes(), values - 1).unwrap_err();
+        assert!(refused.to_string().contains("more values"), "{refused}");
     }
 }
 
