@@ -1,15 +1,15 @@
 //! What a consumer has been told of survives: the power is cut at the moment it is told, by way of a record of every write
 //! and sync, and nothing that was not synced is there any more.
 //!
-//! What had not waited for the disk may be gone then. But its revisions are never given again, so that a consumer that
-//! stands behind them misses nothing of what follows.
+//! What had not waited for the disk may be gone then. But its revisions are never given again, and a consumer that was told of
+//! it is told so: where it is not gone, that consumer misses nothing of what follows.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use komatik::{Durability, Events, History, Since, Store};
+use komatik::{Durability, Error, Events, History, Since, Store};
 
 use super::log::{Event, Log, difference};
 use crate::common::Random;
@@ -50,7 +50,7 @@ pub fn run(directory: &Path, seed: u64, tally: &mut Tally) -> Result<u64, String
         let at = told[random.below(told.len())];
         let image = directory.join(format!("cut{number}"));
         synced(&record[..=at], &image).map_err(|error| format!("{error:?}"))?;
-        check(&image, seed, &record[..=at], &whole)
+        check(&image, seed, &record[..=at], &whole, tally)
             .map_err(|what| format!("cut at {at} of {} calls: {what}", record.len()))?;
         tally.add("cuts", 1);
     }
@@ -175,7 +175,13 @@ fn synced(record: &[disk::Event], directory: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn check(image: &Path, seed: u64, record: &[disk::Event], whole: &Log) -> Result<(), String> {
+fn check(
+    image: &Path,
+    seed: u64,
+    record: &[disk::Event],
+    whole: &Log,
+    tally: &mut Tally,
+) -> Result<(), String> {
     let failed = |error: komatik::Error| format!("{error:?}");
     let words = || {
         record.iter().filter_map(|event| match event {
@@ -202,7 +208,17 @@ fn check(image: &Path, seed: u64, record: &[disk::Event], whole: &Log) -> Result
         return Err(format!("told of {immediate}, and only {until} is there"));
     }
     let next = store.save("next", &1).map_err(failed)?;
-    let behind = read(&store, Since::After(newest_told)).map_err(failed)?;
+    let behind = match (read(&store, Since::After(newest_told)), newest_told > until) {
+        (behind, false) => behind.map_err(failed)?,
+        (Err(Error::Compacted { oldest }), true) => {
+            tally.add("told of a loss", 1);
+            read(&store, Since::After(oldest - 1)).map_err(failed)?
+        }
+        (answer, true) => {
+            let told = format!("told of {newest_told}, which is gone behind {until}");
+            return Err(format!("{told}, and nothing of that but {answer:?}"));
+        }
+    };
     let is_next = |event: &Event| event.revision == next.revision;
     if !behind.last().is_some_and(is_next) || next.revision <= newest_told {
         return Err(format!(
