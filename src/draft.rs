@@ -247,7 +247,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Whether the commit can still be made, for what collects many rows: a failure early saves memory.
+    /// Whether the commit can still be made: a failure early saves memory.
     pub(crate) fn check_size(&self) -> Result<()> {
         let too_large = |what, limit, found| Error::TooLarge {
             what,

@@ -311,6 +311,7 @@ impl Draft<'_> {
         expect: Expect,
         need: Need,
     ) -> Result<Option<Present>> {
+        self.check_size()?;
         let present = self.read(key.as_str())?;
         if let Some(present) = &present {
             self.check_lock(key.as_str(), &present.record, need)?;

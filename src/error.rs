@@ -106,11 +106,11 @@ pub enum Error {
     #[error("the token does not open this key")]
     TokenRefused,
 
-    /// The history asked for is no longer kept, or is not this store's: what was asked for lies ahead of it. Read the present
-    /// state, then watch from there.
-    #[error("the history before revision {oldest} is not kept")]
+    /// The history asked for is no longer kept, or is not this store's: what was asked for lies ahead of it, is of another copy of
+    /// it, or was taken back by a power cut. Read the present state, then watch from there.
+    #[error("the history before revision {oldest} is not what was asked for, or is not kept")]
     Compacted {
-        /// The oldest revision still in the history.
+        /// The first revision from which on the history can be read without a gap.
         oldest: u64,
     },
 

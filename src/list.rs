@@ -116,6 +116,8 @@ impl Store {
         let end = end_of(&narrowed);
         let backend = &self.shared.backend;
         let mut scan = backend.scan(Tree::Entries, start.as_bytes(), end.as_deref())?;
+        // A listing may be kept for as long as a page is shown.
+        scan.let_chunks_go();
         if let Some(limit) = options.limit {
             // The row of the folder itself is no item.
             scan.expect(limit.saturating_add(1));

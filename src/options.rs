@@ -37,7 +37,7 @@ pub enum Durability {
 
 /// How much of the history is kept for watchers. What any limit asks to drop is dropped, oldest first,
 /// by whole segments of the journal (an eighth of `bytes`, from 64 KiB to 8 MiB; 8 MiB where there is no such limit; a 32nd
-/// of what is kept where that is more), the newest never, and when something is written: so somewhat more than the limit is
+/// of what is kept, up to 64 MiB, where that is more), the newest never, and when something is written: so somewhat more than the limit is
 /// kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -107,6 +107,9 @@ fn is_expired(record: &GrantRecord, now: u64) -> bool {
     record.expires.is_some_and(|expires| expires <= now)
 }
 
+/// Tokens deleted in one commit, at most.
+const TOKENS_A_COMMIT: usize = 10_000;
+
 impl Store {
     /// Makes a token that reads this exact key, or with [`Grant::folder`] lists this exact folder (`""`: the root of
     /// this view), for whoever holds it, until it expires or is revoked. Nothing need be there yet.
@@ -201,8 +204,8 @@ impl Store {
 
     /// Revokes every token for this exact key or folder. Answers how many there were that still worked.
     ///
-    /// Reads every token of the store, which costs about a microsecond each. Expired ones it meets are deleted as well,
-    /// here and in the other calls about tokens. One commit.
+    /// Reads every token of the store, which costs about a microsecond each. Expired ones it meets are deleted as well, behind
+    /// the others, here and in [`Store::revoke_all`] and [`Store::tokens`]. One commit, or one for each 10,000 tokens.
     ///
     /// # Errors
     /// [`Error::InvalidKey`], and those of every write.
@@ -248,10 +251,7 @@ impl Store {
             .all_tokens()?
             .into_iter()
             .partition(|granted| granted.is_expired(now));
-        let expired: Vec<_> = expired.iter().map(|granted| granted.hash).collect();
-        if let Err(error) = self.delete_tokens(&expired) {
-            tracing::debug!(%error, "expired tokens stay for now");
-        }
+        self.forget_tokens(&expired);
         let info = |granted: &Granted| {
             let record = &granted.record;
             self.token_name(record).map(|name| TokenInfo {
@@ -303,27 +303,49 @@ impl Store {
 
     fn revoke_where(&self, applies: impl Fn(&GrantRecord) -> bool) -> Result<u64> {
         let now = to_micros(SystemTime::now());
-        let mut revoked = 0;
-        let mut gone = Vec::new();
-        for granted in self.all_tokens()? {
-            let is_expired = granted.is_expired(now);
-            if is_expired || applies(&granted.record) {
-                revoked += u64::from(!is_expired);
-                gone.push(granted.hash);
-            }
+        let (expired, working): (Vec<Granted>, Vec<Granted>) = self
+            .all_tokens()?
+            .into_iter()
+            .partition(|granted| granted.is_expired(now));
+        let revoked: Vec<_> = working
+            .iter()
+            .filter(|granted| applies(&granted.record))
+            .map(|granted| granted.hash)
+            .collect();
+        self.delete_tokens(&revoked)?;
+        // However many they are, what was asked for is done.
+        self.forget_tokens(&expired);
+        Ok(u64::try_from(revoked.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Deletes the tokens that have expired; how many.
+    #[cfg(feature = "http")]
+    pub(crate) fn sweep_tokens(&self) -> Result<usize> {
+        let now = to_micros(SystemTime::now());
+        let mut expired = self.all_tokens()?;
+        expired.retain(|granted| granted.is_expired(now));
+        self.forget_tokens(&expired);
+        Ok(expired.len())
+    }
+
+    /// Deletes tokens that open nothing any more, as far as that can be done.
+    fn forget_tokens(&self, expired: &[Granted]) {
+        let expired: Vec<_> = expired.iter().map(|granted| granted.hash).collect();
+        if let Err(error) = self.delete_tokens(&expired) {
+            tracing::debug!(%error, "expired tokens stay for now");
         }
-        self.delete_tokens(&gone)?;
-        Ok(revoked)
     }
 
     fn delete_tokens(&self, hashes: &[[u8; 32]]) -> Result<()> {
-        self.write(|draft| {
-            for hash in hashes {
-                draft.write_token(*hash, None);
-            }
-            Ok(())
-        })
-        .map(drop)
+        for hashes in hashes.chunks(TOKENS_A_COMMIT) {
+            self.write(|draft| {
+                for hash in hashes {
+                    draft.write_token(*hash, None);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 }
 

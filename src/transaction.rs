@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 
 use crate::blob::BlobWriter;
 use crate::draft::Draft;
-use crate::entry::NewEntry;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::key::Key;
@@ -215,13 +214,15 @@ impl Transaction<'_> {
     /// # Errors
     /// As there; [`Error::Misuse`] for a writer of another store.
     pub fn commit_blob(&mut self, writer: BlobWriter) -> Result<()> {
-        let (key, new) = self.finish(writer)?;
+        self.check_own(&writer)?;
+        let (key, new) = writer.finish()?;
         self.draft.put(&key, &new).map(drop)
     }
 
     /// As [`Transaction::commit_blob`], under another key than the writer was opened for, in the scope of the store the
     /// transaction was begun on. For content that is there before it is known where it belongs. The mode of the writer is
-    /// asked for this key; so is the lock of what it replaces.
+    /// asked for this key; so is the lock of what it replaces. A content type that was not given is guessed from it, where
+    /// its name tells one.
     ///
     /// # Errors
     /// As there; [`Error::InvalidKey`]; [`Error::Misuse`] for a writer that appends.
@@ -232,17 +233,18 @@ impl Transaction<'_> {
                 reason: "a writer that appends can be committed under its own key only",
             });
         }
-        let (_, new) = self.finish(writer)?;
+        self.check_own(&writer)?;
+        let (key, new) = writer.finish_as(key)?;
         self.draft.put(&key, &new).map(drop)
     }
 
-    fn finish(&self, writer: BlobWriter) -> Result<(Key, NewEntry)> {
-        if !writer.is_of(self.draft.store) {
-            return Err(Error::Misuse {
+    fn check_own(&self, writer: &BlobWriter) -> Result<()> {
+        match writer.is_of(self.draft.store) {
+            true => Ok(()),
+            false => Err(Error::Misuse {
                 reason: "a writer of one store in a transaction on another",
-            });
+            }),
         }
-        writer.finish()
     }
 
     /// As [`Store::delete`].

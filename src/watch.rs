@@ -64,6 +64,8 @@ pub struct Watcher {
     read: Position,
     /// A change in sight of a commit not yet read to its end: it may be the last, or not.
     open: Option<Change>,
+    /// The last commit of which there was a change in sight.
+    told_of: u64,
     ready: VecDeque<Ready>,
     /// Up to where everything was returned.
     position: u64,
@@ -71,6 +73,8 @@ pub struct Watcher {
     is_ahead: bool,
     /// The newest revision there was, before the last look at the history.
     newest_seen: Option<u64>,
+    /// What no power cut takes back, at the last look. Where nothing was told of a commit, it is no place to stand before.
+    durable: u64,
     /// Whether there was anything since the last wait.
     has_found: bool,
     /// Whether that wait was a short one.
@@ -81,8 +85,8 @@ pub struct Watcher {
 enum Ready {
     Change(Change),
     Damaged(Error),
-    /// Everything up to here has been returned once this is met.
-    Reached(u64),
+    /// Everything up to here has been returned once this is met; whether any of this commit was.
+    Reached(u64, bool),
 }
 
 impl fmt::Debug for Watcher {
@@ -134,8 +138,10 @@ impl Store {
         let within = self.folder(folder)?;
         // Registered before the first look, so that nothing is settled unnoticed in between.
         let waker = self.shared.delivery.register();
+        let durable = self.shared.backend.durable();
         let history = self.history();
         let position = match since {
+            // Also of what a power cut may still take: who reads the present state next reads that as well.
             Since::Now => history.newest,
             Since::Start => history.oldest.saturating_sub(1),
             Since::After(revision) => revision,
@@ -150,10 +156,12 @@ impl Store {
             waker,
             read: Position::after(position),
             open: None,
+            told_of: 0,
             ready: VecDeque::new(),
             position,
             is_ahead,
             newest_seen: None,
+            durable,
             has_found: false,
             is_busy: false,
             failed: false,
@@ -214,8 +222,8 @@ impl Watcher {
 
     /// The revision up to which every change was returned: the place to go on from, by [`Since::After`].
     ///
-    /// It moves on with the last change of each commit, and over commits that do not concern this watcher; never into
-    /// the middle of a commit.
+    /// It moves on with the last change of each commit, and over commits that do not concern this watcher once those are
+    /// durable; never into the middle of a commit.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
@@ -225,8 +233,8 @@ impl Watcher {
     /// the other methods do; before the first it is false.
     #[must_use]
     pub fn caught_up(&self) -> bool {
-        let newest = self.newest_seen;
-        newest.is_some_and(|newest| self.position >= newest)
+        let is_read = |newest| self.read >= Position::after(newest);
+        self.newest_seen.is_some_and(is_read) && self.ready.is_empty() && self.open.is_none()
     }
 
     fn recv(&mut self) -> Result<Change> {
@@ -261,7 +269,13 @@ impl Watcher {
         let mut next = None;
         while let Some(ready) = self.ready.pop_front() {
             match ready {
-                Ready::Reached(revision) => self.position = self.position.max(revision),
+                Ready::Reached(revision, was_told) => {
+                    let place = match was_told {
+                        true => revision,
+                        false => revision.min(self.durable),
+                    };
+                    self.position = self.position.max(place);
+                }
                 _ if next.is_some() => {
                     self.ready.push_front(ready);
                     break;
@@ -277,6 +291,7 @@ impl Watcher {
     fn look(&mut self) -> Result<bool> {
         let backend = &self.store.shared.backend;
         // Before the batch: what settles in between must not be taken for read.
+        self.durable = backend.durable();
         let newest = backend.history().newest;
         if self.is_ahead {
             let oldest = newest.saturating_add(1);
@@ -286,7 +301,7 @@ impl Watcher {
         self.newest_seen = Some(newest);
         if batch.is_empty() {
             self.read = self.read.max(Position::after(newest));
-            self.position = self.position.max(newest);
+            self.position = self.position.max(newest.min(self.durable));
             return Ok(false);
         }
         self.has_found = true;
@@ -305,11 +320,12 @@ impl Watcher {
         match ChangeRecord::decode(revision, &stored.bytes) {
             Ok(record) => {
                 if let Some(change) = self.sight.of(revision, &record) {
+                    self.told_of = revision;
                     let before = self.open.replace(change);
                     self.ready.extend(before.map(Ready::Change));
                 }
             }
-            // Told once, in its place; what follows can still be read.
+            // Told once, before the change that precedes it in its commit; what follows can still be read.
             Err(damage) => self.ready.push_back(Ready::Damaged(damage)),
         }
         if stored.last {
@@ -317,7 +333,8 @@ impl Watcher {
                 change.last = true;
                 self.ready.push_back(Ready::Change(change));
             }
-            self.ready.push_back(Ready::Reached(revision));
+            let was_told = self.told_of == revision;
+            self.ready.push_back(Ready::Reached(revision, was_told));
         }
     }
 }
@@ -332,5 +349,33 @@ impl Iterator for Watcher {
         let next = self.recv();
         self.failed = next.is_err();
         Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::local::{Local, Options};
+    use crate::options::Durability;
+
+    /// A power cut that takes what this watcher was told nothing of has taken nothing from it.
+    #[test]
+    fn what_is_out_of_sight_is_no_place_to_stand_before_it_is_durable() {
+        let directory = tempfile::tempdir().unwrap();
+        let local = Arc::new(Local::open(directory.path(), Options::default()).unwrap());
+        let store = Store::on_backend(local.clone()).unwrap();
+        let eventual = store.with_durability(Durability::Eventual);
+        let mut watcher = store.watch("here", Since::Start).unwrap();
+        let held = local.hold_syncs();
+        let told = eventual.put("here/a", "1").unwrap().revision;
+        eventual.put("there", "1").unwrap();
+        assert!(watcher.try_recv().unwrap().is_some());
+        assert!(watcher.try_recv().unwrap().is_none());
+        assert!(watcher.caught_up());
+        assert_eq!(watcher.position(), told);
+        drop(held);
+        store.flush().unwrap();
+        assert!(watcher.try_recv().unwrap().is_none());
+        assert_eq!(watcher.position(), store.history().newest);
     }
 }

@@ -391,3 +391,19 @@ proptest! {
         }
     }
 }
+
+/// However many have piled up, those that are asked for go.
+#[test]
+fn expired_tokens_keep_none_from_being_revoked() {
+    let store = Store::in_memory().unwrap();
+    store.save("a", &1).unwrap();
+    for _ in 0..20_001 {
+        store
+            .grant("a", Grant::new().expires_in(Duration::ZERO))
+            .unwrap();
+    }
+    let token = store.grant("a", Grant::new()).unwrap();
+    assert_eq!(store.revoke("a").unwrap(), 1);
+    assert!(store.read_with(&token, "a").is_err());
+    assert_eq!(store.stats().unwrap().tokens, 0);
+}

@@ -294,6 +294,16 @@ fn a_blob_is_committed_where_it_turns_out_to_belong() {
         assert!(home.get("second").unwrap().unwrap() == content);
         let metadata = home.metadata("second").unwrap().unwrap();
         assert_eq!(metadata.content_type, "image/png");
+        let writer = write(WriteOptions::new());
+        home.transaction(|tx| tx.commit_blob_as("talk.mp4", writer))
+            .unwrap();
+        let metadata = home.metadata("talk.mp4").unwrap().unwrap();
+        assert_eq!(metadata.content_type, "video/mp4");
+        let writer = write(WriteOptions::new().content_type("text/x-own"));
+        home.transaction(|tx| tx.commit_blob_as("own.mp4", writer))
+            .unwrap();
+        let metadata = home.metadata("own.mp4").unwrap().unwrap();
+        assert_eq!(metadata.content_type, "text/x-own");
         let writer = write(WriteOptions::create());
         let refused = home.transaction(|tx| tx.commit_blob_as("second", writer));
         assert!(matches!(refused, Err(Error::AlreadyExists { key }) if key == "second"));
@@ -331,6 +341,26 @@ fn a_key_written_over_and_over_counts_once() {
     });
     assert_eq!(deleted.unwrap(), 1);
     assert!(store.get("key").unwrap().unwrap() == content[..]);
+}
+
+#[test]
+fn what_is_too_much_for_one_commit_is_told_before_it_is_all_in_memory() {
+    let store = Store::in_memory().unwrap();
+    let text = "x".repeat(3_500);
+    let mut saved = 0;
+    let refused = store.transaction(|tx| {
+        for number in 0..200_000 {
+            tx.save(&format!("{number}"), &text)?;
+            saved = number;
+        }
+        Ok(())
+    });
+    assert!(
+        matches!(refused, Err(Error::TooLarge { .. })),
+        "{refused:?}"
+    );
+    assert!((10_000..20_000).contains(&saved), "{saved}");
+    assert_eq!(store.stats().unwrap().entries, 0);
 }
 
 #[test]

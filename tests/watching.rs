@@ -298,6 +298,8 @@ fn what_crosses_the_border_of_a_scope_is_put_or_deleted() {
         assert_eq!(drain(&mut watcher), expected);
         let seen: Vec<_> = seen.lock().unwrap().iter().map(short).collect();
         assert_eq!(seen, expected);
+        store.flush().unwrap();
+        assert_eq!(watcher.try_recv().unwrap(), None);
         assert_eq!(watcher.position(), store.history().newest());
     }
 }
@@ -414,6 +416,8 @@ fn a_watcher_has_caught_up_though_commits_without_changes_follow() {
         let mut watcher = store.watch("", Since::Start).unwrap();
         assert_eq!(watcher.next().unwrap().unwrap().key, "a");
         assert!(watcher.caught_up());
+        store.flush().unwrap();
+        assert_eq!(watcher.try_recv().unwrap(), None);
         assert_eq!(watcher.position(), store.history().newest);
     }
 }
@@ -456,13 +460,19 @@ fn the_position_moves_over_what_does_not_concern_the_watcher() {
             store.put(&format!("there/{number}"), "x").unwrap();
         }
         assert_eq!(watcher.try_recv().unwrap(), None);
-        assert_eq!(watcher.position(), store.history().newest());
         assert!(watcher.caught_up());
+        // Not before they are durable: a power cut that takes them would else have taken something from this watcher.
+        store.flush().unwrap();
+        assert_eq!(watcher.try_recv().unwrap(), None);
+        assert_eq!(watcher.position(), store.history().newest());
         let written = store.put("here/a", "x").unwrap();
         store.put("there/a", "x").unwrap();
         let change = watcher.try_recv().unwrap().unwrap();
         assert!(change.last);
         assert_eq!(change.revision, written.revision);
+        assert!(watcher.position() >= written.revision);
+        store.flush().unwrap();
+        assert_eq!(watcher.try_recv().unwrap(), None);
         assert_eq!(watcher.position(), store.history().newest());
     }
 }

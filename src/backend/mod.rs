@@ -239,6 +239,10 @@ pub trait Scan: Send {
     fn expect(&mut self, rows: usize) {
         let _ = rows;
     }
+
+    /// Lets go of the chunks of blobs that the rows name: whoever asks for nothing but rows keeps no space from coming back.
+    /// Until then they stay for as long as the scan is open.
+    fn let_chunks_go(&mut self) {}
 }
 
 /// Keeps the chunks of one blob from being given back while it lives.
@@ -275,7 +279,8 @@ pub trait Backend: Send + Sync {
     /// Orders a commit. `ordered` is called once, with its revision, before any later commit can be ordered, before
     /// any view shows the commit and before this returns; not at all where the commit did not happen. It must be quick, must not call the backend, and must
     /// not drop a scan or hold of it.
-    /// Slow only where the chunks it adopts are to be made durable first, or where memory must be waited for.
+    /// Slow only where the chunks it adopts are to be made durable first, or where memory must be waited for, or, on a full disk,
+    /// what was deleted before is to be given back.
     ///
     /// # Errors
     /// `TooLarge` above [`MAX_COMMIT_ROWS`], [`MAX_COMMIT_BYTES`], [`MAX_ROW_BYTES`] or [`MAX_ROW_KEY_BYTES`];
@@ -301,6 +306,12 @@ pub trait Backend: Send + Sync {
 
     /// How far the history reaches.
     fn history(&self) -> HistoryRange;
+
+    /// The last commit that no power cut takes back, as far as is known. Where commits are seen before they are durable, it may
+    /// lie below the newest settled one.
+    fn durable(&self) -> u64 {
+        self.history().newest
+    }
 
     /// Stores `bytes` as chunks of `chunk_bytes` each (the last may be shorter), numbered from `first`.
     /// A blob is filled by one caller, each number once, with one size of chunk, and not once it is adopted. No bytes,

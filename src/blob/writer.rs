@@ -4,9 +4,9 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use super::content_type;
 use super::parts::count_kept;
 use super::source::Source;
+use super::{UNKNOWN_CONTENT_TYPE, content_type};
 use crate::backend::View;
 use crate::digest::ContentHasher;
 use crate::draft::Present;
@@ -44,6 +44,8 @@ pub struct BlobWriter {
     key: Key,
     attributes: Option<Attributes>,
     content_type: String,
+    /// Whether it comes from the name of the key.
+    is_type_guessed: bool,
     expect: Expect,
     need: Need,
     /// Parts of the entry that is appended to, which stay as they are.
@@ -70,6 +72,7 @@ impl Store {
     pub fn writer(&self, key: &str, options: WriteOptions) -> Result<BlobWriter> {
         let key = self.key(key)?;
         check_attributes(options.attributes.as_ref())?;
+        let is_type_guessed = options.content_type.is_none();
         let type_of_name = content_type(&key, options.content_type.clone())?;
         let expect = match options.mode {
             WriteMode::Append => return self.appender(key, options, type_of_name),
@@ -84,6 +87,7 @@ impl Store {
             key,
             attributes: options.attributes,
             content_type: type_of_name,
+            is_type_guessed,
             expect,
             need: Need::Write,
             kept: Vec::new(),
@@ -134,6 +138,7 @@ impl Store {
                 Some(_) => type_of_name,
                 None => kept_type.unwrap_or(type_of_name),
             },
+            is_type_guessed: false,
             expect,
             need: Need::ReadAndWrite,
             kept,
@@ -214,6 +219,16 @@ impl BlobWriter {
             need: self.need,
         };
         Ok((self.key, new))
+    }
+
+    /// As [`BlobWriter::finish`], for another key than it was opened for: where its name tells a type, that is the better guess.
+    pub(crate) fn finish_as(mut self, key: Key) -> Result<(Key, NewEntry)> {
+        let guess = content_type(&key, None)?;
+        if self.is_type_guessed && guess != UNKNOWN_CONTENT_TYPE {
+            self.content_type = guess;
+        }
+        self.key = key;
+        self.finish()
     }
 
     /// Whether it goes on behind what an entry has.

@@ -1,7 +1,7 @@
 //! Files a command writes: whole, or not at all.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -68,8 +68,11 @@ fn write_with<T>(
         .map_err(|error| error.error)
         .doing(writing)?;
     if is_durable {
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.doing(writing)?;
+        match File::open(directory).and_then(|directory| directory.sync_all()) {
+            // Of a file system that cannot, nothing more is to be had.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+            synced => synced.doing(writing)?,
+        }
     }
     Ok(answer)
 }

@@ -386,7 +386,7 @@ impl User {
     }
 }
 
-fn user_key(name: &str) -> String {
+pub(super) fn user_key(name: &str) -> String {
     format!("{USERS}/{name}")
 }
 

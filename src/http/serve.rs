@@ -26,7 +26,7 @@ use super::{Encrypted, Limits, Peer, Service};
 
 /// How long to wait before the next connection is accepted, where the system could not give this one.
 const BREATH: Duration = Duration::from_millis(100);
-/// How often ended sessions and path tokens are removed.
+/// How often ended sessions and expired tokens are removed.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
 /// Bytes of the head of a request at most.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -203,17 +203,17 @@ fn http1(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// Removes ended sessions and path tokens now and then.
+/// Removes ended sessions and expired tokens now and then.
 async fn sweep(service: Service) {
     loop {
-        let accounts = service.accounts().clone();
+        let (accounts, store) = (service.accounts().clone(), service.store().clone());
         let sweep = move || {
             let sessions = accounts.sweep_sessions()?;
-            Ok::<_, Problem>(sessions + accounts.sweep_path_tokens()?)
+            Ok::<_, Problem>(sessions + accounts.sweep_path_tokens()? + store.sweep_tokens()?)
         };
         let swept = service.calls().run(sweep).await;
         if let Ok(count @ 1..) = swept {
-            tracing::debug!(count, "removed ended sessions and path tokens");
+            tracing::debug!(count, "removed ended sessions and expired tokens");
         }
         tokio::time::sleep(SWEEP).await;
     }

@@ -147,6 +147,8 @@ impl Passwords {
     }
 }
 
+/// The most memory that a check may take.
+const MAX_MEMORY_KIB: u32 = 1024 * 1024;
 /// The most that a check may cost, in KiB times passes: some ten seconds.
 const MAX_COST: u64 = 16 * 1024 * 1024;
 
@@ -168,10 +170,12 @@ fn parameters(cost: PasswordCost) -> Result<Params> {
 
 /// Checks a cost before a store is opened with it.
 pub(crate) fn check_cost(cost: PasswordCost) -> Result<()> {
-    if u64::from(cost.memory_kib) * u64::from(cost.passes) > MAX_COST {
+    let product = u64::from(cost.memory_kib) * u64::from(cost.passes);
+    if cost.memory_kib > MAX_MEMORY_KIB || product > MAX_COST {
         return Err(Error::InvalidArgument {
             what: "password_cost",
-            reason: "memory times passes is more than 16 GiB".to_owned(),
+            reason: "memory is more than 1 GiB, or that times the passes more than 16 GiB"
+                .to_owned(),
         });
     }
     parameters(cost).map(drop)
@@ -275,6 +279,7 @@ mod tests {
         for phc in [
             "$argon2id$nonsense".to_owned(),
             costly(u32::MAX, 1),
+            costly((1 << 20) + 1, 1),
             costly(8, u32::MAX),
         ] {
             let answer = is_right("k", &phc, b"right");

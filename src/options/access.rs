@@ -114,7 +114,7 @@ impl std::fmt::Debug for Lock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PasswordCost {
-    /// Memory in KiB, at least 8; times the passes at most 16 GiB.
+    /// Memory in KiB, at least 8 and at most 1 GiB; times the passes at most 16 GiB.
     pub memory_kib: u32,
     /// Passes, at least 1.
     pub passes: u32,

@@ -17,7 +17,7 @@ pub(super) const DIRECTORY: &str = "trees.aside";
 pub(super) fn may_help(directory: &Path, error: &Error) -> bool {
     let is_of_trees = matches!(
         error,
-        Error::Damaged { what, .. } if !["journal", "superblock", "pack"].contains(what)
+        Error::Damaged { what, .. } if !["journal", "superblock", "revisions", "pack"].contains(what)
     );
     let begins_with_the_first = || {
         let names = fs::read_dir(directory.join(JOURNAL)).ok()?;

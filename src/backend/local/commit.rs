@@ -16,6 +16,7 @@ use crate::backend::{Commit, Outcome};
 use crate::error::{Error, Result};
 use crate::format::to_micros;
 use crate::options::Durability;
+use crate::sync::Instant;
 use crate::sync::atomic::Ordering;
 
 /// A buffer larger than this is not kept for the next commit.
@@ -24,6 +25,8 @@ const MAX_KEPT_BUFFER_BYTES: usize = 1024 * 1024;
 const ROUNDS_TO_COME: u64 = 2;
 /// A commit that only deletes waits for so many rounds at most.
 const ROUNDS_OF_DELETIONS: usize = 8;
+/// And for each so long at most.
+const MOST_OF_A_ROUND: Duration = Duration::from_secs(1);
 /// What a row counts besides the bytes that the commit knows: of those that are added to it also its key.
 const ROW_BYTES: usize = VERSION_BYTES + 32;
 /// A writer that waits for room looks up from time to time, in case the bell was not heard.
@@ -236,27 +239,34 @@ impl Core {
 
     /// Takes room for a commit that only deletes. Where there is too little, what was deleted before is given back first.
     fn take_room_to_delete(&self, bytes: u64) -> Result<()> {
-        let take = || {
-            self.headroom.take_to_delete(bytes, || {
-                let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
+        for round in 0..=ROUNDS_OF_DELETIONS {
+            let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
+            let is_first = fresh_bytes == 0 && !self.space.is_waiting();
+            let taken = self.headroom.take_to_delete(bytes, is_first, || {
                 fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
-            })
-        };
-        for _ in 0..ROUNDS_OF_DELETIONS {
-            let may_help = self.space.is_waiting() || self.overlay.read().fresh_bytes() > 0;
-            match take() {
-                Err(Error::NoSpace { .. }) if may_help => self.await_round()?,
+            });
+            match taken {
+                // Who gives back and only tells of it would wait for itself.
+                Err(Error::NoSpace { .. })
+                    if !is_first
+                        && round < ROUNDS_OF_DELETIONS
+                        && self.space.check_not_giving().is_ok() =>
+                {
+                    self.await_round()?;
+                }
                 taken => return taken,
             }
         }
-        take()
+        Ok(())
     }
 
-    /// Has a checkpoint made and space given back, and waits for the end of a round of that which began after the call.
+    /// Has a checkpoint made and space given back, and waits for the end of a round of that which began after the call; not
+    /// for long, since another thread may be at it that gives back all there is.
     fn await_round(&self) -> Result<()> {
         let mut waiting = self.room.0.lock();
         let until = self.rounds.load(Ordering::Acquire) + ROUNDS_TO_COME;
-        while self.rounds.load(Ordering::Acquire) < until {
+        let deadline = Instant::now() + MOST_OF_A_ROUND;
+        while self.rounds.load(Ordering::Acquire) < until && Instant::now() < deadline {
             self.health.check_writable()?;
             self.bell.ring_now();
             self.room.1.wait_for(&mut waiting, LOOK_UP);

@@ -2,7 +2,7 @@
 //!
 //! sled cannot go on once a write of it failed, not even with reading. So a write that adds something is let in only
 //! where the disk has room left for bringing everything to the trees afterwards, and a checkpoint is begun only where
-//! it will find room. What only deletes may use the room that is kept. Another program may still take it all: then the
+//! it will find room. What only deletes may use most of the room that is kept. Another program may still take it all: then the
 //! checkpoint waits for room, and after it the writers are told.
 
 use std::path::{Path, PathBuf};
@@ -47,39 +47,41 @@ impl Headroom {
     /// # Errors
     /// `NoSpace` where there is too little.
     pub(super) fn take(&self, bytes: u64, reserved: impl FnOnce() -> u64) -> Result<()> {
-        let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let left = self.budget.fetch_sub(wanted, Ordering::AcqRel);
-        if left >= wanted {
-            return Ok(());
-        }
-        let needed = bytes.saturating_add(reserved()).saturating_add(KEPT_BYTES);
-        let free = self.free()?.saturating_sub(needed);
-        // A part of it, since others write as well: each asks again in time.
-        let budget = i64::try_from((free / 4).min(MAX_BUDGET_BYTES)).unwrap_or(0);
-        self.budget.store(budget, Ordering::Release);
-        if free == 0 {
-            Err(self.no_space())
-        } else {
-            Ok(())
-        }
+        self.take_and_leave(KEPT_BYTES, bytes, reserved)
     }
 
     /// Takes room for a write that only deletes, as [`Headroom::take`]. It may use what is kept, but leaves the next checkpoint
-    /// its room: without one, nothing would ever be given back.
+    /// its room: without one, nothing would ever be given back. Where something waits for that already, it leaves more.
     ///
     /// # Errors
     /// `NoSpace` where there is too little.
-    pub(super) fn take_to_delete(&self, bytes: u64, reserved: impl FnOnce() -> u64) -> Result<()> {
+    pub(super) fn take_to_delete(
+        &self,
+        bytes: u64,
+        is_first: bool,
+        reserved: impl FnOnce() -> u64,
+    ) -> Result<()> {
+        let left = match is_first {
+            true => LEAST_BYTES,
+            false => LEFT_BY_DELETIONS,
+        };
+        self.take_and_leave(left, bytes, reserved)
+    }
+
+    fn take_and_leave(&self, left: u64, bytes: u64, reserved: impl FnOnce() -> u64) -> Result<()> {
         let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
         if self.budget.fetch_sub(wanted, Ordering::AcqRel) >= wanted {
             return Ok(());
         }
-        let needed = bytes
-            .saturating_add(reserved())
-            .saturating_add(LEFT_BY_DELETIONS);
-        match self.free()? < needed {
-            true => Err(self.no_space()),
-            false => Ok(()),
+        let needed = bytes.saturating_add(reserved());
+        let free = self.free()?.saturating_sub(needed);
+        // A part of it, since others write as well: each asks again in time. What is kept is in no budget.
+        let budget = (free.saturating_sub(KEPT_BYTES) / 4).min(MAX_BUDGET_BYTES);
+        self.budget
+            .store(i64::try_from(budget).unwrap_or(0), Ordering::Release);
+        match free > left {
+            true => Ok(()),
+            false => Err(self.no_space()),
         }
     }
 

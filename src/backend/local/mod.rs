@@ -133,7 +133,7 @@ struct Core {
     recent: Recent,
     /// Told when the overlay has room again.
     room: (Mutex<()>, Condvar),
-    /// How often that thread has made its checkpoint and given back space, or tried to.
+    /// How often the thread that makes checkpoints has made one and given back space, or tried to.
     rounds: AtomicU64,
     writer: Mutex<Writer>,
     revisions: Revisions,
@@ -249,6 +249,10 @@ impl Backend for Local {
         let oldest = self.core.journal.oldest();
         let newest = self.core.settling.settled();
         HistoryRange { oldest, newest }
+    }
+
+    fn durable(&self) -> u64 {
+        self.core.settling.synced()
     }
 
     fn put_chunks(&self, blob: BlobId, first: u64, bytes: &[u8], chunk_bytes: usize) -> Result<()> {

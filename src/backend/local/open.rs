@@ -35,7 +35,7 @@ use crate::sync::{Mutex, RwLock};
 pub(super) const JOURNAL: &str = "journal";
 /// The directory of sled in that of the store.
 pub(super) const TREES: &str = "trees";
-/// Opens the trees in the directory of a store; told whether the store was closed in good order.
+/// Opens the trees in the directory of a store; told at which checkpoint an orderly end left them, where there was one.
 pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, Option<u64>) -> Result<Arc<dyn Trees>> + 'a;
 
 /// What may lie in the directory of a store.
@@ -308,8 +308,8 @@ pub(super) fn open_trees(
     let path = directory.join(TREES);
     let trees = SledTrees::open(&path, options.cache_bytes)?;
     let is_as_left = || {
-        let found = checkpoint_of(&trees).ok().flatten();
-        left_at.is_some() && found.map(|(revision, _)| revision) == left_at
+        let found = checkpoint_of(&trees).map(|found| found.map_or(0, |(revision, _)| revision));
+        left_at.is_some_and(|left_at| found.is_ok_and(|found| found == left_at))
     };
     if trees.is_new() || is_as_left() {
         return Ok(Arc::new(trees));

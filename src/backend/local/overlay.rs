@@ -76,6 +76,8 @@ pub(super) struct Overlay {
     generation: u64,
     /// Moments open scans see. Those of scans that had to move on are gone.
     pins: BTreeSet<Pin>,
+    /// Those of them that need no chunks.
+    pins_of_rows: BTreeSet<Pin>,
     next_pin: u64,
 }
 
@@ -99,6 +101,7 @@ impl Overlay {
             retained_bytes: 0,
             generation: 0,
             pins: BTreeSet::new(),
+            pins_of_rows: BTreeSet::new(),
             next_pin: 0,
         }
     }
@@ -196,6 +199,7 @@ impl Overlay {
         if self.retained_bytes > self.max_retained_bytes {
             // Those of the checkpoint itself and later cost nothing yet.
             self.pins.retain(|pin| pin.revision >= checkpoint);
+            self.pins_of_rows.retain(|pin| pin.revision >= checkpoint);
         }
         let oldest_pin = self.oldest_pin();
         let (mut fresh, mut retained) = (0, 0);
@@ -233,6 +237,20 @@ impl Overlay {
     /// Closes a scan of this moment.
     pub(super) fn unpin(&mut self, pin: Pin) {
         self.pins.remove(&pin);
+        self.pins_of_rows.remove(&pin);
+    }
+
+    /// The scan of this moment needs rows alone.
+    pub(super) fn let_chunks_go(&mut self, pin: Pin) {
+        if self.pins.contains(&pin) {
+            self.pins_of_rows.insert(pin);
+        }
+    }
+
+    /// The moment of the oldest open scan that needs chunks as well.
+    pub(super) fn oldest_pin_of_chunks(&self) -> Option<u64> {
+        let of_chunks = |pin: &&Pin| !self.pins_of_rows.contains(pin);
+        self.pins.iter().find(of_chunks).map(|pin| pin.revision)
     }
 
     /// The moment of the oldest open scan.

@@ -209,17 +209,17 @@ impl Core {
     }
 
     /// Gives back what can be given back now, all of it, where there is a progress. Without, as the thread that makes
-    /// checkpoints does, at most one pack is emptied, and the bell rung for the next.
-    pub(super) fn give_back(&self, progress: Option<&mut Progress<'_>>) -> Result<()> {
+    /// checkpoints does, at most one pack is emptied, and the bell rung for the next. Answers false where another thread is at it.
+    pub(super) fn give_back(&self, progress: Option<&mut Progress<'_>>) -> Result<bool> {
         #[cfg(test)]
         assert!(!self.space.panics.load(Ordering::Relaxed));
         self.space.appended.store(0, Ordering::Relaxed);
         match progress {
-            Some(progress) => self.give_back_all(&self.space.alone(), progress),
+            Some(progress) => self.give_back_all(&self.space.alone(), progress)?,
             None => {
                 // Whoever is at it does all there is.
                 let Some(_alone) = self.space.giving.try_lock() else {
-                    return Ok(());
+                    return Ok(false);
                 };
                 self.give_back_blobs(&mut |_, _| self.health.check_open())?;
                 let mut is_first = true;
@@ -229,9 +229,10 @@ impl Core {
                         return Ok(false);
                     }
                     self.health.check_open().map(|()| true)
-                })
+                })?;
             }
         }
+        Ok(true)
     }
 
     /// Gives back everything that can go now.
@@ -254,7 +255,7 @@ impl Core {
         step: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
         let settled = self.settling.settled().min(self.settling.synced());
-        let oldest_pin = self.overlay.read().oldest_pin();
+        let oldest_pin = self.overlay.read().oldest_pin_of_chunks();
         let free = self.space.take_free(settled, oldest_pin);
         let total = free.len() as u64;
         for (number, (_, blob)) in free.iter().enumerate() {

@@ -133,6 +133,7 @@ pub(super) struct LocalScan {
     pin: Pin,
     /// Whether every row came from the moment at which it was opened.
     is_of_one_moment: bool,
+    needs_chunks: bool,
     /// Where the next fetch begins; `None` where there is nothing more to fetch.
     next: Option<Vec<u8>>,
     end: Option<Vec<u8>>,
@@ -157,6 +158,7 @@ impl LocalScan {
             tree,
             pin,
             is_of_one_moment: true,
+            needs_chunks: true,
             next: end.is_none_or(|end| start < end).then(|| start.to_vec()),
             end: end.map(<[u8]>::to_vec),
             fetched: VecDeque::new(),
@@ -206,6 +208,9 @@ impl LocalScan {
         if overlay.has_expired(self.pin) {
             self.pin = overlay.pin(self.core.settling.settled());
             self.is_of_one_moment = false;
+            if !self.needs_chunks {
+                overlay.let_chunks_go(self.pin);
+            }
         }
         drop(overlay);
         let end = self.end.as_deref();
@@ -263,6 +268,11 @@ impl Scan for LocalScan {
 
     fn expect(&mut self, rows: usize) {
         self.batch = rows.clamp(1, MAX_BATCH_ROWS);
+    }
+
+    fn let_chunks_go(&mut self) {
+        self.needs_chunks = false;
+        self.core.overlay.write().let_chunks_go(self.pin);
     }
 }
 

@@ -165,10 +165,12 @@ impl Core {
             Ok(())
         }
         .and_then(|()| self.give_back(None));
-        if let Err(error) = tended {
+        if let Err(error) = &tended {
             tracing::error!(%error, "checkpoint");
         }
-        self.rounds.fetch_add(1, Ordering::AcqRel);
+        if tended.unwrap_or(true) {
+            self.rounds.fetch_add(1, Ordering::AcqRel);
+        }
         self.tell_of_room();
     }
 

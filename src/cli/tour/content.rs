@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::{Said, Stored, Tour};
 use crate::cli::failure::{Failure, Outcome, ensure};
 use crate::cli::progress::Bar;
-use crate::cli::show;
 use crate::cli::upload::store_file;
 use crate::cli::walk::Skipped;
+use crate::cli::{interrupt, show};
 
 /// Stores every file. What cannot be read is skipped.
 pub(super) fn upload(tour: &mut Tour) -> Outcome<Said> {
@@ -23,6 +23,7 @@ pub(super) fn upload(tour: &mut Tour) -> Outcome<Said> {
     let bar = Bar::of_bytes(tour.found.iter().map(|file| file.size).sum());
     let mut skipped = Vec::new();
     for file in std::mem::take(&mut tour.found) {
+        interrupt::check()?;
         match store_file(&store, &file.key(), &file.path, |_| {
             ControlFlow::Continue(())
         })? {
@@ -82,6 +83,7 @@ pub(super) fn catalogue(tour: &mut Tour) -> Outcome<Said> {
     let store = tour.store.with_durability(Durability::Eventual);
     let bar = Bar::of_items(tour.stored.len());
     for stored in &tour.stored {
+        interrupt::check()?;
         store.save(&stored.file.catalogue_key(), &CatalogueEntry::of(stored))?;
         bar.advance(1);
     }
@@ -97,6 +99,7 @@ pub(super) fn catalogue(tour: &mut Tour) -> Outcome<Said> {
 pub(super) fn load(tour: &mut Tour) -> Outcome<Said> {
     let clock = Instant::now();
     for stored in &tour.stored {
+        interrupt::check()?;
         let key = stored.file.catalogue_key();
         let loaded = tour.store.load::<CatalogueEntry>(&key)?;
         ensure(loaded == Some(CatalogueEntry::of(stored)), || {
@@ -120,6 +123,7 @@ pub(super) fn merge(tour: &mut Tour) -> Outcome<Said> {
     let store = tour.store.with_durability(Durability::Eventual);
     let bar = Bar::of_items(tour.stored.len());
     for stored in &tour.stored {
+        interrupt::check()?;
         let key = stored.file.catalogue_key();
         store.merge(&key, &json!({"seen": {"count": 1, "by": "tour"}}))?;
         let count = store.load_at::<u64>(&key, "/seen/count")?.unwrap_or(0);
@@ -129,6 +133,7 @@ pub(super) fn merge(tour: &mut Tour) -> Outcome<Said> {
     store.flush()?;
     let time = clock.elapsed();
     for stored in &tour.stored {
+        interrupt::check()?;
         let key = stored.file.catalogue_key();
         let mut expected = serde_json::to_value(CatalogueEntry::of(stored))
             .map_err(|error| Failure::told(error.to_string()))?;

@@ -9,7 +9,7 @@ use komatik::{BlobReader, Durability, ListItem, ListOptions, Store};
 use super::{Said, Stored, Tour};
 use crate::cli::failure::{Doing, Failure, Outcome, ensure};
 use crate::cli::progress::Bar;
-use crate::cli::show;
+use crate::cli::{interrupt, show};
 
 /// Size of the blobs that are written to be deleted.
 const WASTED_BYTES: usize = 1024 * 1024;
@@ -66,6 +66,7 @@ pub(super) fn compare(tour: &mut Tour) -> Outcome<Said> {
     let bar = Bar::of_bytes(tour.stored_bytes());
     let mut changed = 0_usize;
     for stored in &tour.stored {
+        interrupt::check()?;
         let key = stored.file.key();
         let reader = tour.store.reader(&key)?;
         let reader = reader.ok_or_else(|| Failure::told(format!("{key} is gone")))?;
@@ -157,6 +158,7 @@ pub(super) fn backup(tour: &mut Tour) -> Outcome<Said> {
         "the backup lists other entries than the store".to_owned()
     })?;
     for stored in &tour.stored {
+        interrupt::check()?;
         let reader = copy.reader(&stored.file.key())?;
         let reader = reader
             .ok_or_else(|| Failure::told(format!("{} is not in the backup", stored.file.name)))?;

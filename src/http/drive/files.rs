@@ -97,10 +97,17 @@ fn listing<'a>(files: &Store, query: &'a Query) -> crate::Result<Option<(&'a str
     }
     let mut options = ListOptions::new().prefix(&prefix[folder.len()..]);
     options.recursive = query.recursive;
-    match query.last.strip_prefix(folder) {
+    // The names of a page are as they are, and so may come the last of them.
+    let is_as_sent =
+        query.last_as_sent != query.last && files.exists(&query.last_as_sent).unwrap_or(false);
+    let last = match is_as_sent {
+        true => query.last_as_sent.as_str(),
+        false => query.last.as_str(),
+    };
+    match last.strip_prefix(folder) {
         Some(last) if !last.is_empty() => options = options.after(last),
         // All that is in the folder is before it.
-        None if query.last.as_str() > folder => return Ok(None),
+        None if last > folder => return Ok(None),
         Some(_) | None => {}
     }
     Ok(Some((folder, files.list_with(folder, options)?)))

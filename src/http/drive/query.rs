@@ -21,6 +21,8 @@ pub(super) struct Query {
     pub(super) prefix: String,
     /// The last name of the page before; empty for the first page.
     pub(super) last: String,
+    /// As it was sent: a name may hold what looks escaped.
+    pub(super) last_as_sent: String,
     pub(super) recursive: bool,
 }
 
@@ -40,15 +42,19 @@ impl Query {
             limit: PAGE,
             prefix: String::new(),
             last: String::new(),
+            last_as_sent: String::new(),
             recursive: true,
         };
-        for pair in text.split('&') {
-            let (member, value) = pair.split_once('=').unwrap_or((pair, ""));
+        for (member, value) in members(text) {
+            let value = value.as_str();
             match member {
                 // Python writes a space as `+`, JavaScript as `%20`; both escape a plus.
                 "name" => query.name = decode(&value.replace('+', " "))?,
                 "prefix" => query.prefix = decode(value)?,
-                "last" => query.last = decode(value)?,
+                "last" => {
+                    query.last = decode(value)?;
+                    query.last_as_sent = value.to_owned();
+                }
                 "recursive" => query.recursive = value != "false",
                 "part" => query.part = Some(part(value)?),
                 "limit" if !value.is_empty() => query.limit = limit(value)?,
@@ -57,6 +63,24 @@ impl Query {
         }
         Ok(query)
     }
+}
+
+/// The members of a query and their values. What follows a prefix or a cursor and is no member is part of it: a `&` in
+/// them is not escaped.
+fn members(text: &str) -> Vec<(&str, String)> {
+    const KNOWN: [&str; 6] = ["name", "prefix", "last", "recursive", "part", "limit"];
+    let mut members: Vec<(&str, String)> = Vec::new();
+    for pair in text.split('&') {
+        let (member, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match members.last_mut() {
+            Some(("prefix" | "last", before)) if !KNOWN.contains(&member) => {
+                before.push('&');
+                before.push_str(pair);
+            }
+            _ => members.push((member, value.to_owned())),
+        }
+    }
+    members
 }
 
 fn decode(text: &str) -> Answer<String> {
@@ -103,6 +127,11 @@ mod tests {
         let query = Query::parse("prefix=a+b/100%&recursive=false&limit=3&last=a+b/1=2").unwrap();
         assert_eq!((query.prefix.as_str(), query.limit), ("a+b/100%", 3));
         assert_eq!((query.last.as_str(), query.recursive), ("a+b/1=2", false));
+        let query = Query::parse("prefix=R&D=1&last=R&D-0001&limit=2").unwrap();
+        assert_eq!(
+            (query.prefix.as_str(), query.last.as_str(), query.limit),
+            ("R&D=1", "R&D-0001", 2)
+        );
         let query = Query::parse("prefix=&recursive=true&limit=&last=").unwrap();
         assert_eq!(query, Query::parse("").unwrap());
         for refused in ["limit=0", "limit=-1", "limit=many", "part=0", "part=65536"] {

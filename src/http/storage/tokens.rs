@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-use super::super::accounts::{Account, Accounts};
+use super::super::accounts::{Account, Accounts, User, user_key};
 use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{Answer, Problem};
 use super::super::sessions::now;
@@ -20,7 +20,7 @@ const VALID: u64 = 24 * 60 * 60;
 const LEFT_FOR_REUSE: u64 = 6 * 60 * 60;
 
 /// The tokens of one path as they are stored.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct PathTokens {
     user: String,
     /// That of the user when the tokens were made: they end with the password.
@@ -29,7 +29,7 @@ struct PathTokens {
     tokens: Vec<PathToken>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct PathToken {
     token: String,
     /// Seconds since 1970.
@@ -68,17 +68,15 @@ impl PathTokens {
 impl Accounts {
     /// A token for a path of a user, that ends with the password the account has proved itself by.
     pub(in super::super) fn path_token(&self, path: &str, account: &Account) -> Answer<String> {
-        let user = self.user(&account.name)?;
-        let is_former = user.is_none_or(|user| user.generation != account.generation);
-        if is_former {
-            return Err(Problem::unauthorized(
-                "the account has changed; log in again",
-            ));
-        }
         let mut fresh = random_secret()?;
         fresh.truncate(TOKEN_CHARS);
         let key = key_of(path);
-        Ok(self.store.transaction(|tx| {
+        let given = self.store.transaction(|tx| {
+            let user = tx.load::<User>(&user_key(&account.name))?;
+            // The tokens that are there are those of the password of now.
+            if user.is_none_or(|user| user.generation != account.generation) {
+                return Ok(None);
+            }
             let stored = tx.load::<PathTokens>(&key)?;
             let same = |tokens: &PathTokens| {
                 tokens.user == account.name && tokens.generation == account.generation
@@ -90,8 +88,9 @@ impl Accounts {
             });
             let token = tokens.give(now(), fresh);
             tx.save(&key, &tokens)?;
-            Ok(token)
-        })?)
+            Ok(Some(token))
+        })?;
+        given.ok_or_else(|| Problem::unauthorized("the account has changed; log in again"))
     }
 
     /// Whose path this token opens, `None` where it does not.

@@ -27,12 +27,13 @@ use crate::options::History;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 
-/// A segment is closed once it is this large.
+/// A segment is closed once it is this large, unless the history is long.
 const MAX_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 /// Segments of a small history are not smaller than this.
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
-/// Segments grow with a history that would be of more than about so many.
-const MOST_SEGMENTS: u64 = 32;
+/// Segments grow with a history of which one in so many would be larger, up to a bound.
+const SEGMENTS_OF_A_LONG_HISTORY: u64 = 32;
+const MAX_GROWN_BYTES: u64 = 64 * 1024 * 1024;
 /// A history limited to some bytes is given back in this many steps.
 const SEGMENTS_OF_A_HISTORY: u64 = 8;
 
@@ -122,8 +123,9 @@ impl Journal {
     /// The segment to write `revision` to; a new one where the last is full.
     fn active(&self, revision: u64) -> Result<Arc<Segment>> {
         let last = self.last();
-        // Each segment is an open file, and a long history must not be of too many.
-        let enough = self.segment_bytes.max(self.bytes() / MOST_SEGMENTS);
+        // Each segment is an open file, and a long history must not be of too many. An opening reads all of the last one.
+        let grown = (self.bytes() / SEGMENTS_OF_A_LONG_HISTORY).min(MAX_GROWN_BYTES);
+        let enough = self.segment_bytes.max(grown);
         if last.length() < enough {
             return Ok(last);
         }

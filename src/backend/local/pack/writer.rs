@@ -10,7 +10,6 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pwritev};
 
 use super::frame::PackName;
-use crate::backend::local::durable::sync_directory;
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 #[cfg(test)]
@@ -36,10 +35,10 @@ pub(super) struct Writer {
     pub(super) test: TestHooks,
 }
 
-#[derive(Default)]
 struct State {
-    /// Whether the directory that names the file is durable.
-    is_linked: bool,
+    /// The directory that names the file, until that is durable. Opened before anything is written: where no more files can be
+    /// opened, nothing has failed yet.
+    directory: Option<File>,
     /// A sync that failed may have lost what it was to write, and the next one would not tell.
     failed: Option<(ErrorKind, String)>,
 }
@@ -56,6 +55,7 @@ impl Writer {
     pub(super) fn create(directory: &Path, name: PackName) -> Result<Writer> {
         let path = directory.join(name.file_name());
         let failed = |error| Error::io(format!("creating {}", path.display()), error);
+        let directory = File::open(directory).map_err(failed)?;
         let file = File::options()
             .write(true)
             .create_new(true)
@@ -65,27 +65,29 @@ impl Writer {
             let _ = std::fs::remove_file(&path);
             return Err(failed(error));
         }
-        Ok(Writer::new(file, path, 0))
+        Ok(Writer::new(file, path, 0, Some(directory)))
     }
 
     /// Opens a pack of which an earlier process may have left bytes that are not durable.
     pub(super) fn of_earlier(directory: &Path, name: PackName) -> Result<Writer> {
         let path = directory.join(name.file_name());
-        let file = File::options()
-            .write(true)
-            .open(&path)
-            .map_err(|error| Error::io(format!("opening {}", path.display()), error))?;
-        Ok(Writer::new(file, path, 1))
+        let failed = |error| Error::io(format!("opening {}", path.display()), error);
+        let directory = File::open(directory).map_err(failed)?;
+        let file = File::options().write(true).open(&path).map_err(failed)?;
+        Ok(Writer::new(file, path, 1, Some(directory)))
     }
 
-    pub(super) fn new(file: File, path: PathBuf, finished: u64) -> Writer {
+    pub(super) fn new(file: File, path: PathBuf, finished: u64, directory: Option<File>) -> Writer {
         Writer {
             file,
             path,
             begun: AtomicU64::new(finished),
             finished: AtomicU64::new(finished),
             synced: AtomicU64::new(0),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State {
+                directory,
+                failed: None,
+            }),
             #[cfg(test)]
             test: TestHooks::default(),
         }
@@ -157,11 +159,9 @@ impl Writer {
             }
         }
         self.file.sync_data()?;
-        if !state.is_linked {
-            if let Some(directory) = self.path.parent() {
-                sync_directory(directory)?;
-            }
-            state.is_linked = true;
+        if let Some(directory) = &state.directory {
+            directory.sync_all()?;
+            state.directory = None;
         }
         Ok(())
     }

@@ -259,3 +259,27 @@ fn a_segment_that_is_missing_from_the_history_is_told() {
         "{over:?}"
     );
 }
+
+/// What the store does for itself, such as giving back, is told to nobody, and a power cut may take it.
+#[test]
+fn the_stores_own_commits_are_no_place_to_stand_before_they_are_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    put_blob(&local, 1, 4, Durability::Immediate).unwrap();
+    release(&local, 1);
+    local.flush().unwrap();
+    let released = local.history().newest;
+    let cut = copy(directory.path());
+    local.core.give_back(None).unwrap();
+    assert!(local.history().newest > released);
+    assert_eq!(local.durable(), released);
+    local.flush().unwrap();
+    assert_eq!(local.durable(), local.history().newest);
+    let local = open(&cut);
+    assert!(
+        local
+            .changes(Position::after(released), 1)
+            .unwrap()
+            .is_empty()
+    );
+}

@@ -81,3 +81,29 @@ fn a_scan_that_cannot_be_kept_goes_on_in_the_present_and_hurts_no_other() {
     assert_eq!(local.core.overlay.read().oldest_pin(), None);
     assert_sound(&local);
 }
+
+/// A listing may be kept for as long as a page is shown.
+#[test]
+fn a_scan_of_rows_alone_keeps_no_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    for number in 0..3 {
+        put_blob(&local, number, 10, Durability::Eventual).unwrap();
+    }
+    let mut with_chunks = local.scan(Tree::Entries, b"", None).unwrap();
+    let mut rows_alone = local.scan(Tree::Entries, b"", None).unwrap();
+    rows_alone.let_chunks_go();
+    release(&local, 0);
+    compact(&local).unwrap();
+    let chunk_bytes = |local: &Local| local.stats().unwrap().chunk_bytes;
+    assert_eq!(chunk_bytes(&local), 30 * CHUNK_BYTES as u64);
+    assert!(with_chunks.next().unwrap().is_some());
+    drop(with_chunks);
+    compact(&local).unwrap();
+    assert_eq!(chunk_bytes(&local), 20 * CHUNK_BYTES as u64);
+    let mut found = 0;
+    while rows_alone.next().unwrap().is_some() {
+        found += 1;
+    }
+    assert!(found == 3 && rows_alone.is_of_one_moment());
+}

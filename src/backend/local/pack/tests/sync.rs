@@ -145,7 +145,12 @@ fn a_failed_write_leaves_dead_space_that_is_not_used_again() {
             .unwrap()
             .durable = Durable::By(writer);
     };
-    replace(Arc::new(Writer::new(full, PathBuf::from("/dev/full"), 0)));
+    replace(Arc::new(Writer::new(
+        full,
+        PathBuf::from("/dev/full"),
+        0,
+        None,
+    )));
     let failed = fixture.packs.append(blob(2), 0, &[0; 1000], 100);
     assert!(matches!(failed, Err(Error::NoSpace { .. })), "{failed:?}");
     let stats = fixture.packs.stats();
