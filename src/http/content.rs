@@ -13,7 +13,7 @@ use super::blocking::Calls;
 use super::conditions::{Conditions, Verdict, etag};
 use super::problem::{Answer, Problem};
 use super::ranges::ranges_of;
-use crate::{BlobReader, Metadata, Result};
+use crate::{BlobReader, Kind, Metadata, Result, Store};
 
 /// Bytes of content that are read when it is opened.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -37,6 +37,15 @@ const ATTRIBUTE_CHARS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+/// Bytes of the content of an entry as it is sent: of a document those of its JSON text.
+pub(super) fn size_of(store: &Store, key: &str, known: &Metadata) -> Result<u64> {
+    if known.kind != Kind::Document {
+        return Ok(known.size);
+    }
+    let text = store.reader(key)?;
+    Ok(text.map_or(known.size, |text| text.len()))
+}
 
 /// Whether a browser is to show content or to save it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]

@@ -140,6 +140,42 @@ fn what_is_not_closed_has_not_happened() {
     }
 }
 
+/// The store has both; no client could tell them apart.
+#[test]
+fn no_file_has_the_name_of_a_folder() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let mut ann = server.enter(&key);
+    ann.write("docs/a", &[b"1"]);
+    ann.write("plain", &[b"2"]);
+    for path in ["docs", "plain/below", "plain/far/below"] {
+        let opened = ann.code("storage.open", json!({"path": path, "overwrite": true}));
+        assert_eq!(opened, 3005, "{path}");
+        let moved = json!({"source_path": "plain", "destination_path": path, "overwrite": true});
+        if path == "docs" {
+            assert_eq!(ann.code("storage.move", moved), 3005);
+        }
+    }
+    assert_eq!(ann.read("plain"), b"2");
+    ann.write("docs/deep/er", &[b"3"]);
+}
+
+/// What is sent of it is its JSON text, and not the form in which it is stored.
+#[test]
+fn the_size_of_a_document_is_that_of_what_is_read() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let room = server.store.scoped("rooms/proj/r").unwrap();
+    room.save("settings", &json!({"width": 800})).unwrap();
+    let mut ann = server.enter(&key);
+    let read = ann.read("settings");
+    assert_eq!(read, br#"{"width":800}"#);
+    let stat = ann.json("storage.stat", json!({"path": "settings"}));
+    assert_eq!(stat["size"], read.len());
+    let listed = ann.json("storage.list", json!({"path": ""}));
+    assert_eq!(listed["files"][0]["size"], read.len());
+}
+
 #[test]
 fn files_and_folders_are_told() {
     let server = Server::start();
@@ -226,9 +262,11 @@ fn files_and_folders_are_told() {
 fn deleting_asks_before_it_takes_a_folder() {
     let server = Server::start();
     let mut ann = server.enter(&server.key("admin"));
-    for path in ["f/a", "f/b/c", "file", "both", "both/below", "locked/a"] {
+    for path in ["f/a", "f/b/c", "file", "both", "locked/a"] {
         ann.write(path, &[b"x"]);
     }
+    // As only the store's other faces make it.
+    server.store.put("rooms/proj/r/both/below", "x").unwrap();
     let lock = komatik::Lock::new().edit("sesame");
     server.store.lock("rooms/proj/r/locked/a", lock).unwrap();
     for (request, code) in [

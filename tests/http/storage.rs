@@ -236,6 +236,19 @@ fn what_a_path_is_depends_on_its_end() {
 }
 
 #[test]
+fn the_size_of_a_document_is_that_of_what_is_read() {
+    let server = Server::start();
+    let ann = server.ann();
+    let store = server.store.scoped("home/ann").unwrap();
+    store.save("d/settings", &json!({"width": 800})).unwrap();
+    let read = ann.get("/storage/ann/d/settings").body;
+    let meta = ann.send("META", "/storage/ann/d/settings", &[], b"");
+    assert_eq!(meta.value()["size"], read.len());
+    let listed = ann.get("/storage/ann/d").value();
+    assert_eq!(listed["entries"][0]["size"], read.len());
+}
+
+#[test]
 fn a_folder_lists_folders_first_and_each_by_name() {
     let server = Server::start();
     let ann = server.ann();

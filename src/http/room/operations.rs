@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::access::{Access, Action, plain};
 use super::message::{Code, Fault, Header};
+use crate::http::content::size_of;
 use crate::http::problem::Problem;
 use crate::http::shared;
 use crate::{
@@ -112,7 +113,7 @@ impl Room {
         if known.is_none() && !self.store.is_folder(&path)? {
             return Ok(json!({"exists": false}));
         }
-        let mut stat = self.show(name_of(&path), known.is_none(), known.as_ref());
+        let mut stat = self.show(&path, known.is_none(), known.as_ref())?;
         stat["exists"] = true.into();
         Ok(stat)
     }
@@ -135,7 +136,7 @@ impl Room {
             if !self.access.lists(&path, &at, is_folder) {
                 continue;
             }
-            files.push(self.show(&name, is_folder, metadata.as_ref()));
+            files.push(self.show(&at, is_folder, metadata.as_ref())?);
             if files.len() > MOST_ITEMS {
                 let reason = "the folder has more than 100,000 items";
                 return Err(Fault::new(Code::OperationFailed, reason));
@@ -144,18 +145,19 @@ impl Room {
         Ok(json!({"files": files}))
     }
 
-    fn show(&self, name: &str, is_folder: bool, known: Option<&Metadata>) -> Value {
+    fn show(&self, path: &str, is_folder: bool, known: Option<&Metadata>) -> Done {
+        let size = known.map(|known| size_of(&self.store, path, known));
         let time = |time: fn(&Metadata) -> SystemTime| match known {
             Some(known) => Some(show_time(time(known))),
             None => self.wants_times.then(|| show_time(SystemTime::UNIX_EPOCH)),
         };
-        json!({
-            "name": name,
+        Ok(json!({
+            "name": name_of(path),
             "is_folder": is_folder,
-            "size": known.map(|known| known.size),
+            "size": size.transpose()?,
             "created_at": time(|known| known.created),
             "updated_at": time(|known| known.updated),
-        })
+        }))
     }
 
     /// What is not there is deleted as well.
@@ -196,6 +198,7 @@ impl Room {
             self.allow(action, &from, false)?;
         }
         self.allow(Action::Write, &to, false)?;
+        self.check_place_of_file(&to)?;
         match self.store.rename(&from, &to, mode) {
             Err(Error::NotFound { .. }) if self.store.exists(&from)? => {
                 for action in [Action::Read, Action::Delete] {
@@ -238,7 +241,27 @@ impl Room {
     pub(super) fn upload(&self, input: &Header, options: WriteOptions) -> Done<BlobWriter> {
         let path = path_of(input, "path")?;
         self.allow(Action::Write, &path, false)?;
+        self.check_place_of_file(&path)?;
         Ok(self.store.writer(&path, options)?)
+    }
+
+    /// Fails where there is a folder of this name, or a file of the name of a folder above: the store has both, and no client
+    /// could tell them apart.
+    fn check_place_of_file(&self, path: &str) -> Done<()> {
+        // The root is no path of a file, and that is told as such.
+        if !path.is_empty() && self.access.shows(path) && self.store.is_folder(path)? {
+            let reason = format!("`{path}` is a folder");
+            return Err(Fault::new(Code::AlreadyExists, reason));
+        }
+        for (end, _) in path.match_indices('/') {
+            let above = &path[..end];
+            let is_told = self.access.shows_file(above);
+            if is_told && self.store.metadata(above)?.is_some() {
+                let reason = format!("`{above}` is a file");
+                return Err(Fault::new(Code::AlreadyExists, reason));
+            }
+        }
+        Ok(())
     }
 }
 

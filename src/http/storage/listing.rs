@@ -7,6 +7,7 @@ use futures_util::stream;
 use serde_json::json;
 
 use super::super::Service;
+use super::super::content::size_of;
 use super::super::problem::Answer;
 use crate::{Listing, Store};
 
@@ -18,6 +19,8 @@ struct Telling {
     /// In memory: a listing has `a-b/` before `a/`, and the names are to be in order. Files it has in order.
     folders: std::vec::IntoIter<String>,
     files: Listing,
+    /// The store that is listed.
+    store: Store,
     state: State,
 }
 
@@ -42,6 +45,7 @@ pub(super) async fn send(service: &Service, store: Store, folder: String) -> Ans
         Ok::<_, crate::Error>(Telling {
             folders: folders.into_iter(),
             files: store.list(&folder)?,
+            store,
             state: State::Begin,
         })
     };
@@ -93,7 +97,9 @@ impl Telling {
             let item = item?;
             if !item.is_folder {
                 // What has a view password tells its name only.
-                let size = item.metadata.map_or(0, |metadata| metadata.size);
+                let size = item
+                    .metadata
+                    .map_or(Ok(0), |known| size_of(&self.store, &known.key, &known))?;
                 return Ok(Some(
                     json!({"is_file": true, "name": item.name, "size": size}),
                 ));

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::Service;
 use super::accounts::{Account, Role};
-use super::content::{Content, Disposition, send};
+use super::content::{Content, Disposition, send, size_of};
 use super::cross_origin::any_origin;
 use super::key::JsonBody;
 use crate::{Error, Store};
@@ -172,7 +172,8 @@ fn meta(store: &Store, place: &Place) -> Result<serde_json::Value, Refusal> {
     if !place.is_folder
         && let Some(metadata) = store.metadata(&place.key)?
     {
-        return Ok(json!({"is_file": true, "size": metadata.size}));
+        let size = size_of(store, &place.key, &metadata)?;
+        return Ok(json!({"is_file": true, "size": size}));
     }
     match store.is_folder(&place.key)? {
         true => Ok(json!({"is_file": false, "size": 0})),
