@@ -108,7 +108,9 @@ pub enum Error {
 
     /// The history asked for is no longer kept, or is not this store's: what was asked for lies ahead of it, is of another copy of
     /// it, or was taken back by a power cut. Read the present state, then watch from there.
-    #[error("the history before revision {oldest} is not what was asked for, or is not kept")]
+    #[error(
+        "the place that was asked for is not in the history, which can be read from revision {oldest} on"
+    )]
     Compacted {
         /// The first revision from which on the history can be read without a gap.
         oldest: u64,

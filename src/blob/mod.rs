@@ -44,7 +44,7 @@ impl Store {
     ///
     /// An entry that is there, blob or document, is replaced in one step; readers of it go on undisturbed. It keeps its
     /// lock, its time of creation and, where the options give none, its attributes (which the answer leaves out where
-    /// it has a view password that this view is not known to have); its content type is guessed anew from the name. Up to about 4 KiB (1 KiB where the write does not
+    /// it has a view password that this view is not known to have); where they give no content type, it is guessed anew from the name. Up to about 4 KiB (1 KiB where the write does not
     /// wait for the disk) lie in the record of the entry, more in chunks. For what is not in memory, see [`Store::upload`] and [`Store::writer`].
     ///
     /// ```

@@ -52,6 +52,7 @@ fn an_interrupt_at_a_prompt_ends_it_and_tries_nothing() {
     let env = filled();
     let said = at_terminal(&env, "get diary", "\u{3}", true);
     assert_eq!(said.code, Some(130), "{}", said.text());
+    assert!(said.text().contains("password of diary"), "{}", said.text());
     assert!(!said.text().contains("does not open"), "{}", said.text());
 }
 
