@@ -213,6 +213,13 @@ fn refused(error: &HashError) -> Error {
     }
 }
 
+/// Whether trying the hash costs no more than anybody may ask for: what costs more was not written by this program, and may
+/// take all memory or all day.
+fn may_be_ours(hash: &PasswordHash<'_>) -> bool {
+    Params::try_from(hash)
+        .is_ok_and(|found| check_cost(PasswordCost::new(found.m_cost(), found.t_cost())).is_ok())
+}
+
 /// Whether there can be a password like this.
 fn can_be(password: &[u8]) -> bool {
     (1..=MAX_PASSWORD_BYTES).contains(&password.len())
@@ -225,10 +232,7 @@ pub(super) fn is_right(key: &str, phc: &str, password: &[u8]) -> Result<bool> {
     }
     let damaged = || Error::damaged("lock", key);
     let parsed = PasswordHash::new(phc).map_err(|_| damaged())?;
-    // What nobody was let ask for was not written by this program, and may take all memory or all day.
-    let is_ours = Params::try_from(&parsed)
-        .is_ok_and(|found| check_cost(PasswordCost::new(found.m_cost(), found.t_cost())).is_ok());
-    if parsed.hash.is_none() || !is_ours {
+    if parsed.hash.is_none() || !may_be_ours(&parsed) {
         return Err(damaged());
     }
     match Argon2::default().verify_password(password, &parsed) {
