@@ -107,27 +107,35 @@ fn an_upload_makes_its_folder_but_no_more() {
     assert_eq!(listed, json!({"entries": []}), "it is one that stays");
 }
 
+/// Into folders that are not there yet, as that is where they meet.
 #[test]
 fn two_uploads_at_once_both_keep_their_file() {
     let server = Server::start();
     server.user("ann", "writer", "home/ann");
     let ann = server.storage("ann");
-    std::thread::scope(|scope| {
-        for number in 0..8 {
-            let ann = ann.clone();
-            scope.spawn(move || {
-                let content = number.to_string();
-                let written = ann.upload("/storage/ann/f", &[Part::file("x", content.as_bytes())]);
-                assert_eq!(written.status, 200, "{}", written.text());
-            });
-        }
-    });
+    for folder in 0..10 {
+        let path = format!("/storage/ann/{folder}");
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let (ann, path) = (ann.clone(), &path);
+                scope.spawn(move || {
+                    let content = format!("{folder} {number}");
+                    let written = ann.upload(path, &[Part::file("x", content.as_bytes())]);
+                    assert_eq!(written.status, 200, "{}", written.text());
+                });
+            }
+        });
+    }
     let mut contents: Vec<_> = files(&server)
         .into_iter()
         .map(|(_, content)| content)
         .collect();
     contents.sort();
-    assert_eq!(contents, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    let folders = (0..10).flat_map(|folder| (0..8).map(move |number| (folder, number)));
+    let expected: Vec<_> = folders
+        .map(|(folder, number)| format!("{folder} {number}"))
+        .collect();
+    assert_eq!(contents, expected);
 }
 
 #[test]

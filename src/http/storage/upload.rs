@@ -56,16 +56,16 @@ pub(super) async fn put(
     Ok(Json(json!({"files_written": written})))
 }
 
+/// In one transaction: between two reads of the store another upload may make the folder, which is no file of its name.
 fn can_take_files(store: &Store, folder: &Place) -> Result<(), Refusal> {
-    if store.is_folder(&folder.key)? {
-        return Ok(());
-    }
-    if store.exists(&folder.key)? {
-        return Err(Refusal::exists());
-    }
-    match store.is_folder(folder.parent())? {
+    Ok(store.transaction(|tx| check_folder(tx, folder))?)
+}
+
+/// Whether the folder is there, or can be made.
+fn check_folder(tx: &mut Transaction<'_>, folder: &Place) -> Result<(), Error> {
+    match tx.is_folder(&folder.key)? {
         true => Ok(()),
-        false => Err(Refusal::missing()),
+        false => super::make::check_free(tx, folder),
     }
 }
 
@@ -74,9 +74,7 @@ fn make_folder(tx: &mut Transaction<'_>, folder: &Place) -> Result<(), Error> {
     if folder.is_root() {
         return Ok(());
     }
-    if !tx.is_folder(&folder.key)? {
-        super::make::check_free(tx, folder)?;
-    }
+    check_folder(tx, folder)?;
     tx.create_folder(&folder.key)
 }
 
