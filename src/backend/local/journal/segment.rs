@@ -1,8 +1,9 @@
 //! One file of the journal.
 //!
 //! `journal/<first revision, 20 digits>.journal`: a header of 40 bytes (magic `KJRN`, format 4, store id 16, first
-//! revision 8, zero 4, CRC-32 of the rest 4; big-endian), then frames, then zeros: the file is made longer some way ahead, so
-//! that a sync need not write its new length as well. What is closed in order ends behind its last frame.
+//! revision 8, zero 4, CRC-32 of the rest 4; big-endian), then frames, then zeros: they are written some way ahead, so that a
+//! sync of what takes their place has neither a new length to write nor new blocks. What is closed in order ends behind its last
+//! frame.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -22,8 +23,9 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 pub(in crate::backend::local) const SEGMENT_HEADER_BYTES: u64 = HEADER_BYTES as u64;
 const HEADER_BYTES: usize = 40;
 const MAGIC: u32 = u32::from_be_bytes(*b"KJRN");
-/// The file grows in steps of so many bytes. A hole takes no room on the disk.
-const RESERVED_BYTES: u64 = 1024 * 1024;
+/// The file grows in steps of so many bytes.
+const RESERVED_BYTES: u64 = ZEROS.len() as u64;
+const ZEROS: &[u8] = &[0; 64 * 1024];
 /// Frames are indexed at least so many bytes apart.
 const INDEX_STRIDE_BYTES: u64 = 16 * 1024;
 
@@ -36,7 +38,7 @@ pub(in crate::backend::local) struct Segment {
     pub(in crate::backend::local) first: u64,
     /// Bytes written.
     length: AtomicU64,
-    /// Bytes of the file.
+    /// Bytes of the file, or more where the disk did not take all zeros.
     reserved: AtomicU64,
     /// Time of the last commit, microseconds since 1970; 0 where that is not known.
     last_time: AtomicU64,
@@ -216,13 +218,16 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes the file longer where it ends before `end`.
+    /// Writes zeros behind `end` where the file ends before it.
     fn reserve(&self, end: u64) {
         if end > self.reserved.load(Ordering::Relaxed) {
             let wanted = end.next_multiple_of(RESERVED_BYTES);
-            // Where it cannot be, writing makes it as long as it must be.
-            let reserved = self.file.set_len(wanted).map_or(end, |()| wanted);
-            self.reserved.store(reserved, Ordering::Relaxed);
+            let zeros = usize::try_from(wanted - end).map_or(ZEROS, |behind| &ZEROS[..behind]);
+            if let Err(error) = self.file.write_all_at(zeros, end) {
+                // What is written there makes the file as long as it must be.
+                tracing::debug!(%error, "no room ahead in the journal");
+            }
+            self.reserved.store(wanted, Ordering::Relaxed);
         }
     }
 

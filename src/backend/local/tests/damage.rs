@@ -12,6 +12,35 @@ fn fill(local: &Local, keys: std::ops::Range<u32>, value: &str) {
     commit(local, rows(Durability::Immediate, writes)).unwrap();
 }
 
+/// sled finds out when it reads what is gone, which may be the first row that an opening asks for.
+#[test]
+fn trees_of_which_the_end_is_gone_come_back_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    for round in 0..8 {
+        fill(&local, 0..1000, &format!("{round}").repeat(100));
+        compact(&local).unwrap();
+    }
+    local.close().unwrap();
+    // With a snapshot that covers all of its log sled reads nothing of it to open.
+    Local::open(directory.path(), slow())
+        .unwrap()
+        .close()
+        .unwrap();
+    let log = directory.path().join("trees/db");
+    let length = log.metadata().unwrap().len();
+    for end in (0..length).step_by(32 * 1024) {
+        let cut = copy(directory.path());
+        let log = std::fs::File::options()
+            .write(true)
+            .open(cut.path().join("trees/db"));
+        log.unwrap().set_len(end).unwrap();
+        let reopened = Local::open(cut.path(), slow());
+        let reopened = reopened.unwrap_or_else(|error| panic!("{end}: {error:?}"));
+        assert_eq!(told(&reopened, 0, None), ((0..1000).collect(), 0));
+    }
+}
+
 /// A thousand rows that only the trees hold.
 fn filled(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
     let (local, trees) = open_faulty(directory);

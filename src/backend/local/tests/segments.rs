@@ -1,5 +1,7 @@
 //! The files of the journal: damaged, removed by others, and dropped by age.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// A copy of a store of many small segments, none of which a checkpoint made superfluous, and their paths in order.
@@ -50,6 +52,29 @@ fn a_segment_that_others_removed_keeps_no_other() {
     compact(&local).unwrap();
     assert_eq!(local.core.journal.segments().len(), 1);
     assert!(!before[1].path.exists());
+}
+
+/// A hole would be given its blocks, and each sync would have to write where they are.
+#[test]
+fn a_journal_has_its_blocks_before_it_needs_them_and_gives_them_back() {
+    use std::os::unix::fs::MetadataExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    let path = local.core.journal.segments().pop().unwrap().path.clone();
+    let mut sizes = BTreeSet::new();
+    for number in 0_u32..100 {
+        let row = vec![put(number.to_be_bytes(), [1; 1000])];
+        commit(&local, rows(Durability::Immediate, row)).unwrap();
+        let file = path.metadata().unwrap();
+        assert!(file.blocks() * 512 >= file.len(), "{number}");
+        sizes.insert(file.len());
+    }
+    assert_eq!(sizes, [64 * 1024, 128 * 1024].into());
+    let written = local.core.journal.bytes();
+    assert!((100_000..sizes.pop_last().unwrap()).contains(&written));
+    local.close().unwrap();
+    assert_eq!(path.metadata().unwrap().len(), written);
 }
 
 /// Each checkpoint drops what it can, and several threads may be at it at once.
