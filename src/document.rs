@@ -55,7 +55,7 @@ impl Store {
     ///   [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES) of attributes, each counted with 8 bytes more.
     /// * [`Error::AlreadyExists`], [`Error::RevisionMismatch`]: as the mode asks.
     /// * [`Error::Locked`], [`Error::WrongPassword`]: the entry that is there has an edit password.
-    /// * [`Error::InvalidKey`], [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
+    /// * [`Error::InvalidKey`], [`Error::Damaged`], [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
     pub fn save_with<T: Serialize + ?Sized>(
         &self,
         key: &str,

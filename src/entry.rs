@@ -104,7 +104,7 @@ impl Store {
     /// entry, else up to three.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`]; the operating system.
+    /// [`Error::InvalidKey`]; [`Error::Damaged`]; the operating system.
     pub fn exists(&self, key: &str) -> Result<bool> {
         let key = self.key(key)?;
         if self.row(View::Settled, &key)?.is_some() {
@@ -127,9 +127,11 @@ impl Store {
     /// Deletes an entry, its attributes and its lock. Answers whether there was one. Its space is given back once no
     /// reader is left.
     ///
+    /// An entry whose row is damaged can be neither deleted nor replaced: [`Store::repair`] leaves it out.
+    ///
     /// # Errors
     /// [`Error::InvalidKey`]; [`Error::Locked`] and [`Error::WrongPassword`] where the entry has an edit password;
-    /// [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
+    /// [`Error::Damaged`], [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
     pub fn delete(&self, key: &str) -> Result<bool> {
         let key = self.key(key)?;
         let (was_there, _) = self.write(|draft| draft.delete(&key))?;
@@ -174,7 +176,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`] where there is no entry `from`; [`Error::AlreadyExists`], [`Error::RevisionMismatch`] as
     /// `mode` asks; [`Error::Locked`] and [`Error::WrongPassword`] where `from` has a view password or `to` an edit
-    /// password; [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
+    /// password; [`Error::InvalidKey`], [`Error::Damaged`], [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
     pub fn copy(&self, from: &str, to: &str, mode: PutMode) -> Result<Metadata> {
         let (from, to) = (self.key(from)?, self.key(to)?);
         self.write(|draft| draft.copy(&from, &to, mode))

@@ -16,7 +16,8 @@ impl Store {
     /// only because of the keys in it is made to stay.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`], also for the root; [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
+    /// [`Error::InvalidKey`], also for the root; [`Error::Damaged`], [`Error::Poisoned`], [`Error::NoSpace`],
+    /// [`Error::Io`].
     pub fn create_folder(&self, folder: &str) -> Result<()> {
         let folder = self.key(folder)?;
         self.write(|draft| draft.create_folder(&folder)).map(drop)
@@ -29,8 +30,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InvalidKey`], also for the root; [`Error::Locked`] and [`Error::WrongPassword`] where any entry has
-    /// an edit password that is not offered; [`Error::TooLarge`]; [`Error::Poisoned`], [`Error::NoSpace`],
-    /// [`Error::Io`]. Nothing is deleted then.
+    /// an edit password that is not offered; [`Error::Damaged`] where the row of any entry is; [`Error::TooLarge`];
+    /// [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`]. Nothing is deleted then.
     pub fn delete_folder(&self, folder: &str) -> Result<u64> {
         let folder = self.key(folder)?;
         let (deleted, _) = self.write_alone(|draft| draft.delete_folder(&folder))?;
@@ -57,7 +58,7 @@ impl Store {
     /// always is one. An entry of the name is none.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`]; the operating system.
+    /// [`Error::InvalidKey`]; [`Error::Damaged`]; the operating system.
     pub fn is_folder(&self, folder: &str) -> Result<bool> {
         let folder = self.folder(folder)?;
         if folder == *self.scope.as_folder() {

@@ -93,7 +93,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::InvalidArgument`] for a lock without passwords or a password out of bounds;
     /// [`Error::Locked`], [`Error::WrongPassword`] and [`Error::TooManyTries`] where the present lock is not opened by a
-    /// password offered; and those of every write.
+    /// password offered; [`Error::Damaged`]; and those of every write.
     pub fn lock(&self, key: &str, lock: Lock) -> Result<()> {
         self.key(key)?;
         let record = self.hash_lock(&lock)?;
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Locked`] and [`Error::WrongPassword`] where the lock is not opened by a password
-    /// offered; and those of every write.
+    /// offered; [`Error::Damaged`]; and those of every write.
     pub fn unlock(&self, key: &str) -> Result<bool> {
         self.replace_lock(key, None)
     }

@@ -88,7 +88,8 @@ pub struct Metadata {
     pub revision: u64,
     /// When the key was first written since it last did not exist.
     pub created: SystemTime,
-    /// When the entry was last written, renamed or locked. A write over an earlier one leaves it later than `created`.
+    /// When the entry was last written, renamed or locked. A write over an earlier one leaves it later than `created`. An
+    /// [import](crate::Store::import) gives an entry both times of the archive, neither later than the import itself.
     pub updated: SystemTime,
     /// Bytes stored: of the blob, or of the document's MessagePack form (its JSON text has another length).
     pub size: u64,

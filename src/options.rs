@@ -339,8 +339,8 @@ pub struct ListOptions {
     pub prefix: Option<String>,
     /// Only names that hold this text.
     pub contains: Option<String>,
-    /// Only names that match this pattern: `*` and `?` within a segment, `**` across, `[a-z]`, `{a,b}`. It is matched by
-    /// character, and has at most 4,096 bytes and 16 levels of braces.
+    /// Only names that match this pattern: `*` and `?` within a segment, `**` across, `[a-z]`, `{a,b}`; `\` takes the
+    /// special meaning of what follows it. It is matched by character, and has at most 4,096 bytes and 16 levels of braces.
     pub glob: Option<String>,
 }
 

@@ -20,7 +20,7 @@ use crate::upload::Ids;
 /// Cloning is shallow: all clones are one store, and every method takes `&self`. A clone may carry another
 /// context: a [scope](Store::scoped), [passwords](Store::unlocked_with), a [participant](Store::acting_as), a
 /// [durability](Store::with_durability). Such views cost nothing and combine. The store closes when the last clone
-/// is dropped.
+/// is dropped, or by [`Store::close`]: from then on any call may answer [`Error::Misuse`].
 ///
 /// ```
 /// let store = komatik::Store::in_memory()?;
@@ -211,7 +211,8 @@ impl Store {
         self.shared.backend.flush()
     }
 
-    /// Flushes, lets go of the files and of the lock on the directory. Every later call on any clone answers an error.
+    /// Flushes, lets go of the files and of the lock on the directory. On any clone, every later call that reads or writes
+    /// answers [`Error::Misuse`], and so does a second `close`; a watcher does at the next change it is asked for.
     /// Dropping the last clone does the same, but cannot report.
     ///
     /// # Errors

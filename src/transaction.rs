@@ -24,6 +24,8 @@ impl Store {
     /// from inside `body` is [`Error::Misuse`]; reading from it shows the state before. Two threads, each in a transaction on
     /// one store and writing to the other's, wait for each other for ever: write to several stores in the same order.
     ///
+    /// One that only reads is the way to read several keys at one moment.
+    ///
     /// A password that this view has not met before is verified while other writers wait, some 20 ms; to read the entry
     /// before is better. Where too many wrong ones were tried, the method is refused at once:
     /// [`Error::TooManyTries`].
@@ -64,6 +66,9 @@ impl Store {
 /// Its methods do what those of [`Store`] do, with the same errors, for the scope, passwords and participant of the
 /// store it was begun on. They read what the transaction itself has written. An entry that it has written has no
 /// revision before the commit: its metadata says 0, and so may [`PutMode::Update`].
+///
+/// Locks, tokens and listings are not part of a transaction. A patch takes no mode: to apply one at a revision, look at
+/// [`Transaction::metadata`] first.
 ///
 /// An error of one method may be handled and the transaction go on: that call has done nothing. Only a folder that
 /// could not be deleted or moved whole makes the transaction fail in the end, [`Error::Misuse`] where its own

@@ -112,9 +112,10 @@ impl Store {
     ///
     /// Asking for a place that the history no longer reaches is answered by the first change asked for:
     /// [`Compacted`](crate::Error::Compacted). So is a place ahead of all there is, as one that was noted before an older copy
-    /// of the store was put in its place, and one of [`Eventual`](crate::Durability::Eventual) writes that a power cut took back
-    /// after they were told. Then read the present state and watch from there: take the watcher
-    /// `Since::Now` first, then list, so that nothing falls in between.
+    /// of the store was put in its place; one of [`Eventual`](crate::Durability::Eventual) writes that a power cut took back
+    /// after they were told; and one of the store that this one is a [backup](Store::backup) of, or of another backup of that.
+    /// Then read the present state and watch from there: take the watcher `Since::Now` first, then list, so that nothing
+    /// falls in between.
     ///
     /// A watcher keeps the store open, as a clone of the handle does. [`Store::close`] ends it with an error.
     ///
@@ -185,8 +186,8 @@ impl Watcher {
     /// The next change if there is one, without waiting for it.
     ///
     /// # Errors
-    /// [`Compacted`](crate::Error::Compacted) where the history no longer reaches back to where this watcher stands, or where
-    /// it was to begin ahead of all there was, at every call from then on; `Damaged`; what the operating system answers; an error once the store is closed.
+    /// [`Compacted`](crate::Error::Compacted) where the history does not reach back to where this watcher stands, or has no
+    /// such place, at every call from then on; `Damaged`; what the operating system answers; an error once the store is closed.
     pub fn try_recv(&mut self) -> Result<Option<Change>> {
         loop {
             if let Some(change) = self.pop()? {

@@ -67,7 +67,7 @@ impl Store {
     ///   [`MAX_CONTENT_TYPE_BYTES`] or not of visible ASCII.
     /// * [`Error::TooLarge`]: above [`MAX_ATTRIBUTES_BYTES`](crate::MAX_ATTRIBUTES_BYTES) of attributes, each counted
     ///   with 8 bytes more.
-    /// * [`Error::InvalidKey`], [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
+    /// * [`Error::InvalidKey`], [`Error::Damaged`], [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
     pub fn put_with(
         &self,
         key: &str,

@@ -32,8 +32,8 @@ impl Store {
     /// how many entries there were. With [`PutMode::Create`] no key may be taken; with [`PutMode::Overwrite`] what is
     /// there is replaced, as by a put: it keeps its lock, and its edit password is asked for.
     ///
-    /// Entries get the content types, attributes and times of the archive, and new revisions. Blobs take about 1 MiB of
-    /// memory whatever their size; a document is in memory as a whole.
+    /// Entries get the content types, attributes and times of the archive, no time later than now, and new revisions.
+    /// Blobs take about 1 MiB of memory whatever their size; a document is in memory as a whole.
     ///
     /// Each entry is one commit; all are durable when the call returns. Where it fails, what came before stays: with
     /// `PutMode::Overwrite` it can simply be repeated.

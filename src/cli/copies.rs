@@ -22,7 +22,8 @@ pub(crate) struct Backup {
 
 /// Make the store of --store, missing or empty, out of a backup
 ///
-/// The backup is opened and copied; it stays as it is.
+/// The backup is opened as a store and copied: its directory must be writable, and some of its files change (LOCK, the
+/// superblock, the trees), but none of its entries. Where it cannot be written to, copy it elsewhere first.
 #[derive(clap::Args)]
 pub(crate) struct Restore {
     /// The directory of the backup

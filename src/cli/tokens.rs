@@ -21,6 +21,9 @@ pub(crate) struct Token {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     expires: Option<Duration>,
     /// Print an address below this one that carries the token
+    ///
+    /// It is for a server of one's own that calls `read_with`. `komatik serve` opens the token at
+    /// `/v1/shared/<token>/<whole key>`, that of a folder with `/` at the end.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }

@@ -4,7 +4,6 @@
 //! cookie of a session. Random secrets are found by their hash; passwords are compared by Argon2.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -14,10 +13,10 @@ use axum::response::Response;
 use headers::authorization::{Basic, Bearer};
 use headers::{Authorization, Cookie, HeaderMapExt};
 
-use super::accounts::{Account, Role, User};
+use super::accounts::{Account, Accounts, Role, User};
 use super::problem::{Answer, Problem};
-use super::sessions::{COOKIE, now};
-use super::{Peer, Service};
+use super::sessions::COOKIE;
+use super::{Peer, Service, standing};
 use crate::Store;
 
 /// The passwords of locks; it may be there several times.
@@ -62,6 +61,22 @@ impl Proof {
         let session = cookies.as_ref().and_then(|cookies| cookies.get(COOKIE));
         Ok(session.map(|token| Proof::Bearer(token.to_owned())))
     }
+
+    /// The account that a proof is of which was found to be right before. A password is not tried again: the account would
+    /// have another generation with another one.
+    pub(super) fn account_again(&self, accounts: &Accounts) -> Answer<Option<Account>> {
+        match self {
+            Proof::Password { name, .. } => {
+                let user = accounts.user(name)?;
+                Ok(user.map(|user| Account::of(name, &user)))
+            }
+            Proof::ApiKey(key) => accounts.account_of_key(key),
+            Proof::Bearer(token) => match accounts.account_of_session(token)? {
+                Some(account) => Ok(Some(account)),
+                None => accounts.account_of_key(token),
+            },
+        }
+    }
 }
 
 /// The account that the proof is of.
@@ -72,25 +87,11 @@ pub(super) async fn account(service: &Service, proof: Proof, peer: Peer) -> Answ
     {
         return Ok(account);
     }
-    let found = match proof {
-        Proof::Password { name, password } => {
-            return with_password(service, &name, &password, peer).await;
-        }
-        Proof::ApiKey(key) => {
-            service
-                .calls()
-                .run(move || accounts.account_of_key(&key))
-                .await?
-        }
-        Proof::Bearer(token) => {
-            let look = move || match accounts.account_of_session(&token)? {
-                Some(account) => Ok::<_, Problem>(Some(account)),
-                None => accounts.account_of_key(&token),
-            };
-            service.calls().run(look).await?
-        }
-    };
-    found.ok_or_else(refused)
+    if let Proof::Password { name, password } = &proof {
+        return with_password(service, name, password, peer).await;
+    }
+    let look = move || proof.account_again(&accounts);
+    service.calls().run(look).await?.ok_or_else(refused)
 }
 
 /// The account that name and password are of. Wrong ones are slowed.
@@ -156,7 +157,7 @@ impl Login {
 }
 
 /// It says the same whatever was wrong, so that nobody learns which names there are.
-fn refused() -> Problem {
+pub(super) fn refused() -> Problem {
     Problem::unauthorized("the name, password, key or session is not right, or has ended")
 }
 
@@ -166,75 +167,11 @@ impl FromRequestParts<Service> for Account {
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Account> {
         check_site(parts)?;
-        match Proof::of(&parts.headers)? {
-            Some(proof) => account(service, proof, peer(parts)?).await,
-            None => Err(Problem::unauthorized("log in, or offer a key")),
-        }
-    }
-}
-
-/// Who a request comes from that goes on for long, asked again whenever what the service keeps of accounts has changed.
-pub(super) struct Standing {
-    service: Service,
-    proof: Proof,
-    peer: Peer,
-    account: Account,
-    /// The last change of accounts that is known to leave it be.
-    seen: u64,
-    /// When the session ends that it stands on, in seconds since 1970: nothing changes then that could be noticed.
-    ends: Option<u64>,
-}
-
-impl Standing {
-    /// # Errors
-    /// Where the proof no longer is one of the same account, with the same rights.
-    pub(super) async fn check(&mut self) -> Answer<()> {
-        if self.ends.is_some_and(|ends| ends <= now()) {
-            return Err(refused());
-        }
-        let last = self.service.news().of_accounts();
-        if last == self.seen {
-            return Ok(());
-        }
-        if account(&self.service, self.proof.clone(), self.peer).await? != self.account {
-            return Err(Problem::unauthorized("the account has changed; ask again"));
-        }
-        self.seen = last;
-        Ok(())
-    }
-
-    /// Done when the session ends.
-    pub(super) async fn ended(&self) {
-        match self.ends {
-            Some(ends) => tokio::time::sleep(Duration::from_secs(ends.saturating_sub(now()))).await,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-impl FromRequestParts<Service> for Standing {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Standing> {
-        let seen = service.news().of_accounts();
-        let account = Account::from_request_parts(parts, service).await?;
-        let proof = Proof::of(&parts.headers)?.ok_or_else(refused)?;
-        let ends = match proof.clone() {
-            Proof::Bearer(token) => {
-                let accounts = service.accounts().clone();
-                let look = move || accounts.end_of_session(&token);
-                service.calls().run(look).await?
-            }
-            Proof::Password { .. } | Proof::ApiKey(_) => None,
-        };
-        Ok(Standing {
-            service: service.clone(),
-            proof,
-            peer: peer(parts)?,
-            account,
-            seen,
-            ends,
-        })
+        let proof = Proof::of(&parts.headers)?;
+        let proof = proof.ok_or_else(|| Problem::unauthorized("log in, or offer a key"))?;
+        let account = account(service, proof.clone(), peer(parts)?).await?;
+        standing::note(&parts.extensions, proof, &account);
+        Ok(account)
     }
 }
 

@@ -17,9 +17,10 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::auth::{Caller, Standing};
+use super::auth::Caller;
 use super::key::Asked;
 use super::problem::{Answer, Problem};
+use super::standing::Standing;
 use super::{Service, accounts};
 use crate::{Change, Error, Events, Since, Store, Subscription, Watcher};
 

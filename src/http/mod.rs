@@ -42,6 +42,7 @@ mod serve;
 mod sessions;
 mod shared;
 mod show;
+mod standing;
 mod storage;
 mod strangers;
 mod throttle;
@@ -87,7 +88,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections open at a time; more wait to be accepted. Default: 1,024.
+    /// Connections open at a time; more wait to be accepted. As many sessions of rooms at a time, which are not counted as
+    /// connections; more are refused. Default: 1,024.
     pub connections: usize,
     /// How long a client may take to send the head of a request. Default: 10 s.
     pub head_time: Duration,
@@ -158,14 +160,15 @@ impl Service {
     /// the name the view acts under.
     ///
     /// # Errors
-    /// [`Error::Misuse`](crate::Error::Misuse) on a view that hides a folder; those of every read and write.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) on a view that hides a folder; those of every read and
+    /// write.
     pub fn new(store: &Store, limits: Limits) -> Result<(Service, Option<FirstPassword>)> {
         let store = &store.of_nobody();
+        // Before an account is made of which only the answer tells the password.
+        let all = store.without(accounts::FOLDER)?;
         let (accounts, first) = Accounts::open(store)?;
         let service = Service(Arc::new(Shared {
-            store: store
-                .without(accounts::FOLDER)?
-                .with_patience(LOCK_PATIENCE),
+            store: all.with_patience(LOCK_PATIENCE),
             accounts,
             calls: Calls::new(limits.calls),
             throttle: Throttle::new(limits.logins),
@@ -210,6 +213,7 @@ impl Service {
             .merge(transactions::routes())
             .fallback(|| async { Problem::no_route() })
             .method_not_allowed_fallback(|| async { Problem::no_method() })
+            .layer(from_fn_with_state(self.clone(), standing::watch_body))
             .layer(RequestBodyTimeoutLayer::new(self.0.limits.body_time))
             .layer(CatchPanicLayer::custom(
                 |_: Box<dyn std::any::Any + Send>| {

@@ -1,7 +1,8 @@
 //! Which names a listing tells.
 //!
 //! `globset` reads a glob and says it as a regular expression, for bytes that may be no text. Names are text, so that
-//! expression is said anew for characters before it is compiled: `?` is one character, however many bytes it has.
+//! expression is said anew for characters before it is compiled: `?` is one character, however many bytes it has. A `\`
+//! takes the special meaning of what follows it.
 
 use globset::GlobBuilder;
 use regex::{Regex, RegexBuilder};

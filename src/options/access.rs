@@ -109,8 +109,9 @@ impl std::fmt::Debug for Lock {
 /// What a password check costs: the parameters of Argon2id. The default is 19 MiB, 2 passes, 1 lane.
 ///
 /// Raise it and existing locks follow, a password each: when an entry is next written by who offers it, in the same
-/// commit; or when it is next read by such a view, in a commit of its own that gives the entry a new revision. A listing
-/// writes nothing.
+/// commit; or when it is next read by such a view, in a commit of its own, durable as
+/// [`Durability::Eventual`](crate::Durability::Eventual), that gives the entry a new revision and of which no change is told:
+/// a revision or `ETag` noted before no longer fits. A listing writes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PasswordCost {

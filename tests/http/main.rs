@@ -25,6 +25,7 @@ mod room_hostile;
 mod room_streaming;
 mod server;
 mod sharing;
+mod slow_bodies;
 mod stopping;
 mod storage;
 mod storage_changes;

@@ -19,11 +19,12 @@ use futures_util::future::ready;
 use futures_util::{Stream, StreamExt};
 use serde_json::{Value, json};
 
-use super::Service;
 use super::accounts::Role;
+use super::auth::Proof;
 use super::blocking::Held;
 use super::problem::Problem;
 use super::scopes::Place;
+use super::{Service, standing};
 use crate::{BlobWriter, Error, Store, WriteOptions};
 
 /// Most bytes that a file put at once, or a part of one, may have.
@@ -98,12 +99,13 @@ impl FromRequestParts<Service> for Drive {
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Answer<Drive> {
         let unauthorized = || Refusal(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
         let key = key_of(&parts.headers).ok_or_else(unauthorized)?.to_owned();
-        let accounts = service.accounts().clone();
+        let (accounts, proof) = (service.accounts().clone(), Proof::ApiKey(key.clone()));
         let account = service
             .calls()
             .run(move || accounts.account_of_key(&key))
             .await?
             .ok_or_else(unauthorized)?;
+        standing::note(&parts.extensions, proof, &account);
         let Path(mut names) = Path::<HashMap<String, String>>::from_request_parts(parts, service)
             .await
             .map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;

@@ -40,18 +40,22 @@ pub(super) fn routes() -> Router<Service> {
         )
 }
 
-/// Who the token in `Authorization`, without a word before it, or in the cookie is of. It is that of a session.
-pub(super) async fn account(
-    service: &Service,
-    headers: &HeaderMap,
-) -> Result<Option<Account>, Refusal> {
-    let token = match headers.get(header::AUTHORIZATION) {
+/// The token in `Authorization`, without a word before it, or in the cookie. It is that of a session.
+pub(super) fn token(headers: &HeaderMap) -> Option<String> {
+    match headers.get(header::AUTHORIZATION) {
         Some(token) => token.to_str().ok().map(str::to_owned),
         None => headers
             .typed_get::<Cookie>()
             .and_then(|cookies| cookies.get(COOKIE).map(str::to_owned)),
-    };
-    let Some(token) = token else {
+    }
+}
+
+/// Who the token is of.
+pub(super) async fn account(
+    service: &Service,
+    headers: &HeaderMap,
+) -> Result<Option<Account>, Refusal> {
+    let Some(token) = token(headers) else {
         return Ok(None);
     };
     let accounts = service.accounts().clone();

@@ -19,11 +19,12 @@ use axum::routing::any;
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::Service;
 use super::accounts::{Account, Role};
+use super::auth::Proof;
 use super::content::{Content, Disposition, send, size_of};
 use super::cross_origin::any_origin;
 use super::key::JsonBody;
+use super::{Service, standing};
 use crate::{Error, Store};
 use make::Action;
 use path::Place;
@@ -104,6 +105,9 @@ async fn authorize(service: &Service, place: &Place, head: &Parts) -> Result<Cal
         if may_only_read && !reads {
             let refused = super::Problem::forbidden("this account may only read");
             return Err(refused.into());
+        }
+        if let Some(token) = login::token(&head.headers) {
+            standing::note(&head.extensions, Proof::Bearer(token), account);
         }
         return caller_of(service, account.clone());
     }
