@@ -31,7 +31,7 @@ pub(crate) struct Serve {
     /// Answer also to this name, besides localhost and any address; may be given several times
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
-    /// Connections at a time; more wait
+    /// Connections at a time, more wait; and sessions of rooms
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
     connections: usize,
 }

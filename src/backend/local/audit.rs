@@ -35,7 +35,7 @@ pub(super) fn audit(core: &Core, base: u64, is_clean: bool) -> Result<()> {
     };
     let live = match noted {
         Some(live) => live,
-        None => live_of_all_rows(core, base)?,
+        None => live_of_all_rows(core)?,
     };
     for (number, bytes) in live {
         if bytes > 0 && !core.packs.set_live(number, bytes) {
@@ -53,14 +53,16 @@ fn lost() -> Error {
 }
 
 /// What the rows use of each pack, once they are known to be all there are.
-fn live_of_all_rows(core: &Core, base: u64) -> Result<Live> {
+fn live_of_all_rows(core: &Core) -> Result<Live> {
     let expected = core.writer.lock().totals().digest;
     let (digest, live) = count(core)?;
     if digest == Some(expected) {
         return Ok(live);
     }
     tracing::warn!("the trees lost rows; the journal is to give them back");
-    replay_into_trees(core, base)?;
+    // Not only to where the replay began: it may have brought more of the journal to the trees since.
+    let applied = core.overlay.read().checkpoint();
+    replay_into_trees(core, applied)?;
     match count(core)? {
         (Some(digest), live) if digest == expected => Ok(live),
         _ => Err(lost()),

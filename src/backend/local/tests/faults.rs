@@ -204,6 +204,34 @@ fn rows_that_sled_lost_silently_come_back_after_a_crash() {
     assert_sound(&local);
 }
 
+/// What is behind the checkpoint goes to the trees as well where the overlay has no room for it. The journal does not reach
+/// back to the beginning, so that nothing else brings them back.
+#[test]
+fn rows_that_sled_lost_come_back_as_they_were_last() {
+    let history = History::of_bytes(200_000);
+    let (directory, local) = with_rows(history.clone());
+    let no_checkpoint = local.core.superblock.lock();
+    for number in 200_u32..290 {
+        let row = vec![put(number.to_be_bytes(), [9; 1000])];
+        commit(&local, rows(Durability::Immediate, row)).unwrap();
+    }
+    assert!((2..200).contains(&local.core.journal.oldest()));
+    lose(&local, &[299]);
+    let crashed = copy(directory.path());
+    drop(no_checkpoint);
+    let options = Options {
+        overlay_bytes: 16 * 1024,
+        history,
+        ..slow()
+    };
+    let local = Local::open(crashed.path(), options).unwrap();
+    for number in 0_u32..300 {
+        let value = read(&local, number.to_be_bytes()).unwrap();
+        assert_eq!(value[0] == 9, (200..290).contains(&number), "{number}");
+    }
+    assert_sound(&local);
+}
+
 /// An orderly end says nothing of the rows, until somebody has looked at them.
 #[test]
 fn rows_that_verify_misses_come_back_when_the_store_is_opened_again() {
