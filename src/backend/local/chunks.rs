@@ -176,9 +176,10 @@ impl Core {
             true => WRITTEN_PER_ROW_BYTE,
             false => 1,
         };
-        self.take_room((bytes.len() as u64).saturating_mul(writes))?;
+        let room = self.take_room((bytes.len() as u64).saturating_mul(writes))?;
         let (rows, packs) = rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes)
             .map_err(|error| self.poison_unless_harmless(error))?;
+        drop(room);
         self.packs
             .sync_sealed()
             .map_err(|error| self.health.poison(error))?;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::Core;
-use super::headroom::WRITTEN_PER_ROW_BYTE;
+use super::headroom::{Room, WRITTEN_PER_ROW_BYTE};
 use super::health::is_out_of_files;
 use super::journal::{CommitImage, RowWrite};
 use super::overlay::{VERSION_BYTES, Version};
@@ -77,10 +77,11 @@ impl Core {
         self.wait_for_room()?;
         self.reserve_revisions()?;
         let written = self.bytes_to_write(&commit);
-        match commit.writes.iter().any(|write| write.value.is_some()) {
+        // Until the commit is written, and its rows are known to the overlay.
+        let _room = match commit.writes.iter().any(|write| write.value.is_some()) {
             true => self.take_room(written)?,
             false => self.take_room_to_delete(written)?,
-        }
+        };
         let mut writer = self.writer.lock();
         // Under the lock: what poisons the store between here and there must not be followed by a commit.
         self.health.check_writable()?;
@@ -222,7 +223,7 @@ impl Core {
     }
 
     /// Takes room on the disk for a write of so many bytes.
-    pub(super) fn take_room(&self, bytes: u64) -> Result<()> {
+    pub(super) fn take_room(&self, bytes: u64) -> Result<Room<'_>> {
         self.headroom.take(bytes, || {
             let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
             fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
@@ -238,8 +239,9 @@ impl Core {
     }
 
     /// Takes room for a commit that only deletes. Where there is too little, what was deleted before is given back first.
-    fn take_room_to_delete(&self, bytes: u64) -> Result<()> {
-        for round in 0..=ROUNDS_OF_DELETIONS {
+    fn take_room_to_delete(&self, bytes: u64) -> Result<Room<'_>> {
+        let mut rounds = 0;
+        loop {
             let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
             let is_first = fresh_bytes == 0 && !self.space.is_waiting();
             let taken = self.headroom.take_to_delete(bytes, is_first, || {
@@ -249,15 +251,15 @@ impl Core {
                 // Who gives back and only tells of it would wait for itself.
                 Err(Error::NoSpace { .. })
                     if !is_first
-                        && round < ROUNDS_OF_DELETIONS
+                        && rounds < ROUNDS_OF_DELETIONS
                         && self.space.check_not_giving().is_ok() =>
                 {
+                    rounds += 1;
                     self.await_round()?;
                 }
                 taken => return taken,
             }
         }
-        Ok(())
     }
 
     /// Has a checkpoint made and space given back, and waits for the end of a round of that which began after the call; not

@@ -8,12 +8,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// Kept besides what the checkpoint needs: for deletions, sled's segments and the superblock.
 const KEPT_BYTES: u64 = 4 * 1024 * 1024;
 /// Kept for a checkpoint of nothing but deletions.
 const LEAST_BYTES: u64 = 1024 * 1024;
+/// What the first deletion leaves besides it: the journal grows in steps, and several may be the first.
+const MARGIN_BYTES: u64 = 256 * 1024;
 /// What deletions leave, besides what the checkpoint needs: giving back writes before it gives.
 const LEFT_BY_DELETIONS: u64 = 2 * LEAST_BYTES;
 /// A row is written to the journal, and about four times by sled, which writes a leaf again after some ten changes.
@@ -28,8 +30,24 @@ const MAX_BUDGET_BYTES: u64 = 16 * 1024 * 1024;
 pub(super) struct Headroom {
     directory: PathBuf,
     budget: AtomicI64,
+    /// Room that was taken and not written to yet: the disk does not know of it.
+    taken: AtomicU64,
     /// Whether the last checkpoint found too little room.
     is_short: AtomicBool,
+}
+
+/// Room for a write that is under way.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Room<'a> {
+    taken: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 impl Headroom {
@@ -38,15 +56,17 @@ impl Headroom {
         Headroom {
             directory: directory.to_owned(),
             budget: AtomicI64::new(0),
+            taken: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
         }
     }
 
-    /// Takes room for a write of so many bytes, where besides it `reserved` bytes stay for the next checkpoint.
+    /// Takes room for a write of so many bytes, where besides it `reserved` bytes stay for the next checkpoint. The room is to
+    /// be kept until it is written to.
     ///
     /// # Errors
     /// `NoSpace` where there is too little.
-    pub(super) fn take(&self, bytes: u64, reserved: impl FnOnce() -> u64) -> Result<()> {
+    pub(super) fn take(&self, bytes: u64, reserved: impl FnOnce() -> u64) -> Result<Room<'_>> {
         self.take_and_leave(KEPT_BYTES, bytes, reserved)
     }
 
@@ -60,27 +80,38 @@ impl Headroom {
         bytes: u64,
         is_first: bool,
         reserved: impl FnOnce() -> u64,
-    ) -> Result<()> {
+    ) -> Result<Room<'_>> {
         let left = match is_first {
-            true => LEAST_BYTES,
+            true => LEAST_BYTES + MARGIN_BYTES,
             false => LEFT_BY_DELETIONS,
         };
         self.take_and_leave(left, bytes, reserved)
     }
 
-    fn take_and_leave(&self, left: u64, bytes: u64, reserved: impl FnOnce() -> u64) -> Result<()> {
+    fn take_and_leave(
+        &self,
+        left: u64,
+        bytes: u64,
+        reserved: impl FnOnce() -> u64,
+    ) -> Result<Room<'_>> {
+        // Before anything is asked: of those who ask at once the last one knows of all.
+        let taken = self.taken.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let room = Room {
+            taken: &self.taken,
+            bytes,
+        };
         let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
         if self.budget.fetch_sub(wanted, Ordering::AcqRel) >= wanted {
-            return Ok(());
+            return Ok(room);
         }
-        let needed = bytes.saturating_add(reserved());
+        let needed = taken.saturating_add(reserved());
         let free = self.free()?.saturating_sub(needed);
         // A part of it, since others write as well: each asks again in time. What is kept is in no budget.
         let budget = (free.saturating_sub(KEPT_BYTES) / 4).min(MAX_BUDGET_BYTES);
         self.budget
             .store(i64::try_from(budget).unwrap_or(0), Ordering::Release);
         match free > left {
-            true => Ok(()),
+            true => Ok(room),
             false => Err(self.no_space()),
         }
     }
@@ -153,5 +184,26 @@ impl Headroom {
             ),
             source: std::io::ErrorKind::StorageFull.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_that_is_taken_is_nobody_elses_until_it_is_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let headroom = Headroom::of(directory.path());
+        let most = headroom.free().unwrap() / 5 * 3;
+        let refused = |taken: Result<Room<'_>>| matches!(taken, Err(Error::NoSpace { .. }));
+        let room = headroom.take(most, || 0).unwrap();
+        assert!(refused(headroom.take(most, || 0)));
+        assert!(refused(headroom.take_to_delete(most, true, || 0)));
+        // What was refused has taken nothing.
+        drop(headroom.take(1, || 0).unwrap());
+        drop(room);
+        drop(headroom.take(most, || 0).unwrap());
+        assert!(refused(headroom.take(most, || most)));
     }
 }

@@ -1,14 +1,18 @@
 //! Whether the store may still be written to, or used at all.
 
+use std::path::{Path, PathBuf};
+
 use rustix::io::Errno;
 
+use super::failure;
 use crate::error::{Error, Result};
 use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Sticky: once poisoned or closed, for ever.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Health {
+    directory: PathBuf,
     cause: OnceLock<String>,
     closed: AtomicBool,
     /// Whether the trees were found not to hold what they should.
@@ -16,6 +20,16 @@ pub(super) struct Health {
 }
 
 impl Health {
+    /// Of the store in `directory`.
+    pub(super) fn of(directory: &Path) -> Health {
+        Health {
+            directory: directory.to_owned(),
+            cause: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            distrusted: AtomicBool::new(false),
+        }
+    }
+
     /// Fails where nothing may be done any more.
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
@@ -51,6 +65,7 @@ impl Health {
             source = inner.source();
         }
         if self.cause.set(cause.clone()).is_ok() {
+            failure::note(&self.directory);
             tracing::error!(%cause, "a write failed; the store refuses writes until it is opened again");
         }
         error

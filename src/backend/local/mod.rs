@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! LOCK          held while the store is open
+//! failed        where a write failed, for the next opening
 //! superblock    store id, format, checkpoint, digest: outside of everything it describes
 //! journal/      what makes commits durable, and the history of changes
 //! trees/        sled: the state up to the checkpoint
@@ -22,6 +23,7 @@ mod chunks;
 mod commit;
 mod durable;
 mod emptying;
+mod failure;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod headroom;

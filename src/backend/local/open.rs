@@ -25,7 +25,7 @@ use super::settle::Settling;
 use super::superblock::{Content, Superblock};
 use super::trees::Trees;
 use super::trees::sled::SledTrees;
-use super::{Core, Options, aside, audit, replay};
+use super::{Core, Options, aside, audit, failure, replay};
 use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::format::to_micros;
@@ -39,8 +39,9 @@ pub(super) const TREES: &str = "trees";
 pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, Option<u64>) -> Result<Arc<dyn Trees>> + 'a;
 
 /// What may lie in the directory of a store.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 8] = [
     "LOCK",
+    failure::FAILED,
     "superblock",
     "superblock.new",
     JOURNAL,
@@ -74,6 +75,7 @@ pub(super) fn open_with(
         return Err(no_store(directory));
     }
     let lock = LockFile::acquire(directory)?;
+    let had_failed = failure::forget_memory(directory)?;
     if Superblock::load(directory)?.is_none() {
         create(directory, is_new, &options, open_trees)?;
     }
@@ -86,6 +88,9 @@ pub(super) fn open_with(
         }
         opened => opened?,
     };
+    if had_failed {
+        failure::clear(directory)?;
+    }
     *core.lock.lock() = Some(lock);
     core.bell.ring();
     Ok(core)
@@ -106,7 +111,7 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
     let (base, totals) = base_of(trees.as_ref(), &content)?;
     let replay_from = replay_from(directory, &segments, &content, base)?;
     let core = Core {
-        health: Health::default(),
+        health: Health::of(directory),
         headroom: Headroom::of(directory),
         journal: Journal::new(
             directory.join(JOURNAL),

@@ -22,6 +22,9 @@ use super::{Core, journal::RowWrite};
 use crate::backend::{BlobId, Tree};
 use crate::error::{Error, Result};
 
+/// No commit is as large, with all that is written beside its rows.
+const MAX_CHAIN_BYTES: usize = 256 * 1024 * 1024;
+
 /// Brings into the overlay what the journal holds behind `base`, from the segment of this number on.
 pub(super) fn replay(core: &Core, from: usize, base: u64, content: &Content) -> Result<()> {
     let proof = find_end(core, from, base, content)?.max(content.checkpoint);
@@ -179,6 +182,7 @@ impl<'a> Chains<'a> {
     /// The next commit; `None` behind the last whole one.
     fn next(&mut self) -> Result<Option<Chain>> {
         let mut frames: Vec<(Header, Bytes)> = Vec::new();
+        let mut bytes = 0;
         loop {
             let found = self.reader.next().map_err(|error| {
                 Error::io(format!("reading {}", self.segment.path.display()), error)
@@ -192,6 +196,10 @@ impl<'a> Chains<'a> {
                 return Ok(None);
             };
             if !continues(&header, frames.last().map(|(header, _)| header)) {
+                return Err(damaged_at(&self.segment.path, offset));
+            }
+            bytes += payload.len();
+            if bytes > MAX_CHAIN_BYTES {
                 return Err(damaged_at(&self.segment.path, offset));
             }
             frames.push((header, payload));

@@ -15,7 +15,7 @@ use super::pack::{PackOptions, Packs};
 use super::row::{self, Totals};
 use super::trees::Trees;
 use super::trees::sled::SledTrees;
-use super::{Options, keys, open, revisions};
+use super::{Options, failure, keys, open, revisions};
 use crate::backend::{BlobId, Row, Tree};
 use crate::error::{Error, Result};
 
@@ -220,7 +220,7 @@ impl Drop for Target {
             return;
         }
         // The superblock first: what is left of a removal cut short must not open.
-        for name in ["superblock", "superblock.new"] {
+        for name in ["superblock", "superblock.new", failure::FAILED] {
             note_left(std::fs::remove_file(self.directory.join(name)));
         }
         for name in [open::JOURNAL, open::TREES, "packs"] {

@@ -25,9 +25,13 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Rows deleted or moved in one commit.
 pub(super) const ROWS_A_STEP: usize = 1000;
+/// And so many where the disk is nearly full: they are written before anything is given back.
+const FEW_ROWS_A_STEP: usize = 64;
 
 /// So many bytes of rows may come to the overlay before it is asked whether the disk has room for them.
-const UNLOOKED_BYTES: usize = 128 * 1024;
+const UNLOOKED_BYTES: usize = 16 * 1024;
+/// What the rows of a step take in the overlay, roughly.
+const STEP_BYTES: u64 = 160 * ROWS_A_STEP as u64;
 
 /// So many bytes may come to the packs before what waits to be given back is looked for early; more in a store that
 /// holds more than twice as much.
@@ -334,7 +338,11 @@ impl Core {
         let mut start = keys::chunk(blob, 0).to_vec();
         let end = [&keys::chunk(blob, u64::MAX)[..], &[0]].concat();
         loop {
-            let (rows, more) = self.rows(Tree::Chunks, &start, Some(&end), LATEST, ROWS_A_STEP)?;
+            let most = match self.headroom.is_tight(STEP_BYTES)? {
+                true => FEW_ROWS_A_STEP,
+                false => ROWS_A_STEP,
+            };
+            let (rows, more) = self.rows(Tree::Chunks, &start, Some(&end), LATEST, most)?;
             let mut freed: Vec<ChunkLocation> = Vec::new();
             let mut keys_of_rows = Vec::with_capacity(rows.len());
             for (key, row) in rows {

@@ -52,7 +52,10 @@ fn trees_that_fail_cost_nothing_acknowledged() {
                     assert!(read(&local, number.to_be_bytes()).is_some());
                 }
                 drop(local);
+                let told = directory.path().join("failed");
+                assert!(told.exists());
                 let local = open(&directory);
+                assert!(!told.exists());
                 for number in 0..acknowledged {
                     assert!(read(&local, number.to_be_bytes()).is_some(), "{number}");
                 }
@@ -209,7 +212,7 @@ fn rows_that_sled_lost_silently_come_back_after_a_crash() {
 #[test]
 fn rows_that_sled_lost_come_back_as_they_were_last() {
     let history = History::of_bytes(200_000);
-    let (directory, local) = with_rows(history.clone());
+    let (directory, local) = with_rows(history);
     let no_checkpoint = local.core.superblock.lock();
     for number in 200_u32..290 {
         let row = vec![put(number.to_be_bytes(), [9; 1000])];

@@ -1,0 +1,113 @@
+//! What the next opening must know where a write or a sync failed.
+//!
+//! After a sync that failed the system may take for written what is not, and go on to answer it from memory (Rebello et al.,
+//! *Can Applications Recover from fsync Failures?*, USENIX ATC 2020). Who opens the store again before the system itself is
+//! started again would take that for what the disk holds, find nothing left to sync, and call it durable. So a failure leaves
+//! the file `failed`, and an opening that finds it has the system let go of what it has in memory of the files: then it
+//! reads what the disk has, as after a power cut. The file need not be durable: a system that was started again has nothing
+//! in memory.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use rustix::fs::{Advice, fadvise};
+
+use crate::error::{Error, Result};
+
+/// The file that tells of a failure.
+pub(super) const FAILED: &str = "failed";
+
+/// Tells the next opening.
+pub(super) fn note(directory: &Path) {
+    if let Err(error) = File::create(directory.join(FAILED)) {
+        tracing::error!(%error, "the next opening is not told that a write failed");
+    }
+}
+
+/// Where a failure is told of, has the system forget what it has in memory of the files. Answers whether it was.
+pub(super) fn forget_memory(directory: &Path) -> Result<bool> {
+    let is_told = directory.join(FAILED).exists();
+    if is_told {
+        tracing::warn!("a write failed before; what the disk has is read");
+        forget_below(directory)
+            .map_err(|error| Error::io(format!("reading {}", directory.display()), error))?;
+    }
+    Ok(is_told)
+}
+
+fn forget_below(directory: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            forget_below(&entry.path())?;
+        } else if kind.is_file() {
+            // What is still to be written stays in memory.
+            fadvise(File::open(entry.path())?, 0, None, Advice::DontNeed)?;
+        }
+    }
+    Ok(())
+}
+
+/// The opening has succeeded: from here on there is nothing to be told.
+pub(super) fn clear(directory: &Path) -> Result<()> {
+    match fs::remove_file(directory.join(FAILED)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(
+            format!("removing {FAILED} in {}", directory.display()),
+            error,
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{IoSliceMut, Write};
+
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    use super::*;
+
+    /// Whether the system has the file in memory, `None` where it does not say.
+    fn is_in_memory(file: &File) -> Option<bool> {
+        let mut byte = [0];
+        match preadv2(
+            file,
+            &mut [IoSliceMut::new(&mut byte)],
+            0,
+            ReadWriteFlags::NOWAIT,
+        ) {
+            Ok(_) => Some(true),
+            Err(Errno::AGAIN) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_is_in_memory_is_forgotten_once_a_failure_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("below/file");
+        fs::create_dir(directory.path().join("below")).unwrap();
+        File::create(&path)
+            .unwrap()
+            .write_all(&[1; 100_000])
+            .unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        let before = is_in_memory(&file);
+        assert!(!forget_memory(directory.path()).unwrap());
+        assert_eq!(is_in_memory(&file), before);
+        note(directory.path());
+        assert!(forget_memory(directory.path()).unwrap());
+        // A file system in memory has nowhere else to read it from.
+        let is_on_disk = rustix::fs::fstatfs(&file).unwrap().f_type != 0x0102_1994;
+        if is_on_disk && before == Some(true) {
+            assert_eq!(is_in_memory(&file), Some(false));
+        }
+        assert_eq!(fs::read(&path).unwrap(), [1; 100_000]);
+        clear(directory.path()).unwrap();
+        clear(directory.path()).unwrap();
+        assert!(!forget_memory(directory.path()).unwrap());
+    }
+}
