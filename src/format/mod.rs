@@ -17,6 +17,7 @@
 //! | what | described in |
 //! |---|---|
 //! | superblock: two slots of 4 KiB, store id, checkpoint, digest | `backend/local/superblock.rs` |
+//! | failed: an empty file, where a write failed | `backend/local/failure.rs` |
 //! | journal: segments | `backend/local/journal/segment.rs` |
 //! | journal: frames | `backend/local/journal/frame.rs` |
 //! | packs: frames of chunks | `backend/local/pack/frame.rs` |
