@@ -56,6 +56,8 @@ struct State {
     holds: HashMap<BlobId, usize>,
     /// Blobs whose rows are being deleted.
     going: HashSet<BlobId>,
+    /// Blobs whose rows cannot all be deleted; the next opening tries again.
+    damaged: HashSet<BlobId>,
     /// Blobs to give back, and the commits that took their last owners.
     doomed: Vec<(u64, BlobId)>,
     /// Packs out of which not everything could be moved.
@@ -69,9 +71,10 @@ impl Space {
         self.state.lock().doomed.extend(doomed);
     }
 
-    /// Whether blobs wait to be given back.
+    /// Whether blobs wait to be given back, those included for which that is under way.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.state.lock().doomed.is_empty()
+        let state = self.state.lock();
+        !state.doomed.is_empty() || !state.going.is_empty()
     }
 
     /// The next round of giving back panics.
@@ -102,7 +105,7 @@ impl Space {
 
     /// Takes the blobs that can be given back now: doomed by a commit up to `settled`, which no scan of before
     /// `oldest_pin` needs, and held by nobody.
-    fn take_free(&self, settled: u64, oldest_pin: Option<u64>) -> Vec<(u64, BlobId)> {
+    fn take_free(&self, settled: u64, oldest_pin: Option<u64>) -> Taken<'_> {
         let mut state = self.state.lock();
         let State {
             holds,
@@ -121,20 +124,46 @@ impl Space {
             }
             !is_free
         });
-        free
+        free.reverse();
+        Taken {
+            space: self,
+            blobs: free,
+        }
+    }
+}
+
+/// Blobs taken to be given back. When it is dropped, those left wait again: after an error, and also after a panic of the function
+/// that is told of the progress.
+struct Taken<'a> {
+    space: &'a Space,
+    /// The next one is the last.
+    blobs: Vec<(u64, BlobId)>,
+}
+
+impl Taken<'_> {
+    fn next(&self) -> Option<BlobId> {
+        self.blobs.last().map(|(_, blob)| *blob)
     }
 
-    fn gone(&self, blob: BlobId) {
-        self.state.lock().going.remove(&blob);
+    /// The next one is given back, or cannot be.
+    fn done(&mut self, is_damaged: bool) {
+        if let Some((_, blob)) = self.blobs.pop() {
+            let mut state = self.space.state.lock();
+            state.going.remove(&blob);
+            if is_damaged {
+                state.damaged.insert(blob);
+            }
+        }
     }
+}
 
-    /// Puts back blobs that could not be given back now.
-    fn put_back(&self, blobs: &[(u64, BlobId)]) {
-        let mut state = self.state.lock();
-        for (_, blob) in blobs {
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut state = self.space.state.lock();
+        for (_, blob) in &self.blobs {
             state.going.remove(blob);
         }
-        state.doomed.extend(blobs);
+        state.doomed.append(&mut self.blobs);
     }
 }
 
@@ -178,7 +207,7 @@ impl Drop for LocalHold {
 pub(super) fn hold(core: &Arc<Core>, blob: BlobId) -> Result<Option<Box<dyn Hold>>> {
     {
         let mut state = core.space.state.lock();
-        if state.going.contains(&blob) {
+        if state.going.contains(&blob) || state.damaged.contains(&blob) {
             return Ok(None);
         }
         *state.holds.entry(blob).or_insert(0) += 1;
@@ -214,6 +243,9 @@ impl Core {
 
     /// Gives back what can be given back now, all of it, where there is a progress. Without, as the thread that makes
     /// checkpoints does, at most one pack is emptied, and the bell rung for the next. Answers false where another thread is at it.
+    ///
+    /// # Errors
+    /// `NoSpace` also where only packs are left that there is no room to empty: nobody tells when there is.
     pub(super) fn give_back(&self, progress: Option<&mut Progress<'_>>) -> Result<bool> {
         #[cfg(test)]
         assert!(!self.space.panics.load(Ordering::Relaxed));
@@ -228,6 +260,7 @@ impl Core {
                 self.give_back_blobs(&mut |_, _| self.health.check_open())?;
                 let mut is_first = true;
                 self.give_back_packs(Effort::Bounded, &mut |_| {
+                    // One has been emptied, and there is room for another.
                     if !std::mem::take(&mut is_first) {
                         self.bell.ring();
                         return Ok(false);
@@ -260,26 +293,25 @@ impl Core {
     ) -> Result<()> {
         let settled = self.settling.settled().min(self.settling.synced());
         let oldest_pin = self.overlay.read().oldest_pin_of_chunks();
-        let free = self.space.take_free(settled, oldest_pin);
-        let total = free.len() as u64;
-        for (number, (_, blob)) in free.iter().enumerate() {
-            let given = step(number as u64, total).and_then(|()| self.give_back_blob(*blob));
+        let mut taken = self.space.take_free(settled, oldest_pin);
+        let total = taken.blobs.len() as u64;
+        while let Some(blob) = taken.next() {
+            let done = total - taken.blobs.len() as u64;
+            let given = step(done, total).and_then(|()| self.give_back_blob(blob));
             match given {
-                Ok(()) => self.space.gone(*blob),
+                Ok(()) => taken.done(false),
                 // It stays until the next open, and must not keep the others.
                 Err(Error::Damaged { what, location }) => {
                     tracing::error!(%blob, what, location, "a blob cannot be given back");
+                    taken.done(true);
                 }
-                Err(error) => {
-                    self.space.put_back(&free[number..]);
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Removes empty packs, and empties others as long as `go_on` says so.
+    /// Removes empty packs, and empties others as long as `go_on` says so, which is asked before each for which there is room.
     fn give_back_packs(
         &self,
         effort: Effort,
@@ -289,9 +321,6 @@ impl Core {
         let mut tried = BTreeSet::new();
         let mut no_room = Ok(());
         while let Some(number) = self.next_sparse(effort, &tried) {
-            if !go_on(number)? {
-                return Ok(());
-            }
             tried.insert(number);
             // Moving writes before it gives anything back, and a full disk must not come to be without any room.
             let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
@@ -300,15 +329,15 @@ impl Core {
                 no_room = Err(error);
                 continue;
             }
+            if !go_on(number)? {
+                return Ok(());
+            }
             if !self.empty_pack(number)? {
                 self.space.state.lock().stuck.insert(number);
             }
             self.remove_empty_packs()?;
         }
-        match effort {
-            Effort::Bounded => Ok(()),
-            Effort::Thorough => no_room,
-        }
+        no_room
     }
 
     /// The next pack to empty: none of those tried, nor one of which an upload under way has chunks, which no row tells.

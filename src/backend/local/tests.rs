@@ -13,6 +13,8 @@ use crate::report::Finding;
 mod damage;
 mod endings;
 mod faults;
+#[cfg(target_os = "linux")]
+mod full;
 mod load;
 mod power;
 mod scans;

@@ -15,6 +15,8 @@ use crate::sync::{Condvar, Instant, Mutex};
 const GATHER: Duration = Duration::from_millis(200);
 /// A checkpoint is made this long after the first write it has to cover, where nothing asks for it before.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// After a round that found too little room the next one begins by itself this much later: nobody tells of room that others made.
+const ROOM_PAUSE: Duration = Duration::from_secs(3);
 /// Writes that do not wait for the disk are brought there not more often than this.
 const MIN_SYNC_PAUSE: Duration = Duration::from_millis(1);
 
@@ -56,11 +58,17 @@ impl Bell {
         }
     }
 
-    /// Waits until there is something to do; answers whether it is urgent.
-    fn wait(&self) -> bool {
+    /// Waits until there is something to do, which `at_last` there is in any case; answers whether it is urgent.
+    fn wait(&self, at_last: Option<Instant>) -> bool {
         let mut rung = self.rung.lock();
         while *rung == Rung::No {
-            self.changed.wait(&mut rung);
+            match at_last {
+                None => self.changed.wait(&mut rung),
+                Some(end) if self.changed.wait_until(&mut rung, end).timed_out() => {
+                    *rung = Rung::Now;
+                }
+                Some(_) => {}
+            }
         }
         let until = Instant::now() + GATHER;
         while *rung == Rung::Soon && !self.changed.wait_until(&mut rung, until).timed_out() {}
@@ -83,8 +91,9 @@ impl Workers {
     pub(super) fn start(core: &Arc<Core>) -> Result<Workers> {
         let workers = Workers::default();
         let mut waiting_since = None;
+        let mut try_again = None;
         workers.spawn("komatik-checkpoint", Arc::downgrade(core), move |core| {
-            let is_urgent = core.bell.wait();
+            let is_urgent = core.bell.wait(try_again);
             let since = *waiting_since.get_or_insert_with(Instant::now);
             let is_due = is_urgent || since.elapsed() >= CHECKPOINT_INTERVAL;
             if is_due {
@@ -93,7 +102,8 @@ impl Workers {
                 // Somebody has written: come back for the checkpoint.
                 core.bell.ring();
             }
-            core.tend(is_due);
+            let has_room = core.tend(is_due, try_again.is_some());
+            try_again = (!has_room).then(|| Instant::now() + ROOM_PAUSE);
         })?;
         Ok(workers)
     }
@@ -154,10 +164,11 @@ impl Workers {
 }
 
 impl Core {
-    /// A round of care. Errors have poisoned the store where they matter; a writer will be told.
-    fn tend(&self, checkpoint_is_due: bool) {
+    /// A round of care. Errors have poisoned the store where they matter; a writer will be told. Answers false where there was too
+    /// little room, which is logged once and not each time it is tried `again`.
+    fn tend(&self, checkpoint_is_due: bool, again: bool) -> bool {
         if self.health.check_open().is_err() {
-            return;
+            return true;
         }
         let tended = if checkpoint_is_due {
             self.checkpoint()
@@ -165,13 +176,17 @@ impl Core {
             Ok(())
         }
         .and_then(|()| self.give_back(None));
-        if let Err(error) = &tended {
+        let has_room = !matches!(tended, Err(Error::NoSpace { .. }));
+        if let Err(error) = &tended
+            && (has_room || !again)
+        {
             tracing::error!(%error, "checkpoint");
         }
         if tended.unwrap_or(true) {
             self.rounds.fetch_add(1, Ordering::AcqRel);
         }
         self.tell_of_room();
+        has_room
     }
 
     /// Waits, not longer than the store is open.

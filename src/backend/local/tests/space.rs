@@ -299,3 +299,71 @@ fn who_is_told_of_the_progress_of_compact_cannot_wait_for_its_end() {
     compact(&local).unwrap();
     local.close().unwrap();
 }
+
+#[test]
+fn a_progress_function_that_panics_costs_no_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    for number in 0..10 {
+        put_blob(&local, number, 2, Durability::Immediate).unwrap();
+    }
+    let alone = local.core.space.alone();
+    (0..10).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    let mut told = 0;
+    let mut calls = |_| {
+        told += 1;
+        assert!(told < 4, "what a function of somebody else may do");
+        std::ops::ControlFlow::Continue(())
+    };
+    let given = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let progress = &mut Progress::new(&mut calls);
+        local.core.give_back_all(&alone, progress)
+    }));
+    assert!(given.is_err());
+    drop(alone);
+    compact(&local).unwrap();
+    assert_eq!(local.stats().unwrap().chunk_bytes, 0);
+    assert!(!local.core.space.is_waiting());
+    assert_sound(&local);
+}
+
+#[test]
+fn a_blob_that_is_being_given_back_still_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    for number in 0..3 {
+        put_blob(&local, number, 2, Durability::Immediate).unwrap();
+    }
+    let alone = local.core.space.alone();
+    (0..3).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    let mut steps = 0;
+    let given = local.core.give_back_blobs(&mut |_, _| {
+        steps += 1;
+        assert!(local.core.space.is_waiting());
+        Ok(())
+    });
+    given.unwrap();
+    assert_eq!(steps, 3);
+    assert!(!local.core.space.is_waiting());
+    drop(alone);
+}
+
+#[test]
+fn a_blob_that_cannot_be_given_back_is_not_waited_for_nor_held() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    put_blob(&local, 1, 2, Durability::Immediate).unwrap();
+    compact(&local).unwrap();
+    // Behind everybody's back.
+    let key = crate::backend::local::keys::chunk(blob(1), 1);
+    let garbage = (Tree::Chunks, key, Some(Bytes::from_static(b"?")));
+    (local.core.trees.apply(&mut std::iter::once(garbage))).unwrap();
+    release(&local, 1);
+    local.flush().unwrap();
+    compact(&local).unwrap();
+    assert!(local.stats().unwrap().chunk_bytes > 0);
+    assert!(!local.core.space.is_waiting());
+    assert!(local.hold(blob(1)).unwrap().is_none());
+}

@@ -1,0 +1,160 @@
+//! A disk without room, in moments that only the inside can choose. See `tests/full_disk.rs` for the whole.
+
+use std::fs::File;
+use std::process::Command;
+use std::sync::atomic::Ordering;
+
+use super::*;
+
+/// A large chunk: few rows, so that packs are all that counts.
+const LARGE_BYTES: usize = 256 * 1024;
+
+/// A small file system of its own, gone when dropped.
+struct SmallDisk {
+    directory: TempDir,
+}
+
+impl SmallDisk {
+    /// `None` where this user may not mount.
+    fn mount() -> Option<SmallDisk> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64m", "komatik-test"])
+            .arg(directory.path())
+            .output();
+        let is_mounted = mounted.is_ok_and(|output| output.status.success());
+        if !is_mounted {
+            println!("skipped: this user may not mount");
+        }
+        is_mounted.then_some(SmallDisk { directory })
+    }
+
+    fn store(&self) -> Local {
+        Local::open(&self.directory.path().join("store"), slow()).unwrap()
+    }
+
+    /// Leaves so many bytes of room, by means of a file.
+    fn leave(&self, bytes: u64) -> File {
+        let found = rustix::fs::statvfs(self.directory.path()).unwrap();
+        let taken = found.f_bavail * found.f_frsize - bytes;
+        let path = self.directory.path().join("other");
+        std::fs::write(&path, vec![0; usize::try_from(taken).unwrap()]).unwrap();
+        File::options().write(true).open(path).unwrap()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a failed test may still have files open.
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(self.directory.path())
+            .status();
+    }
+}
+
+/// Two packs, mostly unused: 0, which comes first and needs 3.25 MiB of room to be emptied, and 1, which needs 2.35 MiB.
+/// There is as much room as `left` says, and nothing else to do.
+fn with_two_sparse_packs(disk: &SmallDisk, left: u64) -> (Local, File) {
+    let local = disk.store();
+    for (number, kib) in [(0_u64, 2048), (1, 8192), (2, 1200), (3, 4096)] {
+        let bytes = vec![number.to_be_bytes()[7]; kib * 1024];
+        (local.put_chunks(blob(number), 0, &bytes, LARGE_BYTES)).unwrap();
+        let adopting = Commit {
+            adopts: vec![blob(number)],
+            ..rows(Durability::Immediate, vec![put(number.to_be_bytes(), b"")])
+        };
+        commit(&local, adopting).unwrap();
+    }
+    let alone = local.core.space.alone();
+    release(&local, 1);
+    release(&local, 3);
+    local.flush().unwrap();
+    local.core.give_back_blobs(&mut |_, _| Ok(())).unwrap();
+    local.core.checkpoint().unwrap();
+    let other = disk.leave(left);
+    drop(alone);
+    assert_eq!(local.core.packs.numbers(), [0, 1]);
+    local.core.bell.ring();
+    (local, other)
+}
+
+fn is_emptied(local: &Local, pack: u64) -> bool {
+    !local.core.packs.numbers().contains(&pack)
+}
+
+#[test]
+fn a_pack_without_room_to_be_emptied_keeps_no_other_from_it() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let (local, _other) = with_two_sparse_packs(&disk, 2900 * 1024);
+    eventually("the other is emptied", || is_emptied(&local, 1));
+    assert!(!is_emptied(&local, 0));
+    assert_sound(&local);
+}
+
+#[test]
+fn packs_without_room_let_the_thread_sleep_and_are_emptied_once_there_is_some() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let (local, other) = with_two_sparse_packs(&disk, 2048 * 1024);
+    let rounds = || local.core.rounds.load(Ordering::Acquire);
+    // Until the checkpoint is due there are more.
+    std::thread::sleep(Duration::from_secs(2));
+    let before = rounds();
+    std::thread::sleep(Duration::from_secs(2));
+    let more = rounds() - before;
+    assert!(more <= 1, "{more} rounds with nothing to do");
+    assert_eq!(local.core.packs.numbers(), [0, 1]);
+    other
+        .set_len(other.metadata().unwrap().len() - 850 * 1024)
+        .unwrap();
+    eventually("one is emptied", || is_emptied(&local, 1));
+    assert_sound(&local);
+}
+
+/// A store with a commit that no checkpoint covers, for want of room.
+fn with_a_checkpoint_that_failed(disk: &SmallDisk) -> (Local, File) {
+    let local = disk.store();
+    let superblock = local.core.superblock.lock();
+    write(&local, b"key", b"value").unwrap();
+    let other = disk.leave(500 * 1024);
+    drop(superblock);
+    eventually("the checkpoint fails", || {
+        local.core.headroom.check_not_short().is_err()
+    });
+    (local, other)
+}
+
+#[test]
+fn a_checkpoint_that_found_no_room_is_made_once_there_is_some() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let (local, other) = with_a_checkpoint_that_failed(&disk);
+    other.set_len(0).unwrap();
+    eventually("the checkpoint", || {
+        let applied = local.core.overlay.read().checkpoint();
+        applied == local.core.writer.lock().revision()
+    });
+    local.core.headroom.check_not_short().unwrap();
+    assert_sound(&local);
+}
+
+#[test]
+fn who_closes_does_not_wait_until_the_checkpoint_is_tried_again() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let (local, _other) = with_a_checkpoint_that_failed(&disk);
+    let rounds = || local.core.rounds.load(Ordering::Acquire);
+    let before = rounds();
+    std::thread::sleep(Duration::from_secs(2));
+    let more = rounds() - before;
+    assert!(more <= 1, "{more} rounds without room");
+    let begun = Instant::now();
+    assert!(matches!(local.close(), Err(Error::NoSpace { .. })));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
