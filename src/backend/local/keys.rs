@@ -13,7 +13,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::pack::ChunkLocation;
+use super::pack::{ChunkLocation, MAX_PACK_NUMBER};
 use super::row::Totals;
 use crate::backend::{BlobId, Tree};
 
@@ -64,12 +64,15 @@ impl ChunkRow {
         let mut rest = value.clone();
         match rest.try_get_u8().ok()? {
             0 => Some(ChunkRow::Here(rest)),
-            1 if rest.len() == 24 => Some(ChunkRow::Packed(ChunkLocation {
-                pack: rest.get_u64(),
-                offset: rest.get_u64(),
-                length: rest.get_u32(),
-                crc: rest.get_u32(),
-            })),
+            1 if rest.len() == 24 => {
+                let location = ChunkLocation {
+                    pack: rest.get_u64(),
+                    offset: rest.get_u64(),
+                    length: rest.get_u32(),
+                    crc: rest.get_u32(),
+                };
+                (location.pack <= MAX_PACK_NUMBER).then_some(ChunkRow::Packed(location))
+            }
             _ => None,
         }
     }
@@ -123,10 +126,11 @@ pub(super) fn parse_blob(kind: u8, key: &[u8]) -> Option<BlobId> {
     Some(BlobId(rest.try_into().ok()?))
 }
 
-/// The pack in the key of a pending row.
+/// The pack in the key of a pending row, `None` where there can be none of its number.
 pub(super) fn parse_pack(key: &[u8]) -> Option<u64> {
     let rest = key.strip_prefix(&[PACKS])?;
-    Some(u64::from_be_bytes(rest.try_into().ok()?))
+    let number = u64::from_be_bytes(rest.try_into().ok()?);
+    (number <= MAX_PACK_NUMBER).then_some(number)
 }
 
 fn pending(kind: u8, id: &[u8]) -> Bytes {
@@ -249,6 +253,16 @@ mod tests {
     fn what_cannot_be_a_row_is_none() {
         for bytes in [&b""[..], b"\x01\0", b"\x02", &[1; 26]] {
             assert_eq!(ChunkRow::decode(&Bytes::from_static(bytes)), None);
+        }
+        let of_pack = |pack: u64| [&[1][..], &pack.to_be_bytes(), &[0; 16]].concat();
+        let row_of_pack = |number: u64| [&[PACKS][..], &number.to_be_bytes()].concat();
+        for (number, is_ours) in [
+            (u64::MAX / 2, true),
+            (u64::MAX / 2 + 1, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(ChunkRow::decode(&of_pack(number).into()).is_some(), is_ours);
+            assert_eq!(parse_pack(&row_of_pack(number)).is_some(), is_ours);
         }
         assert_eq!(parse_chunk(b"short"), None);
         assert_eq!(decode_checkpoint(&Bytes::from_static(b"short")), None);

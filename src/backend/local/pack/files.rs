@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::sync::Mutex;
 
@@ -63,6 +67,21 @@ impl OpenFiles {
 
     pub(super) fn remove(&self, pack: u64) {
         self.cache.lock().files.remove(&pack);
+    }
+}
+
+/// Opens a pack for reading; `None` where something else is in its place: opening a pipe would wait for whoever writes to it, and
+/// a link is not a pack that a sync or a removal would reach.
+pub(super) fn open_file(path: &Path) -> std::io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match retry_on_intr(|| open(path, flags, Mode::empty())) {
+        Ok(file) => {
+            let file = File::from(file);
+            Ok(file.metadata()?.is_file().then_some(file))
+        }
+        // A link; a socket.
+        Err(Errno::LOOP | Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 40;
 pub(super) const FRAME_MAGIC: [u8; 4] = [0xc4, b'K', b'C', 0x1f];
 const FILE_MAGIC: [u8; 8] = *b"KOMAPACK";
 const FORMAT_VERSION: u32 = 1;
+/// No pack has a larger number. Whoever names one by a file or a row does not use up the numbers of packs to come.
+pub(crate) const MAX_PACK_NUMBER: u64 = u64::MAX / 2;
 
 /// Where a chunk lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +91,8 @@ impl PackName {
         if digits.len() != 16 || !digits.bytes().all(is_ours) {
             return None;
         }
-        u64::from_str_radix(digits, 16).ok()
+        let number = u64::from_str_radix(digits, 16).ok()?;
+        (number <= MAX_PACK_NUMBER).then_some(number)
     }
 
     /// How a place in the pack is told in errors.

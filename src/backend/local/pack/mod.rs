@@ -29,8 +29,8 @@ mod unwritten;
 mod walk;
 mod writer;
 
-use files::OpenFiles;
-pub(crate) use frame::{ChunkLocation, FRAME_HEADER_BYTES, chunk_crc};
+use files::{OpenFiles, open_file};
+pub(crate) use frame::{ChunkLocation, FRAME_HEADER_BYTES, MAX_PACK_NUMBER, chunk_crc};
 use frame::{FILE_HEADER_BYTES, Frame, PackName};
 use scatter::Spares;
 use table::{Durable, Pack, Table};
@@ -90,7 +90,7 @@ impl Packs {
     /// Opens the packs of the store in `store_directory`. All that are there are sealed. None is in use until
     /// [`Packs::set_live`] says so: before, [`Packs::victims`] and [`Packs::sparse`] must not be asked.
     ///
-    /// Files of other names and packs of other stores are left alone.
+    /// Files of other names, packs of other stores and what is no file are left alone.
     pub(crate) fn open(
         store_directory: &Path,
         store_id: [u8; 16],
@@ -208,6 +208,10 @@ impl Packs {
 
     fn create_pack(&self, table: &mut Table) -> Result<u64> {
         let number = table.next;
+        if number > MAX_PACK_NUMBER {
+            let cause = std::io::Error::other("a file or a row has the last number of a pack");
+            return Err(Error::io("creating a pack", cause));
+        }
         table.next += 1;
         let writer = Writer::create(&self.directory, self.name(number))?;
         let pack = Pack {
@@ -316,8 +320,11 @@ impl Packs {
         let names = numbers.into_iter().map(|number| self.name(number));
         let wrong = names.filter_map(|name| {
             let opening = |error| Error::io(format!("opening {}", name.location(0)), error);
-            let file = File::open(self.directory.join(name.file_name())).map_err(opening);
-            let checked = file.and_then(|file| check_header(&file, name));
+            let file = open_file(&self.directory.join(name.file_name())).map_err(opening);
+            let checked = file.and_then(|file| match file {
+                Some(file) => check_header(&file, name),
+                None => Err(no_pack(name)),
+            });
             Some((format!("packs/{}", name.file_name()), checked.err()?))
         });
         wrong.collect()
@@ -347,8 +354,9 @@ impl Packs {
             return Ok(Some(file));
         }
         let failed = |error| Error::io(format!("opening {}", name.location(0)), error);
-        let file = match File::open(self.directory.join(name.file_name())) {
-            Ok(file) => Arc::new(file),
+        let file = match open_file(&self.directory.join(name.file_name())) {
+            Ok(Some(file)) => Arc::new(file),
+            Ok(None) => return Err(no_pack(name)),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
@@ -367,8 +375,13 @@ fn check_header(file: &File, name: PackName) -> Result<()> {
         .map_err(|error| Error::io(format!("opening {}", name.location(0)), error))?;
     match header == name.file_header() {
         true => Ok(()),
-        false => Err(Error::damaged("pack", name.location(0))),
+        false => Err(no_pack(name)),
     }
+}
+
+/// What has the name of a pack is not that pack.
+fn no_pack(name: PackName) -> Error {
+    Error::damaged("pack", name.location(0))
 }
 
 fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {
@@ -382,9 +395,17 @@ fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {
         // A number that is taken is not given to another, whosever it is.
         table.next = table.next.max(number.saturating_add(1));
         let name = PackName { store_id, number };
+        if !file.file_type()?.is_file() {
+            tracing::warn!(
+                file = name.file_name(),
+                "what has the name of a pack is no file, and left alone"
+            );
+            continue;
+        }
         // Where it cannot be read, who wants a chunk of it is told.
-        let header = File::open(file.path()).and_then(|file| read_header(&file));
-        if header.is_ok_and(|header| name.is_foreign(&header)) {
+        let header = open_file(&file.path())
+            .and_then(|file| file.map(|file| read_header(&file)).transpose());
+        if header.is_ok_and(|header| header.is_some_and(|header| name.is_foreign(&header))) {
             tracing::warn!(
                 file = name.file_name(),
                 "a pack of another store is left alone"

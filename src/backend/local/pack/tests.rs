@@ -1,3 +1,4 @@
+mod strange;
 mod sync;
 mod walk;
 
