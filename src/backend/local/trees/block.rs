@@ -13,6 +13,8 @@
 
 use bytes::Bytes;
 
+use super::blocks::MAX_BLOCK_BYTES;
+
 /// What a row takes besides its key and value.
 const HEADER_BYTES: usize = 6;
 
@@ -43,7 +45,7 @@ pub(super) fn encode(block_key: &[u8], rows: &[Row]) -> Option<Vec<u8>> {
 /// All rows of a block; `None` where the bytes are none. Their keys share one allocation, and their values the block's.
 pub(super) fn decode(block_key: &[u8], block: &Bytes) -> Option<Vec<Row>> {
     let (mut count, mut key_bytes) = (0, 0);
-    let mut places = Places { block, at: 0 };
+    let mut places = Places::of(block_key, block)?;
     while let Some(place) = places.next()? {
         count += 1;
         key_bytes += place.key_bytes();
@@ -79,7 +81,7 @@ pub(super) fn decode(block_key: &[u8], block: &Bytes) -> Option<Vec<Row>> {
 /// keeps a row does not keep its neighbours.
 pub(super) fn find(block_key: &[u8], block: &[u8], key: &[u8]) -> Option<Option<Bytes>> {
     let common = shared_bytes(block_key, key);
-    let mut places = Places { block, at: 0 };
+    let mut places = Places::of(block_key, block)?;
     while let Some(place) = places.next()? {
         let rest = &block[place.rest..place.value];
         if place.shared <= common && key[place.shared..] == *rest {
@@ -91,7 +93,7 @@ pub(super) fn find(block_key: &[u8], block: &[u8], key: &[u8]) -> Option<Option<
 
 /// The last key of a block, `None` where it has none, or the bytes are no block.
 pub(super) fn last_key(block_key: &[u8], block: &[u8]) -> Option<Bytes> {
-    let mut places = Places { block, at: 0 };
+    let mut places = Places::of(block_key, block)?;
     let mut last = None;
     while let Some(place) = places.next()? {
         last = Some(place);
@@ -122,11 +124,22 @@ impl Place {
 }
 
 struct Places<'a> {
+    block_key_bytes: usize,
     block: &'a [u8],
     at: usize,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    /// `None` for a block larger than any, whose keys might take a thousand times as much: here the bounds are that make no key
+    /// longer than a row may be, before there is room made for any.
+    fn of(block_key: &[u8], block: &'a [u8]) -> Option<Places<'a>> {
+        (block_key.len() + block.len() <= MAX_BLOCK_BYTES).then_some(Places {
+            block_key_bytes: block_key.len(),
+            block,
+            at: 0,
+        })
+    }
+
     /// The next row, `Some(None)` at the end; `None` where the bytes are none.
     fn next(&mut self) -> Option<Option<Place>> {
         if self.at == self.block.len() {
@@ -137,7 +150,7 @@ impl Places<'_> {
         let rest = self.at + HEADER_BYTES;
         let value = rest + number(2);
         let end = value + number(4);
-        if end > self.block.len() {
+        if end > self.block.len() || number(0) > self.block_key_bytes {
             return None;
         }
         self.at = end;
@@ -229,5 +242,27 @@ mod tests {
         );
         let long = Bytes::from(vec![0; 70_000]);
         assert_eq!(encode(b"", &[(Bytes::new(), long)]), None);
+    }
+
+    /// Each row may claim 64 KiB of the block's key, in six bytes of the block.
+    #[test]
+    fn what_no_block_can_hold_is_not_made_room_for() {
+        let long = Bytes::from(vec![b'k'; 3000]);
+        let of = |count: u8| -> Vec<Row> {
+            let key = |rest| Bytes::from([&long[..], &[rest]].concat());
+            (0..count)
+                .map(|rest| (key(rest), Bytes::from(vec![0; 20])))
+                .collect()
+        };
+        let largest = Bytes::from(encode(&long, &of(116)).unwrap());
+        assert_eq!(decode(&long, &largest).map(|rows| rows.len()), Some(116));
+        let larger = Bytes::from(encode(&long, &of(117)).unwrap());
+        assert!(long.len() + larger.len() > 6150);
+        assert!(decode(&long, &larger).is_none());
+        assert_eq!(find(&long, &larger, &of(1)[0].0), None);
+        assert_eq!(last_key(&long, &larger), None);
+        let forged = Bytes::from_static(b"\xff\xff\0\0\0\0");
+        assert_eq!(decode(&long, &forged), None);
+        assert_eq!(find(&long, &forged, b"other"), None);
     }
 }
