@@ -13,7 +13,7 @@ use super::blocking::Calls;
 use super::conditions::{Conditions, Verdict, etag};
 use super::problem::{Answer, Problem};
 use super::ranges::ranges_of;
-use crate::{BlobReader, Kind, Metadata, Result, Store};
+use crate::{BlobReader, Error, Kind, Metadata, Result, Store};
 
 /// Bytes of content that are read when it is opened.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -45,6 +45,18 @@ pub(super) fn size_of(store: &Store, key: &str, known: &Metadata) -> Result<u64>
     }
     let text = store.reader(key)?;
     Ok(text.map_or(known.size, |text| text.len()))
+}
+
+/// The size of an item of a listing, `None` where only its name is told: it has a view password that is not offered, or got
+/// one since the listing was begun.
+pub(super) fn size_when_listed(store: &Store, known: Option<&Metadata>) -> Result<Option<u64>> {
+    let size = known.map(|known| size_of(store, &known.key, known));
+    match size.transpose() {
+        Err(Error::Locked { .. } | Error::WrongPassword { .. } | Error::TooManyTries { .. }) => {
+            Ok(None)
+        }
+        size => size,
+    }
 }
 
 /// Whether a browser is to show content or to save it.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use komatik::Store;
 use komatik::http::{Endpoint, Limits, Service, serve_at};
+use komatik::{Store, Transaction};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use ureq::Agent;
@@ -116,6 +116,42 @@ impl Server {
             .json("PUT", &format!("/v1/users/{name}"), &user);
         assert_eq!(reply.status, 201, "{reply:?}");
         self.log_in(name, "a long one")
+    }
+
+    /// What `ask` answers where it comes while a transaction is under way, and its own, if it needs one, has to wait for the
+    /// end of that.
+    pub(crate) fn amid<R: Send>(
+        &self,
+        change: impl FnOnce(&mut Transaction<'_>) -> komatik::Result<()>,
+        ask: impl FnOnce() -> R + Send,
+    ) -> R {
+        std::thread::scope(|threads| {
+            let asked = self.store.transaction(|tx| {
+                let asked = threads.spawn(ask);
+                // Time for it to look at what is there, and to come to where it waits.
+                std::thread::sleep(Duration::from_millis(300));
+                change(tx)?;
+                Ok(asked)
+            });
+            asked.unwrap().join().unwrap()
+        })
+    }
+
+    /// A request that waits to be asked for its body, by one whose credentials come in a header.
+    pub(crate) fn begin(&self, client: &Client, head: &str, body_bytes: usize) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let patience = Some(Duration::from_secs(30));
+        stream.set_read_timeout(patience).unwrap();
+        let (name, value) = &client.credentials[0];
+        let head = format!(
+            "{head}\r\nhost: localhost\r\n{name}: {value}\r\ncontent-length: {body_bytes}\r\n\
+             expect: 100-continue\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream
     }
 
     /// Sends bytes as they are, and answers all that comes back until the connection is closed or silent.

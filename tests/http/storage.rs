@@ -1,5 +1,6 @@
 //! HTTP storage: logging in, reading, listing and path tokens.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -298,6 +299,77 @@ fn a_large_folder_is_listed_whole() {
         .map(|entry| entry["name"].as_str().unwrap())
         .collect();
     assert_eq!(found, names);
+}
+
+/// Between two looks at it, what is a file may become a folder, or the other way round.
+#[test]
+fn a_folder_is_listed_as_it_was_at_one_moment() {
+    let server = Server::start();
+    server.user("ann", "writer", "home/ann");
+    let store = server.store.scoped("home/ann").unwrap();
+    let fill = |tx: &mut komatik::Transaction<'_>| {
+        (0..5000).try_for_each(|number| tx.put(&format!("f/{number:04}"), "x"))
+    };
+    store.transaction(fill).unwrap();
+    store.put("f/x", "a file").unwrap();
+    let ann = server.storage("ann");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let to_folder = |tx: &mut komatik::Transaction<'_>| {
+                    tx.delete("f/x")?;
+                    tx.create_folder("f/x")
+                };
+                let to_file = |tx: &mut komatik::Transaction<'_>| {
+                    tx.delete_folder("f/x")?;
+                    tx.put("f/x", "a file")
+                };
+                store.transaction(to_folder).unwrap();
+                store.transaction(to_file).unwrap();
+            }
+        });
+        let told: Vec<usize> = (0..20)
+            .map(|_| {
+                let listed = ann.get("/storage/ann/f").value();
+                let entries = listed["entries"].as_array().unwrap();
+                entries.iter().filter(|entry| entry["name"] == "x").count()
+            })
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(told, [1; 20]);
+    });
+}
+
+#[test]
+fn a_folder_that_has_gone_is_not_told_to_be_empty() {
+    let server = Server::start();
+    server.user("ann", "writer", "home/ann");
+    let store = server.store.scoped("home/ann").unwrap();
+    let ann = server.storage("ann");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                store.put("f/a", "x").unwrap();
+                store.delete("f/a").unwrap();
+            }
+        });
+        let told: Vec<_> = (0..200)
+            .map(|_| {
+                let listed = ann.get("/storage/ann/f");
+                (listed.status, listed.text())
+            })
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        for (status, text) in told {
+            let is_empty = text == "{\"entries\":[]}";
+            assert!(
+                status == 404 || (status == 200 && !is_empty),
+                "{status}: {text}"
+            );
+        }
+    });
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! HTTP storage: uploads, folders, moves and deletions.
 
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::form::Part;
+use crate::form::{CONTENT_TYPE, Part, form};
 use crate::server::{Client, Server};
 
 const EXISTS: &str = "IO error File exists (os error 17)";
@@ -105,6 +108,37 @@ fn an_upload_makes_its_folder_but_no_more() {
     ann.delete("/storage/ann/a/b/f");
     let listed = ann.get("/storage/ann/a/b").value();
     assert_eq!(listed, json!({"entries": []}), "it is one that stays");
+}
+
+/// Nor does it fail for it: each file was there, and whole, when its part had ended.
+#[test]
+fn an_upload_does_not_bring_a_folder_back() {
+    let server = Server::start();
+    server.user("ann", "writer", "home/ann");
+    let ann = server.storage("ann");
+    let body = form(&[Part::file("f", b"f")]);
+    let (part, end) = body.split_at(body.len() - "--\r\n".len());
+    let home = server.store.scoped("home/ann").unwrap();
+    for is_taken in [false, true] {
+        let head = format!("PUT /storage/ann/new HTTP/1.1\r\ncontent-type: {CONTENT_TYPE}");
+        let mut stream = server.begin(&ann, &head, body.len());
+        stream.write_all(part).unwrap();
+        let begun = Instant::now();
+        while !home.exists("new/f").unwrap() {
+            assert!(begun.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(ann.delete("/storage/ann/new").status, 200);
+        if is_taken {
+            home.put("new", "a file now").unwrap();
+        }
+        stream.write_all(end).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("storage/ann/new/f"), "{answer}");
+        assert!(!home.is_folder("new").unwrap());
+    }
 }
 
 /// Into folders that are not there yet, as that is where they meet.
@@ -232,6 +266,19 @@ fn a_move_is_a_rename_of_a_file_system() {
             }
         }
     }
+}
+
+#[test]
+fn what_comes_into_a_folder_meanwhile_keeps_it_from_being_replaced() {
+    let server = Server::start();
+    let ann = server.ann();
+    let moved = server.amid(
+        |tx| tx.create_folder("home/ann/empty/made"),
+        || move_to(&ann, "a", "/ann/empty"),
+    );
+    moved.refused(500, NOT_EMPTY);
+    assert!(server.store.is_folder("home/ann/empty/made").unwrap());
+    assert_eq!(ann.get("/storage/ann/a/plan.txt").text(), "north");
 }
 
 #[test]

@@ -72,15 +72,13 @@ pub(super) fn relocate(store: &Store, from: &Place, to: &Place) -> Result<(), Re
     if to.is_root() {
         return Err(Refusal::cannot_move(Errno::NOTEMPTY));
     }
-    // A folder that has nothing in it can be replaced; where something comes into it meanwhile, nothing is done.
-    let is_empty = store.list(&to.key)?.next().is_none();
     store.transaction(|tx| {
         if !tx.is_folder(to.parent())? {
             let key = to.key.clone();
             return Err(Error::NotFound { key });
         }
         // Nothing has been written yet where it is refused.
-        match relocate_in(tx, from, to, is_empty)? {
+        match relocate_in(store, tx, from, to)? {
             Ok(()) => keep_parent(tx, from).map(Ok),
             refused => Ok(refused),
         }
@@ -88,10 +86,10 @@ pub(super) fn relocate(store: &Store, from: &Place, to: &Place) -> Result<(), Re
 }
 
 fn relocate_in(
+    store: &Store,
     tx: &mut Transaction<'_>,
     from: &Place,
     to: &Place,
-    is_empty: bool,
 ) -> Result<Result<(), Refusal>, Error> {
     let (from_folder, to_folder) = (tx.is_folder(&from.key)?, tx.is_folder(&to.key)?);
     let is_file = !from.is_folder && (!from_folder || is_entry(tx, from)?);
@@ -115,13 +113,11 @@ fn relocate_in(
         return Ok(Err(Refusal::cannot_move(Errno::NOTDIR)));
     }
     if to_folder {
-        if !is_empty {
+        // The store shows the state before, and nobody else writes now.
+        if store.list(&to.key)?.next().is_some() {
             return Ok(Err(Refusal::cannot_move(Errno::NOTEMPTY)));
         }
-        if tx.delete_folder(&to.key)? > 0 {
-            let key = to.key.clone();
-            return Err(Error::AlreadyExists { key });
-        }
+        tx.delete_folder(&to.key)?;
     }
     tx.rename_folder(&from.key, &to.key).map(|_| Ok(()))
 }

@@ -26,6 +26,7 @@ use super::cross_origin::any_origin;
 use super::key::JsonBody;
 use super::{Service, standing};
 use crate::{Error, Store};
+use listing::Telling;
 use make::Action;
 use path::Place;
 use refusal::Refusal;
@@ -137,6 +138,12 @@ fn query_token(uri: &Uri) -> Option<String> {
     token.map(|(_, token)| token)
 }
 
+/// What a GET answers.
+enum Opened {
+    File(Content),
+    Folder(Box<Telling>),
+}
+
 async fn read(
     service: &Service,
     caller: Caller,
@@ -144,31 +151,29 @@ async fn read(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (store, asked) = (caller.store.clone(), place.clone());
-    let open = move || {
-        if !asked.is_folder
-            && let Some(reader) = store.reader(&asked.key)?
-        {
-            return Ok(Some(Content::of(reader)?));
-        }
-        match store.is_folder(&asked.key)? {
-            true => Ok(None),
-            false => Err(Refusal::missing()),
-        }
-    };
-    let file = call(service, open).await?;
     if *method == Method::HEAD {
+        call(service, move || meta(&caller.store, &place)).await?;
         return Ok(StatusCode::OK.into_response());
     }
-    Ok(match file {
-        Some(content) => send(
+    let open = move || {
+        let store = caller.store;
+        if !place.is_folder
+            && let Some(reader) = store.reader(&place.key)?
+        {
+            return Ok(Opened::File(Content::of(reader)?));
+        }
+        let telling = Telling::of(store, &place.key)?.ok_or_else(Refusal::missing)?;
+        Ok(Opened::Folder(Box::new(telling)))
+    };
+    Ok(match call(service, open).await? {
+        Opened::File(content) => send(
             service.calls(),
             content,
             method,
             headers,
             Disposition::Inline,
         )?,
-        None => listing::send(service, caller.store, place.key).await?,
+        Opened::Folder(telling) => listing::send(service, *telling),
     })
 }
 

@@ -47,12 +47,11 @@ pub(super) async fn put(
         let path = call(service, move || commit(&view, &folder, &name, writer)).await?;
         written.push(format!("storage/{}/{path}", account.name));
     }
-    let make = move || {
-        store
-            .transaction(|tx| make_folder(tx, &place))
-            .map_err(Refusal::from)
-    };
-    call(service, make).await?;
+    // With a file the folder was made, and may have been deleted since.
+    if written.is_empty() {
+        let make = move || Ok(store.transaction(|tx| make_folder(tx, &place))?);
+        call(service, make).await?;
+    }
     Ok(Json(json!({"files_written": written})))
 }
 
