@@ -160,6 +160,61 @@ fn no_file_has_the_name_of_a_folder() {
     ann.write("docs/deep/er", &[b"3"]);
 }
 
+/// Handles may be open for long, and what was free when one was opened is not when it is closed.
+#[test]
+fn no_file_takes_the_name_of_a_folder_that_came_meanwhile() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let mut ann = server.enter(&key);
+    let room = server.store.scoped("rooms/proj/r").unwrap();
+    for (path, meanwhile) in [("a", "a/below"), ("b/below", "b"), ("c/d/e", "c/d")] {
+        let opened = ann.json("storage.open", json!({"path": path, "overwrite": true}));
+        let handle = json!({"handle": opened["handle"]});
+        ann.call_with("storage.write", &handle, b"late");
+        room.put(meanwhile, "early").unwrap();
+        assert_eq!(ann.code("storage.close", handle), 3005, "{path}");
+        assert_eq!(room.metadata(path).unwrap(), None);
+    }
+    ann.write("file", &[b"1"]);
+    let moved = json!({"source_path": "file", "destination_path": "d"});
+    let code = server.amid(
+        |tx| tx.put("rooms/proj/r/d/below", "early"),
+        || ann.code("storage.move", moved),
+    );
+    assert_eq!(code, 3005);
+    assert!(room.metadata("d").unwrap().is_none());
+    assert_eq!(ann.read("file"), b"1");
+}
+
+#[test]
+fn no_folder_takes_the_name_of_a_file() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let mut ann = server.enter(&key);
+    ann.write("docs/a", &[b"1"]);
+    ann.write("plain", &[b"2"]);
+    for to in ["plain", "plain/below"] {
+        for overwrite in [false, true] {
+            let moved =
+                json!({"source_path": "docs", "destination_path": to, "overwrite": overwrite});
+            assert_eq!(ann.code("storage.move", moved), 3005, "{to}");
+        }
+    }
+    let moved = json!({"source_path": "docs", "destination_path": "late"});
+    let code = server.amid(
+        |tx| tx.put("rooms/proj/r/late", "early"),
+        || ann.code("storage.move", moved),
+    );
+    assert_eq!(code, 3005);
+    assert_eq!(
+        (ann.read("plain"), ann.read("docs/a")),
+        (b"2".to_vec(), b"1".to_vec())
+    );
+    let moved = json!({"source_path": "docs", "destination_path": "other"});
+    assert_eq!(ann.json("storage.move", moved), json!({}));
+    assert_eq!(ann.read("other/a"), b"1");
+}
+
 /// What is sent of it is its JSON text, and not the form in which it is stored.
 #[test]
 fn the_size_of_a_document_is_that_of_what_is_read() {
@@ -307,6 +362,20 @@ fn deleting_asks_before_it_takes_a_folder() {
         json!({"exists": false})
     );
     assert!(server.store.exists("rooms/proj/r/both/below").unwrap());
+}
+
+#[test]
+fn what_comes_into_a_folder_meanwhile_keeps_it() {
+    let server = Server::start();
+    let mut ann = server.enter(&server.key("admin"));
+    let room = server.store.scoped("rooms/proj/r").unwrap();
+    room.create_folder("f").unwrap();
+    let code = server.amid(
+        |tx| tx.create_folder("rooms/proj/r/f/made"),
+        || ann.code("storage.delete", json!({"path": "f"})),
+    );
+    assert_eq!(code, 3002);
+    assert!(room.is_folder("f/made").unwrap());
 }
 
 #[test]

@@ -415,3 +415,24 @@ fn chunks_come_without_waiting_for_their_answers() {
     let stored = server.store.get("rooms/proj/r/a").unwrap().unwrap();
     assert!(stored == content);
 }
+
+#[test]
+fn no_upload_takes_the_name_of_a_folder_that_came_meanwhile() {
+    let server = Server::start();
+    let mut ann = server.enter_streaming(&server.key("admin"), "ann");
+    let room = server.store.scoped("rooms/proj/r").unwrap();
+    ann.open_stream("upload", "up");
+    let start = json!({"kind": "start", "path": "a", "overwrite": true});
+    ann.chunk("up", start, b"");
+    assert_eq!(ann.next_chunk("up").0["headers"]["kind"], "pull");
+    ann.chunk("up", json!({"kind": "data"}), b"late");
+    assert_eq!(ann.next_chunk("up").0["headers"]["kind"], "pull");
+    room.put("a/below", "early").unwrap();
+    ann.close_stream("up");
+    let (answer, _) = ann.next_chunk("up");
+    assert_eq!(
+        (&answer["type"], &answer["code"]),
+        (&json!("error"), &json!(3005))
+    );
+    assert!(room.metadata("a").unwrap().is_none());
+}

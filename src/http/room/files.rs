@@ -45,18 +45,18 @@ impl Session {
         let share = self.share()?;
         let room = self.room.clone();
         let open = move || room.upload(&header, WriteOptions::new());
-        let writer = done(self.service.calls(), open).await?;
+        let opened = done(self.service.calls(), open).await?;
         self.last_handle += 1;
         let handle = self.last_handle.to_string();
         self.handles
-            .insert(handle.clone(), Inflow::new(writer, share));
+            .insert(handle.clone(), Inflow::new(opened, share));
         Ok(Reply::Json(json!({"handle": handle})))
     }
 
     pub(super) async fn close(&mut self, header: &Header) -> Result<Reply, Fault> {
         let inflow = self.handles.remove(&handle_of(header));
         let inflow = inflow.ok_or_else(|| no_handle(header))?;
-        inflow.commit(self.service.calls()).await?;
+        inflow.commit(self.service.calls(), &self.room).await?;
         Ok(Reply::Empty)
     }
 

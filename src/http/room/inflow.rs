@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use futures_util::stream;
 
 use super::message::{Code, Fault};
+use super::operations::Room;
 use crate::BlobWriter;
 use crate::http::blocking::{Calls, Held};
 use crate::http::budget::Share;
@@ -16,6 +17,8 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// A writer, and what it has not been given yet.
 pub(super) struct Inflow {
+    /// Of the file.
+    path: String,
     /// None once a write has failed.
     writer: Option<Held>,
     pending: Vec<u8>,
@@ -25,8 +28,10 @@ pub(super) struct Inflow {
 }
 
 impl Inflow {
-    pub(super) fn new(writer: BlobWriter, share: Share) -> Inflow {
+    /// Into the file of this path, by this writer of it.
+    pub(super) fn new((path, writer): (String, BlobWriter), share: Share) -> Inflow {
         Inflow {
+            path,
             writer: Some(Held::new(writer)),
             pending: Vec::new(),
             received: 0,
@@ -56,11 +61,12 @@ impl Inflow {
         Ok(())
     }
 
-    /// Makes all of it the content of the file.
-    pub(super) async fn commit(mut self, calls: &Calls) -> Result<(), Fault> {
+    /// Makes all of it the content of the file in the room.
+    pub(super) async fn commit(mut self, calls: &Calls, room: &Room) -> Result<(), Fault> {
         self.flush(calls).await?;
         let writer = self.writer.take().ok_or_else(failed)?;
-        done(calls, move || Ok(writer.release()?.commit().map(drop)?)).await
+        let (room, path) = (room.clone(), self.path);
+        done(calls, move || room.commit(&path, writer.release()?)).await
     }
 }
 

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::access::{Access, Action, plain};
 use super::message::{Code, Fault, Header};
-use crate::http::content::size_of;
+use crate::http::content::{size_of, size_when_listed};
 use crate::http::problem::Problem;
 use crate::http::shared;
 use crate::{
-    BlobReader, BlobWriter, Error, Grant, ListItem, Metadata, PutMode, Store, WriteOptions,
+    BlobReader, BlobWriter, Error, Grant, ListItem, Metadata, PutMode, Store, Transaction,
+    WriteOptions,
 };
 
 /// How many items of a folder are listed; the protocol has no pages.
@@ -113,7 +114,10 @@ impl Room {
         if known.is_none() && !self.store.is_folder(&path)? {
             return Ok(json!({"exists": false}));
         }
-        let mut stat = self.show(&path, known.is_none(), known.as_ref())?;
+        let size = known.as_ref();
+        let size = size.map(|known| size_of(&self.store, &path, known));
+        let known = known.as_ref().zip(size.transpose()?);
+        let mut stat = self.show(&path, known.is_none(), known);
         stat["exists"] = true.into();
         Ok(stat)
     }
@@ -136,7 +140,8 @@ impl Room {
             if !self.access.lists(&path, &at, is_folder) {
                 continue;
             }
-            files.push(self.show(&at, is_folder, metadata.as_ref())?);
+            let size = size_when_listed(&self.store, metadata.as_ref())?;
+            files.push(self.show(&at, is_folder, metadata.as_ref().zip(size)));
             if files.len() > MOST_ITEMS {
                 let reason = "the folder has more than 100,000 items";
                 return Err(Fault::new(Code::OperationFailed, reason));
@@ -145,19 +150,19 @@ impl Room {
         Ok(json!({"files": files}))
     }
 
-    fn show(&self, path: &str, is_folder: bool, known: Option<&Metadata>) -> Done {
-        let size = known.map(|known| size_of(&self.store, path, known));
+    /// What is told of a path, with what is known of the file and its size.
+    fn show(&self, path: &str, is_folder: bool, known: Option<(&Metadata, u64)>) -> Value {
         let time = |time: fn(&Metadata) -> SystemTime| match known {
-            Some(known) => Some(show_time(time(known))),
+            Some((known, _)) => Some(show_time(time(known))),
             None => self.wants_times.then(|| show_time(SystemTime::UNIX_EPOCH)),
         };
-        Ok(json!({
+        json!({
             "name": name_of(path),
             "is_folder": is_folder,
-            "size": size.transpose()?,
+            "size": known.map(|(_, size)| size),
             "created_at": time(|known| known.created),
             "updated_at": time(|known| known.updated),
-        }))
+        })
     }
 
     /// What is not there is deleted as well.
@@ -165,25 +170,20 @@ impl Room {
         let path = path_of(input, "path")?;
         let recursive = flag(input, "recursive");
         self.allow(Action::Delete, &path, recursive)?;
-        // The transaction finds out as well, but by deleting all of it.
-        let has_items = !recursive && self.store.list(&path)?.next().is_some();
-        let mut is_held = false;
-        let deleted = self.store.transaction(|tx| {
-            let is_entry = tx.delete(&path)?;
-            if is_entry && !recursive {
-                return Ok(());
+        let is_held = self.store.transaction(|tx| {
+            if tx.delete(&path)? && !recursive {
+                return Ok(false);
             }
-            is_held = has_items || (tx.delete_folder(&path)? > 0 && !recursive);
-            match is_held {
-                true => Err(Error::Cancelled),
-                false => Ok(()),
+            // The store shows the folder as it was before, and nobody else writes to it now.
+            if !recursive && self.store.list(&path)?.next().is_some() {
+                return Ok(true);
             }
-        });
+            tx.delete_folder(&path).map(|_| false)
+        })?;
         if is_held {
             let reason = format!("the folder `{path}` is not empty, and `recursive` is not set");
             return Err(Fault::new(Code::RecursiveRequired, reason));
         }
-        deleted?;
         Ok(json!({}))
     }
 
@@ -198,18 +198,38 @@ impl Room {
             self.allow(action, &from, false)?;
         }
         self.allow(Action::Write, &to, false)?;
-        self.check_place_of_file(&to)?;
-        match self.store.rename(&from, &to, mode) {
-            Err(Error::NotFound { .. }) if self.store.exists(&from)? => {
-                for action in [Action::Read, Action::Delete] {
-                    self.allow(action, &from, true)?;
-                }
-                self.allow(Action::Write, &to, true)?;
-                self.store.rename_folder(&from, &to)?;
-            }
-            moved => drop(moved?),
-        }
+        self.store
+            .transaction(|tx| self.relocate_in(tx, &from, &to, mode))??;
         Ok(json!({}))
+    }
+
+    /// Nothing has been written where it is refused.
+    fn relocate_in(
+        &self,
+        tx: &mut Transaction<'_>,
+        from: &str,
+        to: &str,
+        mode: PutMode,
+    ) -> crate::Result<Done<()>> {
+        if let Err(refused) = self.check_place(tx, to)? {
+            return Ok(Err(refused));
+        }
+        match tx.rename(from, to, mode) {
+            Err(Error::NotFound { .. }) if tx.is_folder(from)? => {}
+            moved => return moved.map(Ok),
+        }
+        let is_allowed = [Action::Read, Action::Delete]
+            .into_iter()
+            .try_for_each(|action| self.allow(action, from, true))
+            .and_then(|()| self.allow(Action::Write, to, true));
+        if let Err(denied) = is_allowed {
+            return Ok(Err(denied));
+        }
+        // The store would have a folder beside a file of its name.
+        if tx.exists(to)? {
+            return Ok(Err(taken(to, "there already")));
+        }
+        tx.rename_folder(from, to).map(|_| Ok(()))
     }
 
     /// An address that a browser opens, with a token of the store in it.
@@ -237,32 +257,49 @@ impl Room {
         self.store.reader(&path)?.ok_or_else(|| missing(&path))
     }
 
-    /// A writer of a file. Nothing is seen of it before its commit.
-    pub(super) fn upload(&self, input: &Header, options: WriteOptions) -> Done<BlobWriter> {
+    /// The path of a file, and a writer of it. Nothing is seen of it before [`Room::commit`].
+    pub(super) fn upload(
+        &self,
+        input: &Header,
+        options: WriteOptions,
+    ) -> Done<(String, BlobWriter)> {
         let path = path_of(input, "path")?;
         self.allow(Action::Write, &path, false)?;
-        self.check_place_of_file(&path)?;
-        Ok(self.store.writer(&path, options)?)
+        // Before the content comes: it may be large.
+        self.store.transaction(|tx| self.check_place(tx, &path))??;
+        let writer = self.store.writer(&path, options)?;
+        Ok((path, writer))
+    }
+
+    /// Makes what was written the content of the file, unless its place was taken meanwhile.
+    pub(super) fn commit(&self, path: &str, writer: BlobWriter) -> Done<()> {
+        self.store
+            .transaction(|tx| match self.check_place(tx, path)? {
+                Ok(()) => tx.commit_blob(writer).map(Ok),
+                refused => Ok(refused),
+            })?
     }
 
     /// Fails where there is a folder of this name, or a file of the name of a folder above: the store has both, and no client
     /// could tell them apart.
-    fn check_place_of_file(&self, path: &str) -> Done<()> {
+    fn check_place(&self, tx: &mut Transaction<'_>, path: &str) -> crate::Result<Done<()>> {
         // The root is no path of a file, and that is told as such.
-        if !path.is_empty() && self.access.shows(path) && self.store.is_folder(path)? {
-            let reason = format!("`{path}` is a folder");
-            return Err(Fault::new(Code::AlreadyExists, reason));
+        if !path.is_empty() && self.access.shows(path) && tx.is_folder(path)? {
+            return Ok(Err(taken(path, "a folder")));
         }
         for (end, _) in path.match_indices('/') {
             let above = &path[..end];
             let is_told = self.access.shows_file(above);
-            if is_told && self.store.metadata(above)?.is_some() {
-                let reason = format!("`{above}` is a file");
-                return Err(Fault::new(Code::AlreadyExists, reason));
+            if is_told && tx.metadata(above)?.is_some() {
+                return Ok(Err(taken(above, "a file")));
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
+}
+
+fn taken(path: &str, what: &str) -> Fault {
+    Fault::new(Code::AlreadyExists, format!("`{path}` is {what}"))
 }
 
 fn denied(path: &str) -> Fault {

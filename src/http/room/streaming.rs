@@ -240,7 +240,7 @@ impl Session {
                         "{received} bytes came of the {size} that were to come; nothing is stored"
                     )));
                 }
-                inflow.commit(self.service.calls()).await?;
+                inflow.commit(self.service.calls(), &self.room).await?;
                 Ok(Outcome::Done)
             }
             Transfer::OpenedUpload => Err(Fault::invalid("the call ended before it began")),
