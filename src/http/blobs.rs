@@ -1,6 +1,5 @@
 //! `/v1/blobs/`: contents, streamed in and out.
 
-use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::IntoResponse;
@@ -17,9 +16,7 @@ use super::form::Form;
 use super::key::{Asked, KeyPath, media_type};
 use super::problem::{Answer, Problem};
 use super::show;
-use crate::{
-    Attributes, BlobWriter, Metadata, PutMode, PutOptions, Store, WriteMode, WriteOptions,
-};
+use crate::{Attributes, PutOptions, Store, WriteMode, WriteOptions};
 
 /// How many bytes are there: before an append, and after it.
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
@@ -107,37 +104,14 @@ async fn save(
     }
     let conditions = Conditions::of(&parts.headers)?;
     let options = options_of(&parts.headers)?;
-    let open = move || {
-        conditions.write(&caller.store, &key, |mode| {
-            let options = WriteOptions::from(options.mode(mode));
-            Ok((caller.store.writer(&key, options)?, mode))
-        })
-    };
-    let (writer, mode) = service.calls().run(open).await?;
-    let stored = write_whole(&service, writer, body, mode).await?;
+    let (calls, store) = (service.calls(), caller.store);
+    let (view, asked, given) = (store.clone(), conditions.clone(), key.clone());
+    let open = move || asked.writer(&view, &given, options.into());
+    let writer = calls.run(open).await?;
+    let writer = calls.write(writer, body.into_data_stream()).await?;
+    let commit = move || conditions.commit(&store, &key, writer);
+    let stored = calls.run(commit).await?;
     Ok(show::written(&stored))
-}
-
-async fn write_whole(
-    service: &Service,
-    writer: BlobWriter,
-    body: Body,
-    mode: PutMode,
-) -> Answer<Metadata> {
-    let writer = service
-        .calls()
-        .write(writer, body.into_data_stream())
-        .await?;
-    let commit = move || {
-        writer.commit().map_err(|error| match (error, mode) {
-            // It was free when the body began, and the request asked for that.
-            (crate::Error::AlreadyExists { .. }, PutMode::Create) => {
-                Problem::precondition_failed("another was faster to write the entry")
-            }
-            (error, _) => error.into(),
-        })
-    };
-    service.calls().run(commit).await
 }
 
 /// Adds to a blob at an offset, or takes the files of a form into a folder.

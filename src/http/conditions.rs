@@ -3,8 +3,12 @@
 use axum::http::HeaderMap;
 use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince};
 
+use super::asking::ask_for_all;
 use super::problem::{Answer, Problem};
-use crate::{Metadata, PutMode, Store};
+use crate::{BlobWriter, Error, Metadata, PutMode, Result, Store, WriteMode, WriteOptions};
+
+/// How often a write is tried where others write the same entry.
+const TRIES: usize = 16;
 
 /// The tag of an entry: another one whenever it is written.
 pub(super) fn etag(metadata: &Metadata) -> ETag {
@@ -79,29 +83,63 @@ impl Conditions {
     }
 
     /// Does a write in the mode that the conditions ask for. What is there is looked at first, and the mode sees to it that
-    /// it is still so at the write.
+    /// it is still so at the write. Where it is not, the conditions may hold for what is there now.
     pub(super) fn write<T>(
         &self,
         store: &Store,
         key: &str,
-        write: impl FnOnce(PutMode) -> Answer<T>,
+        write: impl Fn(PutMode) -> Result<T>,
     ) -> Answer<T> {
         if self.is_for_creating() {
-            return write(PutMode::Create).map_err(|problem| match problem.is_taken() {
-                true => unmatched(),
-                false => problem,
-            });
+            return write(PutMode::Create).map_err(refused);
         }
         if !self.is_any() {
-            return write(PutMode::Overwrite);
+            return Ok(write(PutMode::Overwrite)?);
         }
-        let present = store.metadata(key)?;
-        self.check(present.as_ref())?;
-        let mode = present.map_or(PutMode::Create, |present| PutMode::Update(present.revision));
-        write(mode).map_err(|problem| match problem.is_taken() {
-            true => unmatched(),
-            false => problem,
-        })
+        for _ in 0..TRIES {
+            let present = store.metadata(key)?;
+            self.check(present.as_ref())?;
+            let mode = present.map_or(PutMode::Create, |present| PutMode::Update(present.revision));
+            match write(mode) {
+                Err(Error::RevisionMismatch { .. } | Error::AlreadyExists { .. }) => {}
+                written => return Ok(written?),
+            }
+        }
+        let detail = "others write the entry again and again; try again later";
+        Err(Problem::precondition_failed(detail))
+    }
+
+    /// A writer for [`Conditions::commit`]. It fails where the conditions do not hold already: the content may be large.
+    pub(super) fn writer(
+        &self,
+        store: &Store,
+        key: &str,
+        mut options: WriteOptions,
+    ) -> Answer<BlobWriter> {
+        if self.is_for_creating() {
+            options.mode = WriteMode::Create;
+        } else if self.is_any() {
+            self.check(store.metadata(key)?.as_ref())?;
+        }
+        store.writer(key, options).map_err(refused)
+    }
+
+    /// Commits a writer of the key where the conditions hold, in one step with the look at what is there.
+    pub(super) fn commit(&self, store: &Store, key: &str, writer: BlobWriter) -> Answer<Metadata> {
+        if self.is_for_creating() || !self.is_any() {
+            return writer.commit().map_err(refused);
+        }
+        // Before the transaction, so that no password is verified while others wait.
+        ask_for_all(store, key)?;
+        let stored = store.transaction(|tx| {
+            if let Err(problem) = self.check(tx.metadata(key)?.as_ref()) {
+                return Ok(Err(problem));
+            }
+            tx.commit_blob(writer)?;
+            tx.metadata(key).map(Ok)
+        })??;
+        let stored = stored.ok_or_else(|| Problem::internal("a blob that was not stored"))?;
+        Ok(stamped(store, stored))
     }
 
     /// Whether a write may be done to what is there.
@@ -142,6 +180,111 @@ impl Conditions {
     }
 }
 
+/// What a transaction has stored, with the revision that only its commit knew. Where another has written the entry since, it
+/// stays 0, which no entry ever has: the tag must not be that of what is there now.
+fn stamped(store: &Store, stored: Metadata) -> Metadata {
+    let present = store.metadata(&stored.key).ok().flatten();
+    let is_stored = |present: &Metadata| {
+        let revision = stored.revision;
+        stored
+            == Metadata {
+                revision,
+                ..present.clone()
+            }
+    };
+    match present {
+        Some(present) if is_stored(&present) => present,
+        _ => stored,
+    }
+}
+
+/// Why a write was not done. Only one that is to create an entry minds that there is one.
+fn refused(error: Error) -> Problem {
+    match error {
+        Error::AlreadyExists { .. } => unmatched(),
+        error => error.into(),
+    }
+}
+
 fn unmatched() -> Problem {
     Problem::precondition_failed("the entry is not, or no longer, as the request asks")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use axum::http::header::ETAG;
+
+    use super::*;
+    use crate::PutOptions;
+
+    fn conditions(name: &'static str, value: &str) -> Conditions {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        Conditions::of(&headers).unwrap()
+    }
+
+    fn tag(metadata: &Metadata) -> String {
+        let mut headers = HeaderMap::new();
+        headers.typed_insert(etag(metadata));
+        headers[ETAG].to_str().unwrap().to_owned()
+    }
+
+    /// Writes where another writes so many times between the look at the entry and the write. Answers the status of a refusal.
+    fn write_beside(
+        store: &Store,
+        conditions: &Conditions,
+        others: usize,
+    ) -> std::result::Result<(), u16> {
+        let left = Cell::new(others);
+        let written = conditions.write(store, "d", |mode| {
+            if left.get() > 0 {
+                left.set(left.get() - 1);
+                store.save("d", "another's")?;
+            }
+            store.save_with("d", "own", PutOptions::new().mode(mode))
+        });
+        written
+            .map(drop)
+            .map_err(|problem| problem.status().as_u16())
+    }
+
+    #[test]
+    fn a_write_is_tried_again_while_its_conditions_hold() {
+        let store = Store::in_memory().unwrap();
+        let first = tag(&store.save("d", "first").unwrap());
+        let any = conditions("if-match", "*");
+        let other = conditions("if-none-match", &first);
+        store.save("d", "second").unwrap();
+        for conditions in [&any, &other] {
+            assert_eq!(write_beside(&store, conditions, 3), Ok(()));
+            assert_eq!(store.load::<String>("d").unwrap().unwrap(), "own");
+            assert_eq!(write_beside(&store, conditions, usize::MAX), Err(412));
+            assert_eq!(store.load::<String>("d").unwrap().unwrap(), "another's");
+        }
+        let present = tag(&store.metadata("d").unwrap().unwrap());
+        let tagged = conditions("if-match", &present);
+        assert_eq!(write_beside(&store, &tagged, 1), Err(412));
+        assert_eq!(store.load::<String>("d").unwrap().unwrap(), "another's");
+        store.delete("d").unwrap();
+        let free = conditions("if-none-match", "*");
+        assert_eq!(write_beside(&store, &free, 1), Err(412));
+    }
+
+    /// Its tag would let the one who wrote first replace what it has never seen.
+    #[test]
+    fn nobody_is_told_the_tag_of_what_another_wrote() {
+        let store = Store::in_memory().unwrap();
+        let stored = store.put("b", "own").unwrap();
+        let untold = Metadata {
+            revision: 0,
+            ..stored.clone()
+        };
+        assert_eq!(stamped(&store, untold.clone()), stored);
+        store.put("b", "another's").unwrap();
+        assert_eq!(stamped(&store, untold.clone()), untold);
+        store.delete("b").unwrap();
+        assert_eq!(stamped(&store, untold.clone()), untold);
+    }
 }

@@ -148,7 +148,7 @@ async fn save(
         let value = parse_json(&body)?;
         conditions.write(&caller.store, &key, |mode| {
             let options = PutOptions::new().mode(mode);
-            Ok(caller.store.save_with(&key, &value, options)?)
+            caller.store.save_with(&key, &value, options)
         })
     };
     let stored = service.calls().run(write).await?;
@@ -246,15 +246,11 @@ async fn change(
         let store = &caller.store;
         match change {
             Change::Merge(options) => conditions.write(store, &key, |mode| {
-                Ok(store.merge_with(&key, &value, options.mode(mode))?)
+                store.merge_with(&key, &value, options.clone().mode(mode))
             }),
             Change::Patch => {
                 let patch = patch_of(value)?;
-                conditions.write(
-                    store,
-                    &key,
-                    |mode| Ok(store.patch_with(&key, &patch, mode)?),
-                )
+                conditions.write(store, &key, |mode| store.patch_with(&key, &patch, mode))
             }
         }
     };
@@ -277,19 +273,21 @@ fn rehearse(
     };
     // Before the transaction, so that no password is verified while others wait.
     ask_for_all(store, key)?;
-    let present = store.metadata(key)?;
-    conditions.check(present.as_ref())?;
     let mut changed = None;
     let ended = store.transaction(|tx| {
+        if let Err(problem) = conditions.check(tx.metadata(key)?.as_ref()) {
+            changed = Some(Err(problem));
+            return Err(Error::Cancelled);
+        }
         match change {
             Change::Merge(options) => tx.merge_with(key, &value, options.clone())?,
             Change::Patch => tx.patch(key, &patch)?,
         }
-        changed = tx.load::<Value>(key)?;
+        changed = tx.load::<Value>(key)?.map(Ok);
         Err::<(), _>(Error::Cancelled)
     });
     match (changed, ended) {
-        (Some(changed), _) => Ok(changed),
+        (Some(changed), _) => changed,
         (None, Err(error)) => Err(error.into()),
         (None, Ok(())) => Err(Problem::internal("a change that left no document")),
     }

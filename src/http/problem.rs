@@ -24,13 +24,11 @@ struct Details {
     /// Members besides those of the RFC.
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    is_taken: bool,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         Problem(Box::new(Details {
-            is_taken: false,
             status,
             detail: detail.into(),
             members: Map::new(),
@@ -113,11 +111,6 @@ impl Problem {
         self.0.status
     }
 
-    /// Whether the key is taken that was to be free.
-    pub(super) fn is_taken(&self) -> bool {
-        self.0.is_taken
-    }
-
     /// The sentence a person reads, for a protocol that has its own form of errors.
     pub(super) fn detail(&self) -> &str {
         &self.0.detail
@@ -130,11 +123,7 @@ impl From<Error> for Problem {
         let problem = |status| Problem::new(status, error.to_string());
         match &error {
             Error::NotFound { key } => problem(StatusCode::NOT_FOUND).with("key", key.as_str()),
-            Error::AlreadyExists { key } => {
-                let mut taken = problem(StatusCode::CONFLICT).with("key", key.as_str());
-                taken.0.is_taken = true;
-                taken
-            }
+            Error::AlreadyExists { key } => problem(StatusCode::CONFLICT).with("key", key.as_str()),
             Error::RevisionMismatch {
                 key,
                 expected,

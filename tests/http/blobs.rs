@@ -1,5 +1,6 @@
 //! Blobs: streamed in and out, in ranges, in pieces, from forms.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use komatik::Store;
@@ -311,4 +312,49 @@ fn conditions_hold_for_contents_too() {
     let tag = admin.get("/v1/blobs/b").header("etag").to_owned();
     assert_eq!(put("if-match", &tag).status, 200);
     put("if-match", &tag).problem(412);
+}
+
+/// The content may take long to come.
+#[test]
+fn conditions_are_asked_again_when_the_content_is_there() {
+    let server = Server::start();
+    let admin = server.admin();
+    let other = |content: &str| drop(server.store.put("b", content).unwrap());
+    let tag = || admin.get("/v1/blobs/b").header("etag").to_owned();
+    other("first");
+    let (first, never) = (tag(), "Fri, 01 Jan 2100 00:00:00 GMT");
+    let put = |condition: &str, meanwhile: &dyn Fn()| {
+        let head = format!("PUT /v1/blobs/b HTTP/1.1\r\n{condition}");
+        let mut stream = server.begin(&admin, &head, 3);
+        meanwhile();
+        stream.write_all(b"own").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    other("second");
+    let second = tag();
+    for condition in [
+        "if-match: *".to_owned(),
+        format!("if-none-match: {first}"),
+        format!("if-unmodified-since: {never}"),
+    ] {
+        let answer = put(&condition, &|| other("meanwhile"));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{condition}: {answer}");
+        let (own, told) = (tag(), format!("etag: {}\r\n", tag()));
+        assert!(answer.contains(&told), "{own} in {answer}");
+        assert_eq!(admin.get("/v1/blobs/b").text(), "own");
+    }
+    let current = tag();
+    assert_ne!(current, second);
+    let answer = put(&format!("if-match: {current}"), &|| other("meanwhile"));
+    assert!(answer.starts_with("HTTP/1.1 412 "), "{answer}");
+    assert_eq!(admin.get("/v1/blobs/b").text(), "meanwhile");
+    let answer = put("if-match: *", &|| {
+        assert!(server.store.delete("b").unwrap())
+    });
+    assert!(answer.starts_with("HTTP/1.1 412 "), "{answer}");
+    let answer = put("if-none-match: *", &|| other("meanwhile"));
+    assert!(answer.starts_with("HTTP/1.1 412 "), "{answer}");
+    assert_eq!(admin.get("/v1/blobs/b").text(), "meanwhile");
 }

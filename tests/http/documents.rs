@@ -162,6 +162,25 @@ fn conditions_hold_at_the_write() {
     assert_eq!(admin.get(path).text(), "2");
 }
 
+/// That of a rehearsal would be of a document that the conditions were not asked of.
+#[test]
+fn conditions_hold_at_a_rehearsal() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.json("PUT", "/v1/documents/d", &json!({"a": 1}));
+    let tag = admin.get("/v1/documents/d").header("etag").to_owned();
+    let headers = [
+        ("content-type", "application/merge-patch+json"),
+        ("if-match", tag.as_str()),
+    ];
+    let path = "/v1/documents/d?dry_run=true";
+    let rehearse = || admin.json_with("PATCH", path, &headers, &json!({"b": 2}));
+    assert_eq!(rehearse().value(), json!({"a": 1, "b": 2}));
+    let answer = server.amid(|tx| tx.save("d", &json!({"a": 3})), rehearse);
+    answer.problem(412);
+    assert_eq!(admin.get("/v1/documents/d").value(), json!({"a": 3}));
+}
+
 #[test]
 fn what_is_no_document_is_refused_and_nothing_is_written() {
     let server = Server::start();
