@@ -289,6 +289,30 @@ fn a_page_tells_where_the_next_one_begins_and_the_last_does_not() {
     }
 }
 
+/// It may look escaped, and nobody can tell any more whether it is.
+#[test]
+fn no_name_is_left_out_where_the_last_of_a_page_has_gone() {
+    let server = Server::start();
+    let drive = server.drive("admin");
+    let files = server.store.scoped("drive/proj/photos").unwrap();
+    for name in ["a!", "a%21", "a%7E", "a0", "az", "a~"] {
+        files.put(name, "x").unwrap();
+    }
+    let follows = |last: &str, expected: &[&str]| {
+        let told = listed(&drive, &format!("last={last}"));
+        assert_eq!(told, json!({"names": expected}), "{last}");
+    };
+    follows("a%21", &["a%7E", "a0", "az", "a~"]);
+    follows("a%7E", &["a0", "az", "a~"]);
+    // One that a client has escaped.
+    follows("a%7a", &["a~"]);
+    for name in ["a%7E", "a~", "a%21", "a!"] {
+        files.delete(name).unwrap();
+    }
+    follows("a%7E", &["a0", "az"]);
+    follows("a%21", &["a0", "az"]);
+}
+
 #[test]
 fn many_are_deleted_and_each_is_told() {
     let server = Server::start();

@@ -97,13 +97,7 @@ fn listing<'a>(files: &Store, query: &'a Query) -> crate::Result<Option<(&'a str
     }
     let mut options = ListOptions::new().prefix(&prefix[folder.len()..]);
     options.recursive = query.recursive;
-    // The names of a page are as they are, and so may come the last of them.
-    let is_as_sent =
-        query.last_as_sent != query.last && files.exists(&query.last_as_sent).unwrap_or(false);
-    let last = match is_as_sent {
-        true => query.last_as_sent.as_str(),
-        false => query.last.as_str(),
-    };
+    let last = last_of(files, query);
     match last.strip_prefix(folder) {
         Some(last) if !last.is_empty() => options = options.after(last),
         // All that is in the folder is before it.
@@ -111,6 +105,18 @@ fn listing<'a>(files: &Store, query: &'a Query) -> crate::Result<Option<(&'a str
         Some(_) | None => {}
     }
     Ok(Some((folder, files.list_with(folder, options)?)))
+}
+
+/// The name that a page is to follow. The names of a page are as they are, and so may come the last of them. Where it has
+/// gone since, nobody knows which was meant: names may be told again then, but none is left out.
+fn last_of<'a>(files: &Store, query: &'a Query) -> &'a str {
+    let (sent, decoded) = (query.last_as_sent.as_str(), query.last.as_str());
+    let is_there = |name| files.exists(name).unwrap_or(false);
+    match sent {
+        _ if sent == decoded || is_there(sent) => sent,
+        _ if is_there(decoded) => decoded,
+        _ => sent.min(decoded),
+    }
 }
 
 #[derive(Deserialize)]
