@@ -223,19 +223,20 @@ impl Accounts {
     ) -> Answer<()> {
         check_name(name)?;
         root.map(check_root).transpose()?;
-        let hashed = password.map(passwords::hash).transpose()?;
+        let fresh = password.map(Fresh::of).transpose()?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut user = self.user(name)?.ok_or_else(|| missing(name))?;
         if role.is_some_and(|role| role != Role::Admin) {
             self.check_admin_but(name)?;
         }
-        if let Some(hashed) = hashed {
-            user.password = hashed;
-            user.generation = random_secret()?;
-        }
-        user.role = role.unwrap_or(user.role);
-        user.root = root.map_or(user.root, str::to_owned);
-        self.store.save(&user_key(name), &user)?;
+        change(&self.store, name, |user| {
+            if let Some(fresh) = fresh {
+                fresh.give(user);
+            }
+            user.role = role.unwrap_or(user.role);
+            if let Some(root) = root {
+                root.clone_into(&mut user.root);
+            }
+        })?;
         Ok(())
     }
 
@@ -355,18 +356,44 @@ impl Accounts {
 /// characters or more than 1,024 bytes; those of every read and write.
 pub fn set_password(store: &Store, name: &str, password: &str) -> crate::Result<()> {
     let store = store.scoped(FOLDER)?;
-    let user: Option<User> = match check_name(name) {
-        Ok(()) => store.load(&user_key(name))?,
-        Err(_) => None,
-    };
-    let mut user = user.ok_or_else(|| missing(name))?;
-    user.password = passwords::hash(password).map_err(|problem| Error::InvalidArgument {
+    if check_name(name).is_err() || !store.exists(&user_key(name))? {
+        return Err(missing(name));
+    }
+    let fresh = Fresh::of(password).map_err(|problem| Error::InvalidArgument {
         what: "password",
         reason: problem.detail().to_owned(),
     })?;
-    user.generation = random_secret().map_err(no_random)?;
-    store.save(&user_key(name), &user)?;
-    Ok(())
+    change(&store, name, |user| fresh.give(user))
+}
+
+/// A password as it is stored, made before anybody has to wait for it: that takes some 20 ms.
+struct Fresh {
+    password: String,
+    generation: String,
+}
+
+impl Fresh {
+    fn of(password: &str) -> Answer<Fresh> {
+        Ok(Fresh {
+            password: passwords::hash(password)?,
+            generation: random_secret()?,
+        })
+    }
+
+    fn give(self, user: &mut User) {
+        user.password = self.password;
+        user.generation = self.generation;
+    }
+}
+
+/// Changes a user in one step: who else changes it meanwhile may do so by another view of the store.
+fn change(store: &Store, name: &str, change: impl FnOnce(&mut User)) -> crate::Result<()> {
+    let key = user_key(name);
+    store.transaction(|tx| {
+        let mut user: User = tx.load(&key)?.ok_or_else(|| missing(name))?;
+        change(&mut user);
+        tx.save(&key, &user)
+    })
 }
 
 fn no_random(_: Problem) -> Error {
@@ -377,11 +404,12 @@ fn no_random(_: Problem) -> Error {
 
 impl User {
     pub(super) fn new(password: &str, role: Role, root: &str) -> Answer<User> {
+        let fresh = Fresh::of(password)?;
         Ok(User {
-            password: passwords::hash(password)?,
+            password: fresh.password,
             role,
             root: root.to_owned(),
-            generation: random_secret()?,
+            generation: fresh.generation,
         })
     }
 }

@@ -90,6 +90,33 @@ fn every_proof_gets_in_and_nothing_else() {
     own[3].get("/v1/sessions").problem(401);
 }
 
+/// To make what is stored of a password takes a while.
+#[test]
+fn a_password_and_a_role_that_change_at_once_are_both_changed() {
+    let server = Server::start();
+    server.user("ann", "writer", "home/ann");
+    let admin = server.admin();
+    let by_command = || komatik::http::set_password(&server.store, "ann", "by command").unwrap();
+    let by_admin = || {
+        let changed = json!({"password": "by the admin"});
+        let reply = admin.json("PATCH", "/v1/users/ann", &changed);
+        assert_eq!(reply.status, 204, "{}", reply.text());
+    };
+    let changes: [(&(dyn Fn() + Sync), &str); 2] =
+        [(&by_command, "by command"), (&by_admin, "by the admin")];
+    for (change, password) in changes {
+        let key = ".komatik/users/ann";
+        let with_role = |role: &str| {
+            let role = json!({"role": role});
+            move |tx: &mut komatik::Transaction<'_>| tx.merge(key, &role)
+        };
+        server.store.transaction(with_role("writer")).unwrap();
+        server.amid(with_role("reader"), change);
+        let ann = server.log_in("ann", password);
+        ann.put("/v1/blobs/a", "x").problem(403);
+    }
+}
+
 #[test]
 fn a_session_ends() {
     let server = Server::start();
