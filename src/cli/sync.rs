@@ -227,6 +227,10 @@ impl Run<'_> {
     }
 
     fn delete_item(&mut self, item: &ListItem) -> Outcome<()> {
+        // The walk that did not find it may be a while ago.
+        if self.target.has(&item.name, item.is_folder) {
+            return Ok(());
+        }
         if !self.will("delete", &item.name)? {
             return Ok(());
         }

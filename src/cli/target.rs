@@ -89,6 +89,15 @@ impl Target<'_> {
         }
     }
 
+    /// Whether a directory, or else a file, of this name is there, with no link on the way.
+    pub(crate) fn has(&self, name: &str, is_folder: bool) -> bool {
+        match self.look(name) {
+            Ok((_, Some(found))) if is_folder => found.is_dir(),
+            Ok((_, Some(found))) => found.is_file(),
+            Ok((_, None)) | Err(_) => false,
+        }
+    }
+
     /// What is there of this name, with no link on the way.
     fn look(&self, name: &str) -> Result<(PathBuf, Option<Metadata>), Skipped> {
         let whole = self.directory.join(name);

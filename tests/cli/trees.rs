@@ -5,10 +5,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::testenv::{Env, KEYS};
+use crate::testenv::{Env, KEYS, Said};
 
 /// Every file and directory below a directory, with the bytes of the files.
 fn tree(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
@@ -250,6 +251,31 @@ fn sync_deletes_nothing_where_something_was_skipped() {
         said.complaint
     );
     assert_eq!(env.ok(&["ls", "f"]), "gone\n");
+}
+
+/// The directory is walked through first; to store what is in it may take long.
+#[test]
+fn sync_deletes_no_entry_whose_file_came_meanwhile() {
+    let env = Env::with(|store| {
+        for key in ["f/late", "f/gone", "f/link"] {
+            store.put(key, key).unwrap();
+        }
+        store.create_folder("f/made").unwrap();
+    });
+    env.write("in/there", "x");
+    symlink("there", env.path("in/link")).unwrap();
+    let in_use = env.store();
+    let mut sync = env.command(&["sync", "in", "f", "--delete", "--wait", "30s", "--json"]);
+    let sync = env.start(&mut sync);
+    // It has walked by the time it waits for the store.
+    std::thread::sleep(Duration::from_millis(1000));
+    env.write("in/late", "late");
+    fs::create_dir(env.path("in/made")).unwrap();
+    in_use.close().unwrap();
+    let said = Said::of(sync.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", said.complaint);
+    assert_eq!(said.objects()[0]["deleted"], 2);
+    assert_eq!(env.ok(&["ls", "-r", "f"]), "late\nmade/\nthere\n");
 }
 
 #[test]
