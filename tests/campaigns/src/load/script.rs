@@ -294,7 +294,11 @@ fn together(own: &Store, shared: &Store, number: u64, piece: Piece) -> komatik::
 
 /// A copy opens, and is sound.
 fn back_up(whole: &Store, beside: &Path) -> komatik::Result<()> {
-    let directory = tempfile::tempdir_in(beside).unwrap();
+    // Where the power is cut, so is this.
+    let directory = tempfile::tempdir_in(beside).map_err(|source| Error::Io {
+        doing: "making a directory for a copy".to_owned(),
+        source,
+    })?;
     match whole.backup(directory.path(), |_| ControlFlow::Continue(())) {
         // So much was overwritten meanwhile that it could not be of one moment; nothing is lost.
         Err(Error::Misuse { .. }) => return Ok(()),
