@@ -6,11 +6,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use axum::BoxError;
 use axum::body::{Body, Bytes};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::Semaphore;
 
 use super::problem::{Answer, Problem};
+use super::standing;
 use crate::{BlobReader, BlobWriter};
 
 /// Bytes of content that one call reads or writes.
@@ -87,7 +89,7 @@ impl Calls {
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Answer<BlobWriter>
     where
-        E: std::fmt::Display,
+        E: Into<BoxError>,
     {
         let (mut held, mut body) = (Held::new(writer), std::pin::pin!(body));
         let mut is_more = true;
@@ -100,7 +102,7 @@ impl Calls {
                         count += bytes.len();
                         piece.push(bytes);
                     }
-                    Some(Err(error)) => return Err(cut_short(&error)),
+                    Some(Err(error)) => return Err(cut_short(&*error.into())),
                 }
             }
             if !piece.is_empty() {
@@ -160,7 +162,10 @@ fn write_all(mut writer: BlobWriter, piece: &[Bytes]) -> Answer<BlobWriter> {
 }
 
 /// A body that ended before its end. Of a form, files that came whole before are stored.
-pub(super) fn cut_short(error: &dyn std::fmt::Display) -> Problem {
+pub(super) fn cut_short(error: &(dyn std::error::Error + 'static)) -> Problem {
+    if let Some(reason) = standing::reason(error) {
+        return reason;
+    }
     tracing::debug!(%error, "a body was cut short");
     Problem::bad_request(
         "the body was cut short, or took too long; what was under way is not written",

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
-use axum::response::IntoResponse;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::Service;
@@ -123,11 +122,10 @@ impl<'a> Part<'a> {
 
 /// A form that is none, or has no end.
 fn broken(error: MultipartError) -> Problem {
-    let text = error.body_text();
-    match error.into_response().status().is_client_error() {
-        true => Problem::bad_request(text),
+    match error.status().is_client_error() {
+        true => Problem::bad_request(error.body_text()),
         // A body that broke off reaches here as a failure of its own stream.
-        false => super::blocking::cut_short(&text),
+        false => super::blocking::cut_short(&error),
     }
 }
 

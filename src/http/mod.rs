@@ -213,8 +213,8 @@ impl Service {
             .merge(transactions::routes())
             .fallback(|| async { Problem::no_route() })
             .method_not_allowed_fallback(|| async { Problem::no_method() })
-            .layer(from_fn_with_state(self.clone(), standing::watch_body))
             .layer(RequestBodyTimeoutLayer::new(self.0.limits.body_time))
+            .layer(from_fn_with_state(self.clone(), standing::watch_body))
             .layer(CatchPanicLayer::custom(
                 |_: Box<dyn std::any::Any + Send>| {
                     Problem::internal("a handler panicked").into_response()

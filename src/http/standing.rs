@@ -3,7 +3,7 @@
 //! Who is answered for long is asked again by [`Standing`]. Whose body comes slowly is asked again by [`watch_body`], whatever
 //! becomes of the body: an account that was removed must not go on writing, nor an admin who is none any more make another.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::error::Error;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::Extensions;
 use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::Service;
@@ -94,7 +94,7 @@ async fn check(service: &Service, proof: &Proof, account: &Account) -> Answer<()
         .await?;
     match found.as_ref() == Some(account) {
         true => Ok(()),
-        false => Err(changed()),
+        false => Err(Problem::unauthorized("the account has changed; ask again")),
     }
 }
 
@@ -109,7 +109,8 @@ pub(super) fn note(extensions: &Extensions, proof: Proof, account: &Account) {
     }
 }
 
-/// Ends a body when who sends it is no longer who they were found to be, and answers so.
+/// Ends a body when who sends it is no longer who they were found to be. Who reads it answers so, in the form of its protocol:
+/// [`reason`] tells.
 pub(super) async fn watch_body(
     State(service): State<Service>,
     request: Request,
@@ -118,27 +119,41 @@ pub(super) async fn watch_body(
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let has_changed = Arc::new(AtomicBool::new(false));
     let sender = Sender {
         // Before anybody is known: what changes from here on is not missed.
         seen: service.news().of_accounts(),
         asked: Instant::now(),
         known: Known::default(),
-        has_changed: Arc::clone(&has_changed),
         service,
     };
     let (mut head, body) = request.into_parts();
     head.extensions.insert(sender.known.clone());
     let body = Body::from_stream(sender.watched(body));
-    let response = next.run(Request::from_parts(head, body)).await;
-    match has_changed.load(Ordering::Relaxed) {
-        true => changed().into_response(),
-        false => response,
+    next.run(Request::from_parts(head, body)).await
+}
+
+/// Why a body was ended.
+#[derive(Debug)]
+struct Ended(Problem);
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.detail())
     }
 }
 
-fn changed() -> Problem {
-    Problem::unauthorized("the account has changed; ask again")
+impl Error for Ended {}
+
+/// Why a body was ended here, where it was.
+pub(super) fn reason(error: &(dyn Error + 'static)) -> Option<Problem> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(Ended(problem)) = error.downcast_ref() {
+            return Some(problem.clone());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Who a body comes from.
@@ -148,7 +163,6 @@ struct Sender {
     /// The last change of accounts that is known to leave it be.
     seen: u64,
     asked: Instant,
-    has_changed: Arc<AtomicBool>,
 }
 
 impl Sender {
@@ -159,11 +173,7 @@ impl Sender {
             let piece = body.next().await;
             // Also behind the last piece: what the body asks for is done then.
             match sender.check().await {
-                Err(problem) => {
-                    sender.has_changed.store(true, Ordering::Relaxed);
-                    let error = std::io::Error::other(problem.detail().to_owned());
-                    Some((Err(axum::Error::new(error)), (sender, None)))
-                }
+                Err(problem) => Some((Err(axum::Error::new(Ended(problem))), (sender, None))),
                 Ok(()) => piece.map(|piece| (piece, (sender, Some(body)))),
             }
         })

@@ -39,13 +39,15 @@ impl Slow {
         }
     }
 
-    /// The status.
-    fn end(mut self) -> u16 {
+    /// The status and the body.
+    fn end(mut self) -> (u16, String) {
         // Refused already, it may be.
         let _ = self.stream.write_all(&self.rest);
         let mut answer = String::new();
         self.stream.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).unwrap().parse().unwrap()
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split("\r\n\r\n").last().unwrap();
+        (status, body.to_owned())
     }
 }
 
@@ -117,9 +119,16 @@ fn who_is_removed_ends_nothing_that_is_under_way() {
             .send("DELETE", &format!("/v1/users/{name}"), &[], b"");
         assert_eq!(removed.status, 204);
     }
+    let mut bodies = Vec::new();
     for (number, slow) in under_way.into_iter().enumerate() {
-        assert_eq!(slow.end(), 401, "{number}");
+        let (status, body) = slow.end();
+        assert_eq!(status, 401, "{number}: {body}");
+        bodies.push(body);
     }
+    // Each in the form of its protocol: what is stored of a form, a JSON string, a list.
+    assert!(bodies[2].contains(r#""stored":[{"#), "{}", bodies[2]);
+    assert!(bodies[6].starts_with('"'), "{}", bodies[6]);
+    assert!(bodies[7].starts_with(r#"{"errors":["#), "{}", bodies[7]);
     let is_left = |key: &String| !key.starts_with(".komatik");
     let (before, after): (Vec<_>, Vec<_>) = (
         before.into_iter().filter(is_left).collect(),
@@ -140,14 +149,14 @@ fn another_role_or_root_ends_what_is_under_way_and_another_account_does_not() {
     let under_way = all(&server, &ann, &bob);
     server.user("carl", "writer", "home/carl");
     for (number, slow) in under_way.into_iter().enumerate() {
-        assert!((200..300).contains(&slow.end()), "{number}");
+        assert!((200..300).contains(&slow.end().0), "{number}");
     }
     for change in [json!({"role": "reader"}), json!({"root": "home/other"})] {
         let slow = Slow::begin(&ann, "PUT /v1/blobs/late", "text/plain", b"late");
         std::thread::sleep(Duration::from_millis(300));
         let changed = server.admin().json("PATCH", "/v1/users/ann", &change);
         assert_eq!(changed.status, 204);
-        assert_eq!(slow.end(), 401, "{change}");
+        assert_eq!(slow.end().0, 401, "{change}");
         let back = json!({"role": "writer", "root": "home/ann"});
         server.admin().json("PATCH", "/v1/users/ann", &back);
     }

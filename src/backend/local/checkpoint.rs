@@ -116,12 +116,14 @@ impl Core {
             .and_then(|()| self.note_packs())
             .and_then(|()| self.journal.trim());
         let closed = self.trees.close();
-        done.and(closed)?;
-        let mut superblock = self.superblock.lock();
-        self.note(&mut superblock, |before| Content {
-            clean: self.health.trusts_trees(),
-            ..before
-        })
+        let ended = done.and(closed).and_then(|()| {
+            let mut superblock = self.superblock.lock();
+            self.note(&mut superblock, |before| Content {
+                clean: self.health.trusts_trees(),
+                ..before
+            })
+        });
+        ended.inspect_err(|error| self.health.note_failure(error))
     }
 }
 

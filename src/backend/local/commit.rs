@@ -250,8 +250,7 @@ impl Core {
             match taken {
                 // Who gives back and only tells of it would wait for itself.
                 Err(Error::NoSpace { .. })
-                    if !is_first
-                        && rounds < ROUNDS_OF_DELETIONS
+                    if rounds < self.rounds_for(is_first)
                         && self.space.check_not_giving().is_ok() =>
                 {
                     rounds += 1;
@@ -259,6 +258,14 @@ impl Core {
                 }
                 taken => return taken,
             }
+        }
+    }
+
+    /// How many rounds a deletion waits for room. Where nothing is given back, what others are writing may count twice for a moment.
+    fn rounds_for(&self, is_first: bool) -> usize {
+        match is_first {
+            true => usize::from(self.headroom.is_being_written()),
+            false => ROUNDS_OF_DELETIONS,
         }
     }
 

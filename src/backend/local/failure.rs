@@ -13,8 +13,19 @@ use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
 
+use super::aside;
+use super::open::{JOURNAL, TREES};
 use crate::error::{Error, Result};
 
+/// The files of a store, and directories of them; whatever else lies beside them is not the store's.
+const FILES: [&str; 6] = [
+    "superblock",
+    "superblock.new",
+    JOURNAL,
+    TREES,
+    aside::DIRECTORY,
+    "packs",
+];
 /// The file that tells of a failure.
 pub(super) const FAILED: &str = "failed";
 
@@ -25,29 +36,44 @@ pub(super) fn note(directory: &Path) {
     }
 }
 
+/// Tells the next opening where the error is of the system.
+pub(super) fn note_of(directory: &Path, error: &Error) {
+    if matches!(error, Error::Io { .. } | Error::NoSpace { .. }) {
+        note(directory);
+    }
+}
+
 /// Where a failure is told of, has the system forget what it has in memory of the files. Answers whether it was.
-pub(super) fn forget_memory(directory: &Path) -> Result<bool> {
+pub(super) fn forget_memory(directory: &Path) -> bool {
     let is_told = directory.join(FAILED).exists();
     if is_told {
         tracing::warn!("a write failed before; what the disk has is read");
-        forget_below(directory)
-            .map_err(|error| Error::io(format!("reading {}", directory.display()), error))?;
-    }
-    Ok(is_told)
-}
-
-fn forget_below(directory: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            forget_below(&entry.path())?;
-        } else if kind.is_file() {
-            // What is still to be written stays in memory.
-            fadvise(File::open(entry.path())?, 0, None, Advice::DontNeed)?;
+        for name in FILES {
+            forget(&directory.join(name));
         }
     }
-    Ok(())
+    is_told
+}
+
+/// Of a file, or of all that is in a directory. What cannot be opened is not read from memory either: who opens it is told.
+fn forget(path: &Path) {
+    let forgotten = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => fs::read_dir(path).map(|entries| {
+            for entry in entries.flatten() {
+                forget(&entry.path());
+            }
+        }),
+        // What is still to be written stays in memory.
+        Ok(found) if found.is_file() => {
+            File::open(path).and_then(|file| Ok(fadvise(file, 0, None, Advice::DontNeed)?))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "what is in memory of {} stays there", path.display());
+    }
 }
 
 /// The opening has succeeded: from here on there is nothing to be told.
@@ -87,8 +113,10 @@ mod tests {
     #[test]
     fn what_is_in_memory_is_forgotten_once_a_failure_is_told_of() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("below/file");
-        fs::create_dir(directory.path().join("below")).unwrap();
+        let path = directory.path().join("packs/file");
+        // Where somebody has moved it to another disk.
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), directory.path().join("packs")).unwrap();
         File::create(&path)
             .unwrap()
             .write_all(&[1; 100_000])
@@ -96,10 +124,10 @@ mod tests {
         let file = File::open(&path).unwrap();
         file.sync_all().unwrap();
         let before = is_in_memory(&file);
-        assert!(!forget_memory(directory.path()).unwrap());
+        assert!(!forget_memory(directory.path()));
         assert_eq!(is_in_memory(&file), before);
         note(directory.path());
-        assert!(forget_memory(directory.path()).unwrap());
+        assert!(forget_memory(directory.path()));
         // A file system in memory has nowhere else to read it from.
         let is_on_disk = rustix::fs::fstatfs(&file).unwrap().f_type != 0x0102_1994;
         if is_on_disk && before == Some(true) {
@@ -108,6 +136,6 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), [1; 100_000]);
         clear(directory.path()).unwrap();
         clear(directory.path()).unwrap();
-        assert!(!forget_memory(directory.path()).unwrap());
+        assert!(!forget_memory(directory.path()));
     }
 }

@@ -94,12 +94,7 @@ impl Headroom {
         bytes: u64,
         reserved: impl FnOnce() -> u64,
     ) -> Result<Room<'_>> {
-        // Before anything is asked: of those who ask at once the last one knows of all.
-        let taken = self.taken.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        let room = Room {
-            taken: &self.taken,
-            bytes,
-        };
+        let (taken, room) = self.note_taken(bytes);
         let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
         if self.budget.fetch_sub(wanted, Ordering::AcqRel) >= wanted {
             return Ok(room);
@@ -127,18 +122,35 @@ impl Headroom {
     ///
     /// # Errors
     /// `NoSpace` where there is too little.
-    pub(super) fn take_to_move(&self, bytes: u64, fresh_bytes: u64) -> Result<()> {
+    pub(super) fn take_to_move(&self, bytes: u64, fresh_bytes: u64) -> Result<Room<'_>> {
         let written = bytes.saturating_add(bytes / ROWS_OF_MOVED);
+        let (taken, room) = self.note_taken(written);
         let needed = fresh_bytes
             .saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
-            .saturating_add(written)
+            .saturating_add(taken)
             .saturating_add(LEAST_BYTES);
         if self.free()? < needed {
             return Err(self.no_space());
         }
         let written = i64::try_from(written).unwrap_or(i64::MAX);
         self.budget.fetch_sub(written, Ordering::AcqRel);
-        Ok(())
+        Ok(room)
+    }
+
+    /// Counts a write as taken; answers what all that are under way take. Before anything is asked: of those who ask at once the
+    /// last one knows of all.
+    fn note_taken(&self, bytes: u64) -> (u64, Room<'_>) {
+        let taken = self.taken.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let room = Room {
+            taken: &self.taken,
+            bytes,
+        };
+        (taken, room)
+    }
+
+    /// Whether writes are under way that have taken room: some of it they may have written to already.
+    pub(super) fn is_being_written(&self) -> bool {
+        self.taken.load(Ordering::Acquire) > 0
     }
 
     /// Whether a checkpoint of so many bytes will find room; remembered for those who wait for it.

@@ -71,6 +71,11 @@ impl Health {
         error
     }
 
+    /// Tells the next opening of an error of the system, which nothing follows that could be refused.
+    pub(super) fn note_failure(&self, error: &Error) {
+        failure::note_of(&self.directory, error);
+    }
+
     /// Whether writes are refused because one failed.
     pub(super) fn is_poisoned(&self) -> bool {
         self.cause.get().is_some()

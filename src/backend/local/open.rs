@@ -75,19 +75,21 @@ pub(super) fn open_with(
         return Err(no_store(directory));
     }
     let lock = LockFile::acquire(directory)?;
-    let had_failed = failure::forget_memory(directory)?;
+    let had_failed = failure::forget_memory(directory);
     if Superblock::load(directory)?.is_none() {
         create(directory, is_new, &options, open_trees)?;
     }
     aside::put_back(directory)?;
-    let core = match open_parts(directory, &options, open_trees) {
+    let opened = match open_parts(directory, &options, open_trees) {
         Err(error) if aside::may_help(directory, &error) => {
             aside::rebuild(directory, error, || {
                 open_parts(directory, &options, open_trees)
-            })?
+            })
         }
-        opened => opened?,
+        opened => opened,
     };
+    // An opening writes and syncs as well.
+    let core = opened.inspect_err(|error| failure::note_of(directory, error))?;
     if had_failed {
         failure::clear(directory)?;
     }

@@ -325,10 +325,13 @@ impl Core {
             // Moving writes before it gives anything back, and a full disk must not come to be without any room.
             let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
             let moved = self.packs.bytes_in_use(number);
-            if let Err(error) = self.headroom.take_to_move(moved, fresh_bytes) {
-                no_room = Err(error);
-                continue;
-            }
+            let _room = match self.headroom.take_to_move(moved, fresh_bytes) {
+                Ok(room) => room,
+                Err(error) => {
+                    no_room = Err(error);
+                    continue;
+                }
+            };
             if !go_on(number)? {
                 return Ok(());
             }

@@ -176,7 +176,12 @@ impl Core {
             Ok(())
         }
         .and_then(|()| self.give_back(None));
-        let has_room = !matches!(tended, Err(Error::NoSpace { .. }));
+        let has_room = match tended {
+            Err(Error::NoSpace { .. }) => false,
+            // Another thread is at it, and tells nobody how that ends.
+            Ok(false) => !again,
+            _ => true,
+        };
         if let Err(error) = &tended
             && (has_room || !again)
         {

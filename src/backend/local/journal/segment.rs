@@ -209,26 +209,29 @@ impl Segment {
     ) -> Result<()> {
         let offset = self.length();
         let end = offset + chain.len() as u64;
-        self.reserve(end);
+        // What is written of it, should that fail, is cut by it.
+        let reserved = self.reserved.fetch_max(end, Ordering::Relaxed);
         self.file
             .write_all_at(chain, offset)
             .map_err(|error| Error::io(format!("writing to {}", self.path.display()), error))?;
+        // Behind it, so that they do not take the last room of the disk from it.
+        if end > reserved {
+            self.reserve(end);
+        }
         self.note(revision, offset, time);
         self.length.store(end, Ordering::Release);
         Ok(())
     }
 
-    /// Writes zeros behind `end` where the file ends before it.
+    /// Writes zeros from `end`, where the file ends, to the end of the step.
     fn reserve(&self, end: u64) {
-        if end > self.reserved.load(Ordering::Relaxed) {
-            let wanted = end.next_multiple_of(RESERVED_BYTES);
-            let zeros = usize::try_from(wanted - end).map_or(ZEROS, |behind| &ZEROS[..behind]);
-            if let Err(error) = self.file.write_all_at(zeros, end) {
-                // What is written there makes the file as long as it must be.
-                tracing::debug!(%error, "no room ahead in the journal");
-            }
-            self.reserved.store(wanted, Ordering::Relaxed);
+        let wanted = end.next_multiple_of(RESERVED_BYTES);
+        let zeros = usize::try_from(wanted - end).map_or(ZEROS, |behind| &ZEROS[..behind]);
+        if let Err(error) = self.file.write_all_at(zeros, end) {
+            // What is written there makes the file as long as it must be.
+            tracing::debug!(%error, "no room ahead in the journal");
         }
+        self.reserved.store(wanted, Ordering::Relaxed);
     }
 
     /// Cuts what nothing is written to yet, or what is left of a write that failed. Durable with the next sync.

@@ -70,16 +70,16 @@ impl OpenFiles {
     }
 }
 
-/// Opens a pack for reading; `None` where something else is in its place: opening a pipe would wait for whoever writes to it, and
-/// a link is not a pack that a sync or a removal would reach.
+/// Opens a pack for reading, also by a link to another disk; `None` where something else is in its place: opening a pipe would wait
+/// for whoever writes to it.
 pub(super) fn open_file(path: &Path) -> std::io::Result<Option<File>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     match retry_on_intr(|| open(path, flags, Mode::empty())) {
         Ok(file) => {
             let file = File::from(file);
             Ok(file.metadata()?.is_file().then_some(file))
         }
-        // A link; a socket.
+        // A link to itself; a socket.
         Err(Errno::LOOP | Errno::NXIO) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -5,7 +5,7 @@
 //! it too, frame by frame, for reclaim and repair.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -395,13 +395,16 @@ fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {
         // A number that is taken is not given to another, whosever it is.
         table.next = table.next.max(number.saturating_add(1));
         let name = PackName { store_id, number };
-        if !file.file_type()?.is_file() {
+        let Some(found) = std::fs::metadata(file.path())
+            .ok()
+            .filter(Metadata::is_file)
+        else {
             tracing::warn!(
                 file = name.file_name(),
                 "what has the name of a pack is no file, and left alone"
             );
             continue;
-        }
+        };
         // Where it cannot be read, who wants a chunk of it is told.
         let header = open_file(&file.path())
             .and_then(|file| file.map(|file| read_header(&file)).transpose());
@@ -414,7 +417,7 @@ fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {
         }
         let pack = Pack {
             live: 0,
-            total: file.metadata()?.len(),
+            total: found.len(),
             durable: Durable::Unknown,
         };
         table.packs.insert(number, pack);

@@ -21,7 +21,13 @@ fn what_is_no_file_is_no_pack() {
     let made = Command::new("mkfifo").arg(fixture.path(3)).status();
     assert!(made.unwrap().success());
     fs::create_dir(fixture.path(4)).unwrap();
-    std::os::unix::fs::symlink(fixture.path(0), fixture.path(5)).unwrap();
+    std::os::unix::fs::symlink(fixture.path(4), fixture.path(5)).unwrap();
+    // A pack is one also behind a link.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let moved = elsewhere.path().join("moved");
+    fs::copy(fixture.path(0), &moved).unwrap();
+    fs::remove_file(fixture.path(0)).unwrap();
+    std::os::unix::fs::symlink(&moved, fixture.path(0)).unwrap();
     let path = fixture.directory.path().to_owned();
     in_time(move || {
         let packs = Packs::open(&path, STORE, SMALL).unwrap();
@@ -36,6 +42,10 @@ fn what_is_no_file_is_no_pack() {
             assert!(!packs.looks_unwritten(&location).unwrap(), "{pack}");
         }
         assert!(packs.set_live(0, old.frame_bytes()));
+        assert_eq!(
+            packs.read(blob(1), 0, &old).unwrap().unwrap()[..],
+            b"bytes"[..]
+        );
         let new = packs.append(blob(2), 0, b"bytes", 100).unwrap()[0];
         assert_eq!(new.pack, 6);
     });
