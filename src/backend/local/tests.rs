@@ -144,9 +144,13 @@ fn compact(local: &Local) -> Result<()> {
     }))
 }
 
-fn findings(local: &Local) -> Vec<Finding> {
+fn verified(local: &Local) -> Report {
     let mut go_on = |_| std::ops::ControlFlow::Continue(());
-    let report = local.verify(&mut Progress::new(&mut go_on)).unwrap();
+    local.verify(&mut Progress::new(&mut go_on)).unwrap()
+}
+
+fn findings(local: &Local) -> Vec<Finding> {
+    let report = verified(local);
     assert_eq!(report.unchecked, []);
     report.findings
 }

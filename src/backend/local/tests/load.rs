@@ -203,7 +203,8 @@ fn everything_at_once() {
         threads.spawn(move || {
             while go_on() {
                 compact(local).unwrap();
-                assert_sound(local);
+                // What is overwritten faster than it is read is told as unchecked.
+                assert_eq!(verified(local).findings, []);
             }
         });
         std::thread::sleep(TIME);
