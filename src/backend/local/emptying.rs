@@ -67,11 +67,15 @@ impl Core {
         )
     }
 
-    /// Writes the chunks elsewhere, syncs them, and then lets their rows point there; not where a row has changed.
+    /// Writes the chunks elsewhere, syncs them, and then lets their rows point there; not where a row has changed. Others may have
+    /// taken the room there was for all of the pack.
     fn move_chunks(&self, moving: Vec<Moving>) -> Result<()> {
         if moving.is_empty() {
             return Ok(());
         }
+        let bytes = moving.iter().map(|chunk| chunk.bytes.len() as u64).sum();
+        let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
+        let _room = self.headroom.take_to_move(bytes, fresh_bytes)?;
         let mut moved = Vec::with_capacity(moving.len());
         for chunk in moving {
             let length = chunk.bytes.len().max(1);

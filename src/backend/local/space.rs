@@ -325,18 +325,21 @@ impl Core {
             // Moving writes before it gives anything back, and a full disk must not come to be without any room.
             let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
             let moved = self.packs.bytes_in_use(number);
-            let _room = match self.headroom.take_to_move(moved, fresh_bytes) {
-                Ok(room) => room,
-                Err(error) => {
-                    no_room = Err(error);
-                    continue;
-                }
-            };
+            // Each step takes its own: others are not to be refused for all of it.
+            if let Err(error) = self.headroom.take_to_move(moved, fresh_bytes) {
+                no_room = Err(error);
+                continue;
+            }
             if !go_on(number)? {
                 return Ok(());
             }
-            if !self.empty_pack(number)? {
-                self.space.state.lock().stuck.insert(number);
+            match self.empty_pack(number) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.space.state.lock().stuck.insert(number);
+                }
+                Err(error @ Error::NoSpace { .. }) => no_room = Err(error),
+                Err(error) => return Err(error),
             }
             self.remove_empty_packs()?;
         }
