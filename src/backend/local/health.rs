@@ -24,7 +24,7 @@ impl Health {
     pub(super) fn of(directory: &Path) -> Health {
         Health {
             directory: directory.to_owned(),
-            cause: OnceLock::new(),
+            cause: OnceLock::default(),
             closed: AtomicBool::new(false),
             distrusted: AtomicBool::new(false),
         }
