@@ -13,19 +13,9 @@ use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
 
-use super::aside;
-use super::open::{JOURNAL, TREES};
+use super::open::KNOWN;
 use crate::error::{Error, Result};
 
-/// The files of a store, and directories of them; whatever else lies beside them is not the store's.
-const FILES: [&str; 6] = [
-    "superblock",
-    "superblock.new",
-    JOURNAL,
-    TREES,
-    aside::DIRECTORY,
-    "packs",
-];
 /// The file that tells of a failure.
 pub(super) const FAILED: &str = "failed";
 
@@ -48,31 +38,39 @@ pub(super) fn forget_memory(directory: &Path) -> bool {
     let is_told = directory.join(FAILED).exists();
     if is_told {
         tracing::warn!("a write failed before; what the disk has is read");
-        for name in FILES {
+        // Whatever else lies there is not the store's.
+        for name in KNOWN {
             forget(&directory.join(name));
         }
     }
     is_told
 }
 
-/// Of a file, or of all that is in a directory. What cannot be opened is not read from memory either: who opens it is told.
+/// Of a file, or of the files in a directory; those of a store lie no deeper.
 fn forget(path: &Path) {
-    let forgotten = match fs::metadata(path) {
-        Ok(found) if found.is_dir() => fs::read_dir(path).map(|entries| {
-            for entry in entries.flatten() {
-                forget(&entry.path());
-            }
-        }),
-        // What is still to be written stays in memory.
-        Ok(found) if found.is_file() => {
-            File::open(path).and_then(|file| Ok(fadvise(file, 0, None, Advice::DontNeed)?))
+    match fs::read_dir(path) {
+        Ok(entries) => entries
+            .flatten()
+            .for_each(|entry| forget_file(&entry.path())),
+        Err(_) => forget_file(path),
+    }
+}
+
+/// What cannot be opened is not read from memory either: who opens it is told.
+fn forget_file(path: &Path) {
+    let forget = || {
+        // To open a pipe would wait for whoever writes to it.
+        if fs::metadata(path)?.is_file() {
+            // What is still to be written stays in memory.
+            fadvise(File::open(path)?, 0, None, Advice::DontNeed)?;
         }
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Ok::<_, std::io::Error>(())
     };
-    if let Err(error) = forgotten {
-        tracing::warn!(%error, "what is in memory of {} stays there", path.display());
+    match forget() {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!(%error, "what is in memory of {} stays there", path.display());
+        }
+        _ => {}
     }
 }
 
@@ -129,7 +127,7 @@ mod tests {
         note(directory.path());
         assert!(forget_memory(directory.path()));
         // A file system in memory has nowhere else to read it from.
-        let is_on_disk = rustix::fs::fstatfs(&file).unwrap().f_type != 0x0102_1994;
+        let is_on_disk = rustix::fs::fstatfs(&file).unwrap().f_type != libc::TMPFS_MAGIC;
         if is_on_disk && before == Some(true) {
             assert_eq!(is_in_memory(&file), Some(false));
         }

@@ -39,7 +39,7 @@ pub(super) const TREES: &str = "trees";
 pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, Option<u64>) -> Result<Arc<dyn Trees>> + 'a;
 
 /// What may lie in the directory of a store.
-const KNOWN: [&str; 8] = [
+pub(super) const KNOWN: [&str; 8] = [
     "LOCK",
     failure::FAILED,
     "superblock",
