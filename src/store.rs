@@ -22,6 +22,10 @@ use crate::upload::Ids;
 /// [durability](Store::with_durability). Such views cost nothing and combine. The store closes when the last clone
 /// is dropped, or by [`Store::close`]: from then on any call may answer [`Error::Misuse`].
 ///
+/// A store in a directory belongs to the process that opened it: open stores after forking. In a process that was forked
+/// off its calls answer [`Error::Misuse`], and to drop it there does nothing; but as long as that process runs, the store
+/// cannot be opened once more.
+///
 /// ```
 /// let store = komatik::Store::in_memory()?;
 /// store.save("settings/window", &serde_json::json!({"width": 800}))?;
@@ -355,7 +359,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Opens the store, or creates it where the directory is missing or empty.
+    /// Opens the store, or creates it where the directory is missing or empty. A directory that is made here only its owner
+    /// may look into (mode 0700); one that was there stays as it is. A relative path is resolved once: the process may work elsewhere later.
     ///
     /// What a crash left is repaired by replaying the journal, and what was begun and not committed is swept. After a crash
     /// every row is read once, to be sure that none is missing. After an orderly end no row is: sled reads the table of its pages

@@ -10,10 +10,12 @@
 //! and a store refuses to promise what it could not keep.
 #![allow(
     unsafe_code,
-    reason = "a C symbol can be defined, called and errno set in no other way; this is the only file that does"
+    reason = "a C symbol can be defined, called and errno set in no other way"
 )]
 
+use std::fs::DirBuilder;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -76,16 +78,22 @@ pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     }
 }
 
+/// For a directory that only its owner may look into.
+pub(crate) const PRIVATE: u32 = 0o700;
+/// For a directory like any other.
+pub(crate) const ORDINARY: u32 = 0o777;
+
 /// Makes a directory and what is missing above it, each durably; answers what was made, topmost first. On an error it
-/// is removed again.
-pub(crate) fn create_directories(path: &Path) -> Result<Vec<PathBuf>> {
+/// is removed again. `mode` is for the directory itself; what is above it is ordinary.
+pub(crate) fn create_directories(path: &Path, mode: u32) -> Result<Vec<PathBuf>> {
     let missing: Vec<&Path> = path
         .ancestors()
         .take_while(|directory| !directory.as_os_str().is_empty() && !directory.exists())
         .collect();
     let mut made = Vec::new();
     for directory in missing.into_iter().rev() {
-        let created = match std::fs::create_dir(directory) {
+        let mode = if directory == path { mode } else { ORDINARY };
+        let created = match DirBuilder::new().mode(mode).create(directory) {
             Ok(()) => {
                 made.push(directory.to_owned());
                 sync_parent(directory)
@@ -156,14 +164,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::create_dir(at("a")).unwrap();
-        let made = create_directories(&at("a/b/c")).unwrap();
+        let made = create_directories(&at("a/b/c"), ORDINARY).unwrap();
         assert_eq!(made, [at("a/b"), at("a/b/c")]);
-        assert!(create_directories(&at("a/b/c")).unwrap().is_empty());
+        assert!(
+            create_directories(&at("a/b/c"), ORDINARY)
+                .unwrap()
+                .is_empty()
+        );
         remove_empty(&made);
         assert!(at("a").exists() && !at("a/b").exists());
         std::fs::write(at("a/file"), "").unwrap();
-        assert!(create_directories(&at("a/file/b")).is_err());
-        let made = create_directories(&at("a/new/../other")).unwrap();
+        assert!(create_directories(&at("a/file/b"), ORDINARY).is_err());
+        let made = create_directories(&at("a/new/../other"), ORDINARY).unwrap();
         assert!(at("a/new").is_dir() && at("a/other").is_dir());
         std::fs::write(at("a/new/file"), "").unwrap();
         remove_empty(&made);

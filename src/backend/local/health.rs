@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::failure;
+use super::forked::Process;
 use crate::error::{Error, Result};
 use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(super) struct Health {
     directory: PathBuf,
+    process: Process,
     cause: OnceLock<String>,
     closed: AtomicBool,
     /// Whether the trees were found not to hold what they should.
@@ -20,10 +22,11 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Of the store in `directory`.
-    pub(super) fn of(directory: &Path) -> Health {
+    /// Of the store in `directory`, which `process` opens.
+    pub(super) fn of(directory: &Path, process: Process) -> Health {
         Health {
             directory: directory.to_owned(),
+            process,
             cause: OnceLock::default(),
             closed: AtomicBool::new(false),
             distrusted: AtomicBool::new(false),
@@ -37,7 +40,18 @@ impl Health {
                 reason: "the store is closed",
             });
         }
+        if self.is_forked() {
+            return Err(Error::Misuse {
+                reason: "the store was opened before this process was forked off, and is the other process's; open stores \
+                         after forking",
+            });
+        }
         Ok(())
+    }
+
+    /// Whether this process was forked off the one that opened the store.
+    pub(super) fn is_forked(&self) -> bool {
+        self.process.is_past()
     }
 
     /// Fails where nothing may be written any more.

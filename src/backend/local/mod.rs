@@ -24,6 +24,7 @@ mod commit;
 mod durable;
 mod emptying;
 mod failure;
+mod forked;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod headroom;
@@ -194,9 +195,20 @@ impl Local {
         self.core.settling.test.hold.lock()
     }
 
+    /// In a process that was forked off, everything stays as it is: the threads are not there to be waited for, what sled
+    /// would write as it is dropped is for the other process to write, and the lock is that one's.
+    fn leave(&self) {
+        self.workers.forget();
+        std::mem::forget(Arc::clone(&self.core));
+    }
+
     /// The first call closes, later ones do nothing.
     fn end(&self) -> Result<()> {
         if !self.core.health.close() {
+            return Ok(());
+        }
+        if self.core.health.is_forked() {
+            self.leave();
             return Ok(());
         }
         self.core.bell.ring_now();

@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::commit::Writer;
-use super::durable::{create_directories, flush_is_durable, sync_directory};
+use super::durable::{PRIVATE, create_directories, flush_is_durable, sync_directory};
+use super::forked::Process;
 use super::headroom::Headroom;
 use super::health::Health;
 use super::journal::{Journal, SEGMENT_HEADER_BYTES, Seed, Segment, first_revision};
@@ -60,6 +61,8 @@ pub(super) fn open_with(
     options: Options,
     open_trees: &OpenTrees<'_>,
 ) -> Result<Core> {
+    // Files are opened by name later on, wherever the process may then work.
+    let directory = &absolute(directory)?;
     if !flush_is_durable() {
         return Err(Error::Unsupported {
             found: "this program does not use the crate's `sync_file_range`, and without it sled cannot be made \
@@ -113,7 +116,7 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
     let (base, totals) = base_of(trees.as_ref(), &content)?;
     let replay_from = replay_from(directory, &segments, &content, base)?;
     let core = Core {
-        health: Health::of(directory),
+        health: Health::of(directory, Process::present()?),
         headroom: Headroom::of(directory),
         journal: Journal::new(
             directory.join(JOURNAL),
@@ -168,6 +171,12 @@ impl Core {
     }
 }
 
+/// A path that names the same place when the process works elsewhere.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Error::io(format!("opening {}", path.display()), error))
+}
+
 fn make_directory(directory: &Path) -> Result<()> {
     let failed = |error| Error::io(format!("creating {}", directory.display()), error);
     match fs::metadata(directory) {
@@ -177,7 +186,7 @@ fn make_directory(directory: &Path) -> Result<()> {
             ErrorKind::NotADirectory.into(),
         )),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            create_directories(directory).map(drop)
+            create_directories(directory, PRIVATE).map(drop)
         }
         Err(error) => Err(failed(error)),
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 
 use super::chunks::rows_of_chunks;
-use super::durable::{create_directories, remove_empty};
+use super::durable::{PRIVATE, create_directories, remove_empty};
 use super::pack::{PackOptions, Packs};
 use super::row::{self, Totals};
 use super::trees::Trees;
@@ -47,6 +47,7 @@ impl Restore {
     /// # Errors
     /// `Io` of the kind `DirectoryNotEmpty` where there is something; the operating system.
     pub(crate) fn begin(directory: &Path, revision: u64) -> Result<Restore> {
+        let directory = &open::absolute(directory)?;
         let target = Target::make(directory)?;
         let store_id = open::new_store_id()?;
         let options = Options::default();
@@ -200,7 +201,7 @@ struct Target {
 impl Target {
     /// Makes the directory where it is missing; fails where something is in it.
     fn make(directory: &Path) -> Result<Target> {
-        let made = create_directories(directory)?;
+        let made = create_directories(directory, PRIVATE)?;
         let failed = |error| Error::io(format!("writing into {}", directory.display()), error);
         let mut entries = std::fs::read_dir(directory).map_err(failed)?;
         if entries.next().is_some() {

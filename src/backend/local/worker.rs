@@ -153,6 +153,11 @@ impl Workers {
         Ok(())
     }
 
+    /// Waits for none of them, in a process that they are not in.
+    pub(super) fn forget(&self) {
+        std::mem::forget(std::mem::take(&mut *self.threads.lock()));
+    }
+
     /// Waits for the threads to end.
     pub(super) fn join(&self) {
         for thread in std::mem::take(&mut *self.threads.lock()) {

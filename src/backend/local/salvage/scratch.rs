@@ -4,13 +4,13 @@
 //! So the checksums in the copy tell what is lost, and the rest of it can be read.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 use super::unreadable;
-use crate::backend::local::durable::{create_directories, remove_empty};
+use crate::backend::local::durable::{ORDINARY, PRIVATE, create_directories, remove_empty};
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
@@ -36,8 +36,8 @@ impl Scratch {
         name.push(format!(".repair-{:016x}", u64::from_be_bytes(random)));
         let directory = path.with_file_name(name);
         let above = directory.parent().unwrap_or(Path::new(""));
-        let made = create_directories(above)?;
-        match fs::create_dir(&directory) {
+        let made = create_directories(above, ORDINARY)?;
+        match DirBuilder::new().mode(PRIVATE).create(&directory) {
             Ok(()) => Ok(Scratch { directory, made }),
             Err(error) => {
                 remove_empty(&made);
