@@ -356,12 +356,13 @@ impl Draft<'_> {
         metadata
     }
 
-    /// When an entry is written that may have been there: later than it was made, also where that is the same microsecond,
-    /// so that the two times tell whether it was made now.
+    /// When an entry is written that may have been there: later than it was made, also where that is the same microsecond, so
+    /// that the two times tell whether it was made now; and not before it was last written, also where the clock was set back.
     fn updated(&self, present: Option<&Present>) -> u64 {
         let earlier = present.filter(|present| present.revision > 0);
-        earlier.map_or(self.now, |present| {
-            self.now.max(present.record.created.saturating_add(1))
+        earlier.map_or(self.now, |Present { record, .. }| {
+            let made = record.created.saturating_add(1);
+            self.now.max(made).max(record.updated)
         })
     }
 
@@ -434,7 +435,7 @@ impl Draft<'_> {
         self.check_lock(from, &record, Need::Write)?;
         let source_body = record.body.clone();
         let mut moved = self.fitted(to, record)?;
-        moved.updated = self.now;
+        moved.updated = self.now.max(moved.updated);
         self.disown(&source_body);
         self.own(&moved.body);
         if let Some(replaced) = replaced {

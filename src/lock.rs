@@ -146,7 +146,7 @@ impl Store {
             let had = record.lock.is_some();
             if had || new.is_some() {
                 record.lock = new.cloned();
-                record.updated = draft.now;
+                record.updated = draft.now.max(record.updated);
                 draft.tell(ChangeAction::Put, key.as_str(), &record);
                 draft.write(key.as_str(), record);
             }

@@ -438,3 +438,28 @@ fn verification_counts_what_it_read() {
         store.compact(go_on).unwrap();
     }
 }
+
+/// A signal came in between: the reader says so, and is to be asked again.
+#[test]
+fn an_import_goes_on_where_its_reader_was_interrupted() {
+    struct Interrupted<'a>(&'a [u8], bool);
+
+    impl std::io::Read for Interrupted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.1 = !self.1;
+            match self.1 {
+                true => Err(std::io::ErrorKind::Interrupted.into()),
+                false => self.0.read(buffer),
+            }
+        }
+    }
+
+    let store = Store::in_memory().unwrap();
+    store.save("document", &[1, 2]).unwrap();
+    store.put("blob", vec![7; 300_000]).unwrap();
+    let archive = archive(&store);
+    let copy = Store::in_memory().unwrap();
+    let reader = Interrupted(&archive, false);
+    assert_eq!(copy.import(reader, PutMode::Create, go_on).unwrap(), 2);
+    assert_eq!(copy.get("blob").unwrap().unwrap(), vec![7; 300_000]);
+}

@@ -22,9 +22,13 @@ struct SmallDisk {
 impl SmallDisk {
     /// `None` where this user may not mount.
     fn mount(mib: u32) -> Option<SmallDisk> {
+        SmallDisk::mount_with(&format!("size={mib}m"))
+    }
+
+    fn mount_with(options: &str) -> Option<SmallDisk> {
         let directory = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "komatik-test"])
+            .args(["-t", "tmpfs", "-o", options, "komatik-test"])
             .arg(directory.path())
             .output();
         mounted
@@ -129,6 +133,52 @@ fn fills_up(sizes: &[usize]) {
     drop(store);
     let store = open(&disk.path("store")).unwrap();
     assert_eq!(store.get("after").unwrap().unwrap().len(), 100_000);
+    assert_holds(&store, &acknowledged);
+}
+
+/// There is room for bytes, and none for one more file.
+#[test]
+fn a_disk_without_room_for_files_takes_small_writes_and_deletions() {
+    let Some(disk) = SmallDisk::mount_with("size=256m,nr_inodes=100") else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let path = disk.path("store");
+    let store = open(&path).unwrap();
+    let mut acknowledged = BTreeMap::new();
+    let put = |store: &Store, acknowledged: &mut BTreeMap<String, usize>, numbers| {
+        for number in numbers {
+            let key = format!("key{number}");
+            store.put(&key, vec![7; 900]).unwrap();
+            acknowledged.insert(key, 900);
+        }
+    };
+    put(&store, &mut acknowledged, 0..200);
+    let others = (0..).map(|number| disk.path(&format!("other{number}")));
+    let mut others: Vec<PathBuf> = others
+        .take_while(|path| std::fs::File::create(path).is_ok())
+        .collect();
+    // More than a segment of this history holds, several times.
+    put(&store, &mut acknowledged, 200..1500);
+    for number in 0..700 {
+        let key = format!("key{number}");
+        store.delete(&key).unwrap();
+        acknowledged.remove(&key);
+    }
+    assert_holds(&store, &acknowledged);
+    let refused = store.put("large", vec![1; 100_000]);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    let segments = || std::fs::read_dir(path.join("journal")).unwrap().count();
+    let before = segments();
+    std::fs::remove_file(others.pop().unwrap()).unwrap();
+    put(&store, &mut acknowledged, 2000..2010);
+    assert_eq!(segments(), before + 1);
+    drop(store);
+    // An opening makes files.
+    for other in others {
+        std::fs::remove_file(other).unwrap();
+    }
+    let store = open(&path).unwrap();
     assert_holds(&store, &acknowledged);
 }
 

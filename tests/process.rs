@@ -6,13 +6,14 @@
     reason = "a test that panics fails; a process can be forked and waited for in no other way"
 )]
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use komatik::{Durability, Error, Store, WriteOptions};
+use komatik::{Durability, Error, History, Store, WriteOptions};
 
 /// After so many seconds a process that waits for ever is ended.
 const PATIENCE: libc::c_uint = 60;
@@ -73,6 +74,7 @@ fn assert_is_of_no_use(store: &Store) {
     assert_misuse(store.flush());
     assert_misuse(store.compact(|_| ControlFlow::Continue(())));
     assert_misuse(store.writer("large", WriteOptions::new()));
+    assert_misuse(store.transaction(|tx| tx.put("child", "no")));
 }
 
 fn assert_sound(store: &Store) {
@@ -121,6 +123,20 @@ fn a_forked_process_writes_nothing_and_leaves_the_lock() {
     eventual.put("parent", "1").unwrap();
     store.put("more", vec![1; 3_000_000]).unwrap();
     let mut writer = store.writer("begun", WriteOptions::new()).unwrap();
+    // Another thread has the gate that writes go through; in the child there is no such thread.
+    let (entered, is_inside) = std::sync::mpsc::channel();
+    let (leave, is_over) = std::sync::mpsc::channel::<()>();
+    let other = {
+        let store = store.clone();
+        std::thread::spawn(move || {
+            store.transaction(|tx| {
+                entered.send(()).unwrap();
+                let _ = is_over.recv();
+                tx.put("other", "1")
+            })
+        })
+    };
+    is_inside.recv().unwrap();
     let child = fork(|| {
         assert_is_of_no_use(&store);
         assert!(writer.write_all(&vec![1; 3_000_000]).is_err());
@@ -132,6 +148,8 @@ fn a_forked_process_writes_nothing_and_leaves_the_lock() {
         }
     });
     assert_ended_well(child);
+    drop(leave);
+    other.join().unwrap().unwrap();
     let second = Store::open(&path);
     assert!(
         matches!(&second, Err(Error::InUse { by: Some(_), .. })),
@@ -148,6 +166,102 @@ fn a_forked_process_writes_nothing_and_leaves_the_lock() {
     assert_eq!(store.get("begun").unwrap().unwrap(), vec![3; 3_000_000]);
     assert!(!store.exists("child").unwrap());
     assert_sound(&store);
+}
+
+/// sled has threads for all that a process does, which a process that is forked off does not have.
+#[test]
+fn a_forked_process_opens_no_store_where_one_was_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    Store::open(&path).unwrap().put("a", "1").unwrap();
+    let child = fork(|| {
+        assert_misuse(Store::open(&path));
+        assert_misuse(Store::open(directory.path().join("another")));
+        let saved = directory.path().join("saved");
+        assert_misuse(Store::repair(&path, saved, |_| ControlFlow::Continue(())));
+    });
+    assert_ended_well(child);
+    assert_sound(&Store::open(&path).unwrap());
+}
+
+fn contents_of(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let read = |name: String| {
+        let bytes = std::fs::read(directory.join(&name)).unwrap();
+        (name, bytes)
+    };
+    names(directory).into_iter().map(read).collect()
+}
+
+/// Both stores number their packs from the same number on.
+#[test]
+fn a_store_that_was_moved_touches_nothing_of_the_one_in_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let builder = |path| Store::builder(path).history(History::of_bytes(1));
+    let moved = builder(at("store")).open().unwrap();
+    moved.put("large", vec![7; 9_000_000]).unwrap();
+    moved
+        .backup(at("copy"), |_| ControlFlow::Continue(()))
+        .unwrap();
+    std::fs::rename(at("store"), at("moved")).unwrap();
+    std::fs::rename(at("copy"), at("store")).unwrap();
+    let there = Store::open(at("store")).unwrap();
+    there.put("more", vec![8; 100_000]).unwrap();
+    there.close().unwrap();
+    let parts = ["store/packs", "store/journal", "store"];
+    let files = |part: &str| match part {
+        "store" => names(&at(part))
+            .into_iter()
+            .map(|name| (name, Vec::new()))
+            .collect(),
+        part => contents_of(&at(part)),
+    };
+    let before = parts.map(files);
+
+    // Gives a pack back, fills the journal, and makes packs.
+    let _ = moved.delete("large");
+    let _ = moved.compact(|_| ControlFlow::Continue(()));
+    let mut acknowledged = 0;
+    let refused = loop {
+        match moved.put(&format!("small{acknowledged}"), vec![1; 500]) {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 10_000, "it goes on");
+    };
+    assert!(
+        matches!(refused, Error::Io { .. } | Error::Poisoned { .. }),
+        "{refused:?}"
+    );
+    assert!(moved.put("large", vec![7; 9_000_000]).is_err());
+    drop(moved);
+    assert!(before == parts.map(files));
+    let there = Store::open(at("store")).unwrap();
+    assert_eq!(there.get("large").unwrap().unwrap(), vec![7; 9_000_000]);
+    assert_sound(&there);
+    let moved = builder(at("moved")).open().unwrap();
+    for number in 0..acknowledged {
+        assert!(moved.exists(&format!("small{number}")).unwrap(), "{number}");
+    }
+    assert_sound(&moved);
+}
+
+#[test]
+fn a_store_stays_where_it_is_when_the_link_to_it_leads_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::create_dir(at("one")).unwrap();
+    std::fs::create_dir_all(at("two/packs")).unwrap();
+    std::os::unix::fs::symlink(at("one"), at("current")).unwrap();
+    let store = Store::open(at("current")).unwrap();
+    std::fs::remove_file(at("current")).unwrap();
+    std::os::unix::fs::symlink(at("two"), at("current")).unwrap();
+    store.put("large", vec![7; 3_000_000]).unwrap();
+    store.compact(|_| ControlFlow::Continue(())).unwrap();
+    drop(store);
+    assert!(names(&at("two/packs")).is_empty());
+    let store = Store::open(at("one")).unwrap();
+    assert_eq!(store.get("large").unwrap().unwrap(), vec![7; 3_000_000]);
 }
 
 #[test]

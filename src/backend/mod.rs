@@ -263,6 +263,14 @@ pub(crate) fn copy_chunks(chunks: &[Bytes], skip: usize, buffer: &mut [u8]) -> V
 
 /// What a store stands on; see the [contract](self).
 pub trait Backend: Send + Sync {
+    /// Fails where nothing may be done any more. It is asked before anything is waited for, and waits for nothing itself.
+    ///
+    /// # Errors
+    /// `Misuse`.
+    fn check_open(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// One row.
     ///
     /// # Errors

@@ -66,12 +66,26 @@ impl Store {
             about: None,
             done: 0,
         };
-        let imported = import.run(reader);
+        let imported = import.run(Patient(reader));
         // Also where it failed: what is there stays.
         let flushed = self.flush();
         imported?;
         flushed?;
         Ok(import.done)
+    }
+}
+
+/// A reader that goes on where a signal came in between.
+struct Patient<R>(R);
+
+impl<R: Read> Read for Patient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Store {
         let (damaged, into) = (damaged.as_ref(), into.as_ref());
         let progress = &mut Progress::new(&mut progress);
         progress.step("rows", 0, None)?;
-        let into = &apart(damaged, into)?;
+        let (damaged, into) = &apart(damaged, into)?;
         let salvage = Salvage::read(damaged, into)?;
         let mut copy = Restore::begin(into, salvage.revision())?;
         let mut repaired = Repaired {
@@ -85,8 +85,8 @@ impl Store {
     }
 }
 
-/// Where `into` really lies, and that it and the damaged store do not hold each other.
-fn apart(damaged: &Path, into: &Path) -> Result<PathBuf> {
+/// Where both really lie, and that they do not hold each other.
+fn apart(damaged: &Path, into: &Path) -> Result<(PathBuf, PathBuf)> {
     let failed = |path: &Path, error| Error::io(format!("opening {}", path.display()), error);
     let damaged = resolve(damaged).map_err(|error| failed(damaged, error))?;
     let into = resolve(into).map_err(|error| failed(into, error))?;
@@ -101,7 +101,7 @@ fn apart(damaged: &Path, into: &Path) -> Result<PathBuf> {
             ),
         });
     }
-    Ok(into)
+    Ok((damaged, into))
 }
 
 /// The path without links and detours, also where its end is not there yet.

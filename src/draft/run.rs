@@ -46,6 +46,8 @@ impl InsideGuard {
                 reason: "the store is closed",
             });
         }
+        // In a process that was forked off, the gate may be held by a thread that is not there.
+        shared.backend.check_open()?;
         let entered = INSIDE.try_with(|inside| {
             let mut inside = inside.borrow_mut();
             if inside.iter().any(|other| std::ptr::eq(*other, shared)) {

@@ -24,3 +24,34 @@ fn what_is_written_again_is_updated_later_than_it_was_made() {
     assert!(at("a").updated > at("a").created);
     assert!(at("b").updated > at("b").created);
 }
+
+/// Writes, moves and locks once the clock was set back.
+#[test]
+fn an_entry_is_not_updated_before_it_was() {
+    let store = Store::in_memory().unwrap();
+    let at = |name: &str| store.metadata(name).unwrap().unwrap();
+    let first = store.save("a", &1).unwrap();
+    let a_day_before = crate::format::to_micros(first.created) - 86_400_000_000;
+    let (a, b) = (store.key("a").unwrap(), store.key("b").unwrap());
+    let new = store.new_document(&a, &2, PutOptions::new()).unwrap();
+    let write = |change: &dyn Fn(&mut crate::draft::Draft<'_>) -> crate::Result<()>| {
+        store
+            .write(|draft| {
+                draft.now = a_day_before;
+                change(draft)
+            })
+            .unwrap();
+    };
+    write(&|draft| draft.put(&a, &new).map(drop));
+    let written = at("a");
+    assert!(written.updated > first.created && written.updated >= first.updated);
+    write(&|draft| draft.rename(&a, &b, PutMode::Create).map(drop));
+    assert_eq!(at("b").updated, written.updated);
+    store.save("c", &1).unwrap();
+    let later = at("c").updated;
+    write(&|draft| {
+        draft.copy(&b, &store.key("c").unwrap(), PutMode::Overwrite)?;
+        Ok(())
+    });
+    assert!(at("c").updated >= later);
+}

@@ -1,5 +1,7 @@
 //! Entity tags and the requests that name them: `If-Match`, `If-None-Match`, `If-Modified-Since`, RFC 9110.
 
+use std::time::SystemTime;
+
 use axum::http::HeaderMap;
 use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince};
 
@@ -16,6 +18,12 @@ pub(super) fn etag(metadata: &Metadata) -> ETag {
     let tag = format!("\"{}-{}\"", metadata.revision, &digest[..16]);
     tag.parse()
         .unwrap_or_else(|_| unreachable!("{tag} is a tag"))
+}
+
+/// When an entry was last written; `None` where that lies ahead of the clock, which was set back then: until the clock has come
+/// there, later writes are of the same time.
+pub(super) fn date(metadata: &Metadata) -> Option<SystemTime> {
+    Some(metadata.updated).filter(|updated| *updated <= SystemTime::now())
 }
 
 /// What must be true of an entry for a request to be done.
@@ -64,16 +72,19 @@ impl Conditions {
     /// For a request that reads what is there.
     pub(super) fn for_reading(&self, metadata: &Metadata) -> Answer<Verdict> {
         let tag = etag(metadata);
+        let date = date(metadata);
         match (&self.if_match, &self.if_unmodified_since) {
             (Some(condition), _) if !condition.precondition_passes(&tag) => return Err(unmatched()),
-            (None, Some(condition)) if !condition.precondition_passes(metadata.updated) => {
+            (None, Some(condition))
+                if !date.is_some_and(|date| condition.precondition_passes(date)) =>
+            {
                 return Err(unmatched());
             }
             _ => {}
         }
         let is_news = match (&self.if_none_match, &self.if_modified_since) {
             (Some(condition), _) => condition.precondition_passes(&tag),
-            (None, Some(condition)) => condition.is_modified(metadata.updated),
+            (None, Some(condition)) => date.is_none_or(|date| condition.is_modified(date)),
             (None, None) => true,
         };
         Ok(match is_news {
@@ -158,7 +169,7 @@ impl Conditions {
         });
         let unmodified = match (&self.if_match, &self.if_unmodified_since, present) {
             (None, Some(condition), Some(present)) => {
-                condition.precondition_passes(present.updated)
+                date(present).is_some_and(|date| condition.precondition_passes(date))
             }
             _ => true,
         };
@@ -214,7 +225,10 @@ fn unmatched() -> Problem {
 mod tests {
     use std::cell::Cell;
 
-    use axum::http::header::ETAG;
+    use std::time::Duration;
+
+    use axum::http::header::{ETAG, LAST_MODIFIED};
+    use headers::LastModified;
 
     use super::*;
     use crate::PutOptions;
@@ -248,6 +262,32 @@ mod tests {
         written
             .map(drop)
             .map_err(|problem| problem.status().as_u16())
+    }
+
+    /// As a clock that was set back leaves it; every write until it has come there again is of the same second.
+    #[test]
+    fn a_date_ahead_of_the_clock_is_none() {
+        let store = Store::in_memory().unwrap();
+        store.save("d", &1).unwrap();
+        let mut metadata = store.metadata("d").unwrap().unwrap();
+        let answers = |metadata: &Metadata| {
+            let mut headers = HeaderMap::new();
+            headers.typed_insert(LastModified::from(metadata.updated));
+            let date = headers[LAST_MODIFIED].to_str().unwrap();
+            let status = |problem: Problem| problem.status().as_u16();
+            let unmodified = conditions("if-unmodified-since", date);
+            let modified = conditions("if-modified-since", date);
+            (
+                modified.for_reading(metadata).map_err(status),
+                unmodified.for_reading(metadata).map_err(status),
+                unmodified.check(Some(metadata)).map_err(status),
+            )
+        };
+        let expected = (Ok(Verdict::NotModified), Ok(Verdict::Send), Ok(()));
+        assert_eq!(answers(&metadata), expected);
+        metadata.updated += Duration::from_secs(86_400);
+        let expected = (Ok(Verdict::Send), Err(412), Err(412));
+        assert_eq!(answers(&metadata), expected);
     }
 
     #[test]

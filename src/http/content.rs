@@ -10,7 +10,7 @@ use headers::{AcceptRanges, ContentLength, ContentRange, HeaderMapExt, LastModif
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::blocking::Calls;
-use super::conditions::{Conditions, Verdict, etag};
+use super::conditions::{Conditions, Verdict, date, etag};
 use super::problem::{Answer, Problem};
 use super::ranges::ranges_of;
 use crate::{BlobReader, Error, Kind, Metadata, Result, Store};
@@ -188,7 +188,9 @@ fn bytes(text: &str) -> u64 {
 pub(super) fn headers_of(metadata: &Metadata) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.typed_insert(etag(metadata));
-    headers.typed_insert(LastModified::from(metadata.updated));
+    if let Some(date) = date(metadata) {
+        headers.typed_insert(LastModified::from(date));
+    }
     // Somebody may have it, and must ask each time whether it is still so.
     let private = HeaderValue::from_static("private, no-cache");
     headers.insert(header::CACHE_CONTROL, private);

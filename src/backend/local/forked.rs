@@ -51,3 +51,18 @@ impl Process {
         FORKS.load(Relaxed) != self.0
     }
 }
+
+/// The process that opened the first store.
+static FIRST: std::sync::OnceLock<Process> = std::sync::OnceLock::new();
+
+/// Fails in a process that was forked off one in which a store was ever open, also where that was closed: sled has threads
+/// for all that a process does, starts them once, and would wait for ever for those that only the other process has.
+pub(in crate::backend::local) fn check_threads() -> Result<()> {
+    let present = Process::present()?;
+    match FIRST.get_or_init(|| present).is_past() {
+        false => Ok(()),
+        true => Err(Error::Misuse {
+            reason: "a store was open before this process was forked off; open the first one after forking",
+        }),
+    }
+}

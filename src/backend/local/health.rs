@@ -1,11 +1,12 @@
 //! Whether the store may still be written to, or used at all.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::io::Errno;
 
 use super::failure;
 use super::forked::Process;
+use super::place::Place;
 use crate::error::{Error, Result};
 use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// Sticky: once poisoned or closed, for ever.
 #[derive(Debug)]
 pub(super) struct Health {
-    directory: PathBuf,
+    place: Place,
     process: Process,
     cause: OnceLock<String>,
     closed: AtomicBool,
@@ -25,7 +26,7 @@ impl Health {
     /// Of the store in `directory`, which `process` opens.
     pub(super) fn of(directory: &Path, process: Process) -> Health {
         Health {
-            directory: directory.to_owned(),
+            place: Place::of(directory.to_owned()),
             process,
             cause: OnceLock::default(),
             closed: AtomicBool::new(false),
@@ -79,7 +80,9 @@ impl Health {
             source = inner.source();
         }
         if self.cause.set(cause.clone()).is_ok() {
-            failure::note(&self.directory);
+            if self.place.check().is_ok() {
+                failure::note(self.place.path());
+            }
             tracing::error!(%cause, "a write failed; the store refuses writes until it is opened again");
         }
         error
@@ -87,7 +90,9 @@ impl Health {
 
     /// Tells the next opening of an error of the system, which nothing follows that could be refused.
     pub(super) fn note_failure(&self, error: &Error) {
-        failure::note_of(&self.directory, error);
+        if self.place.check().is_ok() {
+            failure::note_of(self.place.path(), error);
+        }
     }
 
     /// Whether writes are refused because one failed.

@@ -35,6 +35,7 @@ mod lock_file;
 mod open;
 mod overlay;
 mod pack;
+mod place;
 mod recent;
 mod replay;
 mod restore;
@@ -229,6 +230,10 @@ impl Drop for Local {
 }
 
 impl Backend for Local {
+    fn check_open(&self) -> Result<()> {
+        self.core.health.check_open()
+    }
+
     fn get(&self, view: View, tree: Tree, key: &[u8]) -> Result<Option<Row>> {
         self.core.health.check_open()?;
         self.core.get(view, tree, key)

@@ -61,8 +61,6 @@ pub(super) fn open_with(
     options: Options,
     open_trees: &OpenTrees<'_>,
 ) -> Result<Core> {
-    // Files are opened by name later on, wherever the process may then work.
-    let directory = &absolute(directory)?;
     if !flush_is_durable() {
         return Err(Error::Unsupported {
             found: "this program does not use the crate's `sync_file_range`, and without it sled cannot be made \
@@ -70,9 +68,11 @@ pub(super) fn open_with(
                 .to_owned(),
         });
     }
+    let directory = absolute(directory)?;
     if options.create {
-        make_directory(directory)?;
+        make_directory(&directory)?;
     }
+    let directory = &resolve(&directory)?;
     let is_new = check_contents(directory)?;
     if is_new && !options.create {
         return Err(no_store(directory));
@@ -171,10 +171,18 @@ impl Core {
     }
 }
 
-/// A path that names the same place when the process works elsewhere.
+/// A path that names the same place when the process works elsewhere: files are opened by name later on.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path)
         .map_err(|error| Error::io(format!("opening {}", path.display()), error))
+}
+
+/// The path without links: where one is made to lead elsewhere, the store stays where it is.
+fn resolve(directory: &Path) -> Result<PathBuf> {
+    fs::canonicalize(directory).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => no_store(directory),
+        _ => Error::io(format!("opening {}", directory.display()), error),
+    })
 }
 
 fn make_directory(directory: &Path) -> Result<()> {

@@ -86,6 +86,13 @@ pub(super) struct Totals {
 }
 
 impl Totals {
+    /// What one row counts, but for the bytes of a chunk.
+    pub(super) fn of(tree: Tree, key: &[u8], row: &Row) -> Totals {
+        let mut totals = Totals::default();
+        totals.add(tree, key, row);
+        totals
+    }
+
     /// Counts a row in.
     pub(super) fn add(&mut self, tree: Tree, key: &[u8], row: &Row) {
         self.digest = self.digest.wrapping_add(hash(tree, key, row));
@@ -95,13 +102,13 @@ impl Totals {
         }
     }
 
-    /// Counts a row out.
-    pub(super) fn remove(&mut self, tree: Tree, key: &[u8], row: &Row) {
-        self.digest = self.digest.wrapping_sub(hash(tree, key, row));
-        self.row_bytes = self.row_bytes.wrapping_sub(bytes_of(key, row));
-        if let Some(count) = self.count(tree) {
-            *count = count.wrapping_sub(1);
-        }
+    /// Counts out what `part` counts in.
+    pub(super) fn subtract(&mut self, part: &Totals) {
+        self.digest = self.digest.wrapping_sub(part.digest);
+        self.entries = self.entries.wrapping_sub(part.entries);
+        self.tokens = self.tokens.wrapping_sub(part.tokens);
+        self.row_bytes = self.row_bytes.wrapping_sub(part.row_bytes);
+        self.chunk_bytes = self.chunk_bytes.saturating_sub(part.chunk_bytes);
     }
 
     fn count(&mut self, tree: Tree) -> Option<&mut u64> {
@@ -173,10 +180,10 @@ mod tests {
         let before = totals;
         totals.add(Tree::Chunks, b"b", &row());
         assert_ne!(totals.digest, before.digest);
-        totals.remove(Tree::Chunks, b"b", &row());
+        totals.subtract(&Totals::of(Tree::Chunks, b"b", &row()));
         assert_eq!(totals, before);
         let mut older = before;
-        older.remove(Tree::Entries, b"a", &row());
+        older.subtract(&Totals::of(Tree::Entries, b"a", &row()));
         older.add(
             Tree::Entries,
             b"a",

@@ -17,14 +17,36 @@ pub(super) struct Stage<'a> {
     core: &'a Core,
     /// Rows as the commit leaves them, in the order of trees and keys.
     writes: BTreeMap<(Tree, Bytes), Option<Bytes>>,
-    /// Rows as they are, where they were looked at.
-    present: HashMap<(Tree, Bytes), Option<Row>>,
+    /// What was looked at, of the rows as they are.
+    present: HashMap<(Tree, Bytes), Option<Present>>,
     /// Uploads the commit adopts.
     pub(super) adopted: BTreeSet<BlobId>,
     /// Blobs that lose their last owner.
     pub(super) doomed: Vec<BlobId>,
     /// Packs with chunks of those uploads.
     pub(super) packs: BTreeSet<u64>,
+}
+
+/// What a commit must know of a row that it may replace. Not its value: a commit may be of all entries of a large folder.
+#[derive(Clone)]
+struct Present {
+    revision: u64,
+    /// Its part of the totals.
+    counted: Totals,
+    /// How many own the blob, where the row says so.
+    owners: Option<Bytes>,
+}
+
+impl Present {
+    fn of(tree: Tree, key: &[u8], row: Row) -> Present {
+        let mut counted = Totals::of(tree, key, &row);
+        counted.chunk_bytes = chunk_length(tree, &row.value);
+        Present {
+            revision: row.revision,
+            counted,
+            owners: (tree == Tree::Pending).then_some(row.value),
+        }
+    }
 }
 
 impl<'a> Stage<'a> {
@@ -42,7 +64,7 @@ impl<'a> Stage<'a> {
     /// Whether the requirement holds.
     pub(super) fn holds(&mut self, required: &Requirement) -> Result<bool> {
         let present = self.present(required.tree, &required.key)?;
-        Ok(present.as_ref().map(|row| row.revision) == required.revision)
+        Ok(present.map(|present| present.revision) == required.revision)
     }
 
     /// Puts or deletes a row.
@@ -97,13 +119,13 @@ impl<'a> Stage<'a> {
             what: "blob",
             reason: format!("{blob:?} has no owner"),
         };
-        if self.value(Tree::Pending, keys::doomed(blob))?.is_some()
-            || self.value(Tree::Chunks, keys::chunk(blob, 0))?.is_none()
-            || self.value(Tree::Pending, keys::upload(blob))?.is_some()
+        if self.exists(Tree::Pending, keys::doomed(blob))?
+            || !self.exists(Tree::Chunks, keys::chunk(blob, 0))?
+            || self.exists(Tree::Pending, keys::upload(blob))?
         {
             return Err(unknown());
         }
-        match self.value(Tree::Pending, keys::owners(blob))? {
+        match self.noted_owners(keys::owners(blob))? {
             None => Ok(1),
             Some(mut value) => match value.try_get_u32() {
                 Ok(owners) if owners > 1 => Ok(owners),
@@ -117,23 +139,39 @@ impl<'a> Stage<'a> {
         self.write(Tree::Pending, keys::owners(blob), value);
     }
 
-    /// The value of a row as the commit leaves it so far.
-    fn value(&mut self, tree: Tree, key: Bytes) -> Result<Option<Bytes>> {
+    /// Whether there is such a row, as the commit leaves it so far.
+    fn exists(&mut self, tree: Tree, key: Bytes) -> Result<bool> {
         let name = (tree, key);
-        if let Some(value) = self.writes.get(&name) {
-            return Ok(value.clone());
+        match self.writes.get(&name) {
+            Some(value) => Ok(value.is_some()),
+            None => Ok(self.present(tree, &name.1)?.is_some()),
         }
-        Ok(self.present(tree, &name.1)?.map(|row| row.value))
     }
 
-    fn present(&mut self, tree: Tree, key: &Bytes) -> Result<Option<Row>> {
-        let name = (tree, key.clone());
-        if let Some(row) = self.present.get(&name) {
-            return Ok(row.clone());
+    /// The number of owners that a row holds, as the commit leaves it so far.
+    fn noted_owners(&mut self, key: Bytes) -> Result<Option<Bytes>> {
+        let name = (Tree::Pending, key);
+        match self.writes.get(&name) {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self
+                .present(name.0, &name.1)?
+                .and_then(|present| present.owners)),
         }
+    }
+
+    fn present(&mut self, tree: Tree, key: &Bytes) -> Result<Option<Present>> {
+        let name = (tree, key.clone());
+        if let Some(present) = self.present.get(&name) {
+            return Ok(present.clone());
+        }
+        let present = self.look(tree, key)?;
+        self.present.insert(name, present.clone());
+        Ok(present)
+    }
+
+    fn look(&self, tree: Tree, key: &Bytes) -> Result<Option<Present>> {
         let row = self.core.get(View::Latest, tree, key)?;
-        self.present.insert(name, row.clone());
-        Ok(row)
+        Ok(row.map(|row| Present::of(tree, key, row)))
     }
 
     /// Whether there is nothing to commit.
@@ -147,17 +185,14 @@ impl<'a> Stage<'a> {
         let mut rows = Vec::with_capacity(self.writes.len());
         for ((tree, key), value) in std::mem::take(&mut self.writes) {
             let old = match self.present.remove(&(tree, key.clone())) {
-                Some(row) => row,
-                None => self.core.get(View::Latest, tree, &key)?,
+                Some(present) => present,
+                None => self.look(tree, &key)?,
             };
             if old.is_none() && value.is_none() {
                 continue;
             }
             if let Some(old) = old {
-                totals.remove(tree, &key, &old);
-                totals.chunk_bytes = totals
-                    .chunk_bytes
-                    .saturating_sub(chunk_length(tree, &old.value));
+                totals.subtract(&old.counted);
             }
             if let Some(value) = &value {
                 let row = Row {

@@ -278,6 +278,10 @@ impl Scan for LocalScan {
 
 impl Drop for LocalScan {
     fn drop(&mut self) {
+        // The lock may be held by a thread that is not there.
+        if self.core.health.is_forked() {
+            return;
+        }
         self.core.overlay.write().unpin(self.pin);
         if self.core.space.is_waiting() {
             self.core.bell.ring();

@@ -109,7 +109,8 @@ impl Rows {
             }
             let place = (write.tree, write.key.clone());
             if let Some(before) = self.present.remove(&place) {
-                self.totals.remove(write.tree, &write.key, &before);
+                self.totals
+                    .subtract(&Totals::of(write.tree, &write.key, &before));
             }
             if let Some(value) = write.value {
                 let row = Row { revision, value };

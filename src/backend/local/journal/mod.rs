@@ -20,6 +20,8 @@ pub(super) use reader::{Found, FrameReader};
 pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, first_revision};
 
 use super::durable::sync_directory;
+use super::health::is_out_of_files;
+use super::place::Place;
 use crate::backend::{Position, StoredChange};
 use crate::error::{Error, Result};
 use crate::options::History;
@@ -33,13 +35,13 @@ const MAX_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
 /// Segments grow with a history of which one in so many would be larger, up to a bound.
 const SEGMENTS_OF_A_LONG_HISTORY: u64 = 32;
-const MAX_GROWN_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_GROWN_BYTES: u64 = 1024 * 1024 * 1024;
 /// A history limited to some bytes is given back in this many steps.
 const SEGMENTS_OF_A_HISTORY: u64 = 8;
 
 /// The open journal of a store.
 pub(super) struct Journal {
-    directory: PathBuf,
+    place: Place,
     store_id: [u8; 16],
     history: History,
     segment_bytes: u64,
@@ -64,7 +66,7 @@ impl Journal {
             (bytes / SEGMENTS_OF_A_HISTORY).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
         });
         Journal {
-            directory,
+            place: Place::of(directory),
             store_id,
             history,
             segment_bytes,
@@ -77,7 +79,7 @@ impl Journal {
 
     /// Where the segments lie.
     pub(super) fn directory(&self) -> &Path {
-        &self.directory
+        self.place.path()
     }
 
     /// Writes the chain of one commit. One caller at a time, under the writer lock.
@@ -132,9 +134,27 @@ impl Journal {
         if let Err(error) = last.trim() {
             tracing::warn!(%error, "a segment of the journal keeps room that it does not need");
         }
-        let next = Arc::new(Segment::create(&self.directory, &self.store_id, revision)?);
-        self.segments.write().push_back(Arc::clone(&next));
-        Ok(next)
+        self.place.check()?;
+        match Segment::create(self.place.path(), &self.store_id, revision) {
+            Ok(next) => {
+                let next = Arc::new(next);
+                self.segments.write().push_back(Arc::clone(&next));
+                Ok(next)
+            }
+            // No more files are to be had, though bytes may be; a deletion is written all the same. What was made of it must not
+            // be followed by frames in the one before.
+            Err(error) if is_for_want_of_files(&error) && self.is_missing(revision) => {
+                tracing::warn!(%error, "the journal goes on in its last segment");
+                Ok(last)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is no segment, nor the beginning of one, that begins with this revision.
+    fn is_missing(&self, revision: u64) -> bool {
+        let path = segment::path_of(self.place.path(), revision);
+        matches!(path.try_exists(), Ok(false))
     }
 
     #[expect(clippy::expect_used, reason = "a journal always has a segment")]
@@ -202,6 +222,7 @@ impl Journal {
             let Some(oldest) = self.superfluous(checkpoint, now) else {
                 return Ok(());
             };
+            self.place.check()?;
             match std::fs::remove_file(&oldest.path) {
                 Ok(()) => {}
                 // By somebody else: those behind it must not stay for that.
@@ -224,12 +245,13 @@ impl Journal {
 
     /// Removes the segments behind `segment`: they follow a commit that never became whole.
     pub(super) fn drop_behind(&self, segment: &Segment) -> Result<()> {
+        self.place.check()?;
         let mut segments = self.segments.write();
         while let Some(last) = segments.pop_back_if(|last| last.first > segment.first) {
             std::fs::remove_file(&last.path)
                 .map_err(|error| Error::io(format!("removing {}", last.path.display()), error))?;
         }
-        sync_directory(&self.directory)
+        sync_directory(self.place.path())
     }
 
     /// Gives back the room that nothing was written to; at the end.
@@ -385,4 +407,9 @@ fn mark_last(found: &mut [StoredChange], revision: u64) {
     {
         change.last = true;
     }
+}
+
+/// Whether a file could not be made because there can be no more of them, on the disk or in the process.
+fn is_for_want_of_files(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. }) || is_out_of_files(error)
 }

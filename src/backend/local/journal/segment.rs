@@ -369,7 +369,7 @@ pub(in crate::backend::local) fn first_revision(name: &str) -> Option<u64> {
     first.filter(|first| *first > 0)
 }
 
-fn path_of(directory: &Path, first: u64) -> PathBuf {
+pub(super) fn path_of(directory: &Path, first: u64) -> PathBuf {
     directory.join(format!("{first:020}.journal"))
 }
 

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, IoSlice};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::durable::sync_directory;
+use super::place::Place;
 use crate::backend::BlobId;
 use crate::error::{Error, Result};
 use crate::options::MAX_CHUNK_BYTES;
@@ -70,7 +71,7 @@ impl Default for PackOptions {
 
 /// The packs of an open store.
 pub(crate) struct Packs {
-    directory: PathBuf,
+    place: Place,
     store_id: [u8; 16],
     options: PackOptions,
     table: Mutex<Table>,
@@ -104,7 +105,7 @@ impl Packs {
         }
         let table = find_packs(&directory, store_id).map_err(failed)?;
         Ok(Packs {
-            directory,
+            place: Place::of(directory),
             store_id,
             options,
             table: Mutex::new(table),
@@ -212,8 +213,9 @@ impl Packs {
             let cause = std::io::Error::other("a file or a row has the last number of a pack");
             return Err(Error::io("creating a pack", cause));
         }
+        self.place.check()?;
         table.next += 1;
-        let writer = Writer::create(&self.directory, self.name(number))?;
+        let writer = Writer::create(self.place.path(), self.name(number))?;
         let pack = Pack {
             live: 0,
             total: FILE_HEADER_BYTES as u64,
@@ -286,7 +288,8 @@ impl Packs {
                 });
             }
         }
-        let path = self.directory.join(self.name(pack).file_name());
+        self.place.check()?;
+        let path = self.place.path().join(self.name(pack).file_name());
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(Error::io(format!("removing {}", path.display()), error));
@@ -320,7 +323,7 @@ impl Packs {
         let names = numbers.into_iter().map(|number| self.name(number));
         let wrong = names.filter_map(|name| {
             let opening = |error| Error::io(format!("opening {}", name.location(0)), error);
-            let file = open_file(&self.directory.join(name.file_name())).map_err(opening);
+            let file = open_file(&self.place.path().join(name.file_name())).map_err(opening);
             let checked = file.and_then(|file| match file {
                 Some(file) => check_header(&file, name),
                 None => Err(no_pack(name)),
@@ -354,7 +357,7 @@ impl Packs {
             return Ok(Some(file));
         }
         let failed = |error| Error::io(format!("opening {}", name.location(0)), error);
-        let file = match open_file(&self.directory.join(name.file_name())) {
+        let file = match open_file(&self.place.path().join(name.file_name())) {
             Ok(Some(file)) => Arc::new(file),
             Ok(None) => return Err(no_pack(name)),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

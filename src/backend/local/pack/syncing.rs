@@ -42,7 +42,7 @@ impl Packs {
             Durable::Yes => Ok(None),
             Durable::By(writer) => Ok(Some(Arc::clone(writer))),
             Durable::Unknown => {
-                let writer = Arc::new(Writer::of_earlier(&self.directory, self.name(number))?);
+                let writer = Arc::new(Writer::of_earlier(self.place.path(), self.name(number))?);
                 pack.durable = Durable::By(Arc::clone(&writer));
                 Ok(Some(writer))
             }

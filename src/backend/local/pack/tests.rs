@@ -3,6 +3,7 @@ mod sync;
 mod walk;
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::read::read_at;

@@ -24,7 +24,7 @@ impl Packs {
         let failed =
             |error| Error::io(format!("reading {}", name.location(location.offset)), error);
         // Not by way of `file`, for which a header that was never written is damage.
-        let file = match open_file(&self.directory.join(name.file_name())) {
+        let file = match open_file(&self.place.path().join(name.file_name())) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(false),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),

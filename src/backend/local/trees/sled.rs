@@ -24,6 +24,7 @@ use super::sled_log::read_log;
 use super::{check_bytes, closed};
 use crate::backend::Tree;
 use crate::backend::local::durable::{sync_directory, sync_parent};
+use crate::backend::local::forked::check_threads;
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
@@ -89,6 +90,7 @@ impl SledTrees {
 
 impl SledBlocks {
     fn open(directory: &Path, cache_bytes: u64) -> Result<SledBlocks> {
+        check_threads()?;
         create_directory(directory)?;
         remove_unfinished_snapshots(directory)?;
         // Before sled sees them, too: a damaged one makes it wipe the log from there on.
