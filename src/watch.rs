@@ -215,7 +215,8 @@ impl Watcher {
             if let Some(change) = self.try_recv()? {
                 return Ok(Some(change));
             }
-            if self.wait(Some(deadline)).is_err() {
+            // Also where changes out of sight keep coming.
+            if self.wait(Some(deadline)).is_err() || Instant::now() >= deadline {
                 return self.try_recv();
             }
         }

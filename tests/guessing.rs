@@ -272,3 +272,32 @@ fn the_lock_is_asked_before_the_mode() {
         }
     }
 }
+
+/// Nobody guesses: they only come at the same moment, with views of their own or with one.
+#[test]
+fn a_crowd_with_the_right_password_is_let_in() {
+    const CROWD: usize = 40;
+    for case in stores(&Lock::new().view("v").edit("e")) {
+        let shared = case.store.unlocked_with("v");
+        for is_shared in [true, false] {
+            let together = std::sync::Barrier::new(CROWD);
+            let enter = || {
+                let own = match is_shared {
+                    true => shared.clone(),
+                    false => case.store.unlocked_with("v"),
+                };
+                together.wait();
+                own.get("k").map(drop)
+            };
+            let answers: Vec<_> = thread::scope(|scope| {
+                let threads: Vec<_> = (0..CROWD).map(|_| scope.spawn(enter)).collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .collect()
+            });
+            let refused: Vec<_> = answers.iter().filter(|answer| answer.is_err()).collect();
+            assert!(refused.is_empty(), "{refused:?}");
+        }
+    }
+}

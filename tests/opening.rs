@@ -7,11 +7,12 @@
 )]
 
 use std::fs;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use komatik::{Durability, Error, History, Result, Since, Store};
+use komatik::{Durability, Error, History, Result, Since, Store, WriteOptions};
 
 const SLOT_BYTES: usize = 4096;
 const SEGMENT_HEADER_BYTES: usize = 40;
@@ -616,4 +617,25 @@ fn a_kill_and_the_loss_of_the_newer_slot_cost_nothing() {
     assert!(store.save("d0000", &0).unwrap().revision > before);
     store.close().unwrap();
     assert_holds(&place.open().unwrap(), 0..6);
+}
+
+/// Sessions that are too short for the thread that gives space back.
+#[test]
+fn space_comes_back_from_short_sessions() {
+    let place = Place::new();
+    let path = place.path("store");
+    for session in 0..30_u8 {
+        let store = Store::open(&path).unwrap();
+        store.put("replaced", vec![session; 2_000_000]).unwrap();
+        store.put("deleted", vec![session; 1_000_000]).unwrap();
+        store.delete("deleted").unwrap();
+        let mut given_up = store.writer("never", WriteOptions::new()).unwrap();
+        given_up.write_all(&[session; 1_000_000]).unwrap();
+    }
+    let store = Store::open(&path).unwrap();
+    let stats = store.stats().unwrap();
+    assert!(stats.pack_bytes < 12_000_000, "{stats:?}");
+    assert_eq!(store.get("replaced").unwrap().unwrap(), vec![29; 2_000_000]);
+    let report = store.verify(|_| ControlFlow::Continue(())).unwrap();
+    assert!(report.is_sound(), "{report:?}");
 }

@@ -697,3 +697,32 @@ fn who_has_read_all_that_was_dropped_has_missed_nothing() {
         assert_eq!(watcher.try_recv().unwrap().unwrap().key, key);
     }
 }
+
+/// What is written elsewhere keeps nobody longer than asked.
+#[test]
+fn a_wait_ends_in_time_while_others_write_out_of_sight() {
+    for case in stores() {
+        let store = case.store.with_durability(Durability::Eventual);
+        let mut watcher = store.watch("here", Since::Now).unwrap();
+        let over = AtomicBool::new(false);
+        let gave_up = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let begun = Instant::now();
+                while !over.load(Ordering::Relaxed) {
+                    store.put("there/x", "1").unwrap();
+                    if begun.elapsed() > Duration::from_secs(20) {
+                        return true;
+                    }
+                }
+                false
+            });
+            for _ in 0..3 {
+                let change = watcher.recv_timeout(Duration::from_millis(50)).unwrap();
+                assert!(change.is_none());
+            }
+            over.store(true, Ordering::Relaxed);
+            writer.join().unwrap()
+        });
+        assert!(!gave_up, "it waited for as long as others wrote");
+    }
+}

@@ -4,11 +4,10 @@
 //! meets, stands in a line of its own: it neither slows those who mean this entry, nor is it slowed by them.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
-use crate::sync::Mutex;
+use std::time::Duration;
 
 use crate::error::Access;
+use crate::sync::{Condvar, Instant, Mutex};
 
 /// Wrong tries that cost nothing.
 const FREE_TRIES: u32 = 4;
@@ -34,19 +33,34 @@ pub(super) struct Line {
 
 /// The lines of all views of a store.
 #[derive(Default)]
-pub(crate) struct Tries(Mutex<HashMap<Line, Tried>>);
+pub(crate) struct Tries {
+    lines: Mutex<Lines>,
+    /// Told when a try was right or wrong.
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    by_line: HashMap<Line, Tried>,
+    /// Of the next line to begin.
+    number: u64,
+}
 
 #[derive(Clone, Copy)]
 struct Tried {
-    /// Tries since the last right one.
+    /// Another one once the line has begun anew.
+    number: u64,
+    /// Tries since the last right one, those included of which nothing is known yet.
     count: u32,
+    /// Those of them that were wrong.
+    wrong: u32,
     /// When the last of them may begin, which may be still to come.
     last: Instant,
 }
 
 impl Tried {
-    /// Wrong tries that still count.
-    fn wrong_at(&self, now: Instant) -> u32 {
+    /// Tries that still count.
+    fn count_at(&self, now: Instant) -> u32 {
         match now.saturating_duration_since(self.last) > FORGOTTEN_AFTER {
             true => 0,
             false => self.count,
@@ -54,53 +68,131 @@ impl Tried {
     }
 }
 
-impl Tries {
-    /// Takes the next place in a line. Answers how long to wait before the try.
+/// A place in a line that is not there yet.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    number: u64,
+    at: Instant,
+}
+
+impl Lines {
+    /// Takes the next place in a line.
     ///
-    /// It counts as wrong until [`Tries::opened`] or [`Tries::take_back`], so that tries made side by side are slowed
-    /// as well.
+    /// It counts as wrong until something else is told, so that tries made side by side are slowed as well.
     ///
     /// # Errors
     /// How long the wait would be, where that is longer than `patience`. Then no place is taken.
-    pub(super) fn begin(&self, line: Line, patience: Duration) -> Result<Duration, Duration> {
-        self.begin_at(line, patience, Instant::now())
-    }
-
-    fn begin_at(&self, line: Line, patience: Duration, now: Instant) -> Result<Duration, Duration> {
-        let mut lines = self.0.lock();
-        let (wrong, last) = match lines.get(&line) {
-            Some(tried) => (tried.wrong_at(now), tried.last),
-            None => (0, now),
-        };
-        let place = now.max(last + delay(wrong));
-        let wait = place.saturating_duration_since(now);
+    fn begin_at(
+        &mut self,
+        line: Line,
+        patience: Duration,
+        now: Instant,
+    ) -> Result<Place, Duration> {
+        let lines = &mut self.by_line;
+        let before = (lines.get(&line).copied()).filter(|tried| tried.count_at(now) > 0);
+        let (count, last) = before.map_or((0, now), |tried| (tried.count, tried.last));
+        let at = now.max(last + delay(count));
+        let wait = at.saturating_duration_since(now);
         if wait > patience {
             return Err(wait);
         }
         if lines.len() >= MAX_LINES && !lines.contains_key(&line) {
             let least = lines
                 .iter()
-                .min_by_key(|(_, tried)| (tried.wrong_at(now), tried.last));
+                .min_by_key(|(_, tried)| (tried.count_at(now), tried.last));
             if let Some(least) = least.map(|(line, _)| *line) {
                 lines.remove(&least);
             }
         }
-        let count = wrong.saturating_add(1);
-        lines.insert(line, Tried { count, last: place });
-        Ok(wait)
+        self.number += 1;
+        let tried = Tried {
+            number: before.map_or(self.number, |tried| tried.number),
+            count: count.saturating_add(1),
+            wrong: before.map_or(0, |tried| tried.wrong),
+            last: at,
+        };
+        lines.insert(line, tried);
+        let number = tried.number;
+        Ok(Place { number, at })
+    }
+
+    fn take_back(&mut self, line: Line, tries: usize) {
+        if let Some(tried) = self.by_line.get_mut(&line) {
+            let tries = u32::try_from(tries).unwrap_or(u32::MAX);
+            tried.count = tried.count.saturating_sub(tries);
+        }
+    }
+}
+
+impl Tries {
+    /// Waits for the turn of a caller in a line. It is to say what came of the try: [`Tries::opened`], [`Tries::missed`] or
+    /// [`Tries::take_back`]. Answers false where `is_known` says meanwhile that there is nothing to try any more.
+    ///
+    /// Where others try at the same time and nothing is known of them yet, it is waited for what becomes of those: a line in
+    /// which all have the right password moves on as fast as that is verified.
+    ///
+    /// # Errors
+    /// How long the wait would be, where that is longer than `patience`.
+    pub(super) fn wait_for_turn(
+        &self,
+        line: Line,
+        patience: Duration,
+        is_known: impl Fn() -> bool,
+    ) -> Result<bool, Duration> {
+        let deadline = Instant::now() + patience;
+        let mut lines = self.lines.lock();
+        loop {
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            match lines.begin_at(line, left, now) {
+                Ok(place) => {
+                    let is_same = |lines: &Lines| {
+                        let tried = lines.by_line.get(&line);
+                        tried.is_some_and(|tried| tried.number == place.number)
+                    };
+                    while Instant::now() < place.at && is_same(&lines) && !is_known() {
+                        self.news.wait_until(&mut lines, place.at);
+                    }
+                    // After a try that was right the line begins anew, and nobody has a place in it.
+                    if is_same(&lines) {
+                        if !is_known() {
+                            return Ok(true);
+                        }
+                        lines.take_back(line, 1);
+                    }
+                }
+                Err(wait) => {
+                    let wrong = lines.by_line.get(&line).map_or(0, |tried| tried.wrong);
+                    if wrong >= FREE_TRIES || self.news.wait_until(&mut lines, deadline).timed_out()
+                    {
+                        return Err(wait);
+                    }
+                }
+            }
+            if is_known() {
+                return Ok(false);
+            }
+        }
     }
 
     /// A try was right: what was wrong before is forgotten.
     pub(super) fn opened(&self, line: Line) {
-        self.0.lock().remove(&line);
+        self.lines.lock().by_line.remove(&line);
+        self.news.notify_all();
+    }
+
+    /// A try was wrong.
+    pub(super) fn missed(&self, line: Line) {
+        if let Some(tried) = self.lines.lock().by_line.get_mut(&line) {
+            tried.wrong = tried.wrong.saturating_add(1);
+        }
+        self.news.notify_all();
     }
 
     /// So many tries were no guesses: whoever made them had another password of the lock, which does as well.
     pub(super) fn take_back(&self, line: Line, tries: usize) {
-        if let Some(tried) = self.0.lock().get_mut(&line) {
-            let tries = u32::try_from(tries).unwrap_or(u32::MAX);
-            tried.count = tried.count.saturating_sub(tries);
-        }
+        self.lines.lock().take_back(line, tries);
+        self.news.notify_all();
     }
 }
 
@@ -121,6 +213,18 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
     const LINE: Line = line(1, Access::View, false);
+
+    impl Tries {
+        fn begin_at(
+            &self,
+            line: Line,
+            patience: Duration,
+            now: Instant,
+        ) -> Result<Duration, Duration> {
+            let place = self.lines.lock().begin_at(line, patience, now);
+            place.map(|place| place.at.saturating_duration_since(now))
+        }
+    }
 
     const fn line(lock: u8, password: Access, by_listing: bool) -> Line {
         Line {
@@ -225,7 +329,7 @@ mod tests {
             line.lock[..8].copy_from_slice(&number.to_be_bytes());
             let _wait = tries.begin_at(line, MINUTE, now + Duration::from_micros(number));
         }
-        assert_eq!(tries.0.lock().len(), MAX_LINES);
+        assert_eq!(tries.lines.lock().by_line.len(), MAX_LINES);
     }
 
     #[test]
@@ -247,6 +351,6 @@ mod tests {
         assert_eq!(next, Err(Duration::from_millis(150)));
         // Those that rested are the first to go.
         flood(10_000, now + FORGOTTEN_AFTER * 2);
-        assert!(!tries.0.lock().contains_key(&LINE));
+        assert!(!tries.lines.lock().by_line.contains_key(&LINE));
     }
 }

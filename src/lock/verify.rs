@@ -139,16 +139,23 @@ impl Store {
 
     /// Tries every password of this view on one hash.
     fn try_on(&self, key: &str, phc: &str, line: Line, by: Trying) -> Result<bool> {
+        let tries = &self.shared.tries;
         for password in self.passwords.guesses() {
-            let begun = self.shared.tries.begin(line, by.patience(self.patience));
-            let wait = begun.map_err(|retry_in| Error::TooManyTries {
+            // Another thread may have found out for this view.
+            let is_known = || self.passwords.known(phc) == Some(true);
+            let turn = tries.wait_for_turn(line, by.patience(self.patience), is_known);
+            let is_turn = turn.map_err(|retry_in| Error::TooManyTries {
                 key: key.to_owned(),
                 retry_in,
             })?;
-            if !wait.is_zero() {
-                crate::sync::thread::sleep(wait);
+            if !is_turn {
+                return Ok(true);
             }
-            if passwords::is_right(key, phc, password)? {
+            let is_right = passwords::is_right(key, phc, password);
+            if !matches!(is_right, Ok(true)) {
+                tries.missed(line);
+            }
+            if is_right? {
                 let stronger = self.stronger_hash(phc, password);
                 self.passwords.remember_right(phc, stronger);
                 return Ok(true);

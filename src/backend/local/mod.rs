@@ -205,6 +205,11 @@ impl Local {
 
     /// The first call closes, later ones do nothing.
     fn end(&self) -> Result<()> {
+        if self.core.health.check_writable().is_ok()
+            && let Err(error) = self.core.give_back_at_last()
+        {
+            tracing::warn!(%error, "giving back space at the end");
+        }
         if !self.core.health.close() {
             return Ok(());
         }

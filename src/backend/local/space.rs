@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,7 +22,7 @@ use crate::report::Progress;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread::{self, ThreadId};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Instant, Mutex, MutexGuard};
 
 /// Rows deleted or moved in one commit.
 pub(super) const ROWS_A_STEP: usize = 1000;
@@ -36,6 +37,9 @@ const STEP_BYTES: u64 = 160 * ROWS_A_STEP as u64;
 /// So many bytes may come to the packs before what waits to be given back is looked for early; more in a store that
 /// holds more than twice as much.
 const UNWATCHED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// So long may giving back take at the end.
+const LAST_EFFORT: Duration = Duration::from_secs(1);
 
 /// Who holds what, and what is to go.
 #[derive(Default)]
@@ -272,6 +276,34 @@ impl Core {
         Ok(true)
     }
 
+    /// Before the store ends: what was deleted or replaced in a session that was too short for the thread that sees to it would
+    /// else stay, and so in the next one. At most a pack is emptied, and it takes about a second at most; the rest is for the next
+    /// opening.
+    pub(super) fn give_back_at_last(&self) -> Result<()> {
+        let nothing_waits = !self.space.is_waiting() && self.packs.victims().is_empty();
+        if nothing_waits && self.space.appended.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        self.sync()?;
+        let _alone = self.space.alone();
+        let until = Instant::now() + LAST_EFFORT;
+        let go_on = || match Instant::now() < until {
+            true => self.health.check_open(),
+            false => Err(Error::Cancelled),
+        };
+        let mut is_first = true;
+        let given = self.give_back_blobs(&mut |_, _| go_on()).and_then(|()| {
+            self.give_back_packs(Effort::Bounded, &mut |_| {
+                go_on()?;
+                Ok(std::mem::take(&mut is_first))
+            })
+        });
+        match given {
+            Err(Error::Cancelled | Error::NoSpace { .. }) => Ok(()),
+            given => given,
+        }
+    }
+
     /// Gives back everything that can go now.
     pub(super) fn give_back_all(
         &self,
@@ -297,7 +329,7 @@ impl Core {
         let total = taken.blobs.len() as u64;
         while let Some(blob) = taken.next() {
             let done = total - taken.blobs.len() as u64;
-            let given = step(done, total).and_then(|()| self.give_back_blob(blob));
+            let given = self.give_back_blob(blob, &mut || step(done, total));
             match given {
                 Ok(()) => taken.done(false),
                 // It stays until the next open, and must not keep the others.
@@ -368,11 +400,12 @@ impl Core {
         Ok(())
     }
 
-    /// Deletes the rows of a blob's chunks, in steps, and last its pending row.
-    fn give_back_blob(&self, blob: BlobId) -> Result<()> {
+    /// Deletes the rows of a blob's chunks, in steps, each of which is told before, and last its pending row.
+    fn give_back_blob(&self, blob: BlobId, step: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let mut start = keys::chunk(blob, 0).to_vec();
         let end = [&keys::chunk(blob, u64::MAX)[..], &[0]].concat();
         loop {
+            step()?;
             let most = match self.headroom.is_tight(STEP_BYTES)? {
                 true => FEW_ROWS_A_STEP,
                 false => ROWS_A_STEP,

@@ -318,3 +318,39 @@ fn every_call_strengthens_the_hashes_it_opens() {
         }
     }
 }
+
+/// Of many that guess at the same moment only a few are tried, and the others need not wait to be told.
+#[test]
+fn a_crowd_that_guesses_is_turned_away() {
+    const CROWD: usize = 64;
+    let store = Store::builder_in_memory()
+        .password_cost(PasswordCost::new(8, 1))
+        .open()
+        .unwrap();
+    store.put("k", "1").unwrap();
+    store.lock("k", Lock::new().view("v")).unwrap();
+    let together = std::sync::Barrier::new(CROWD);
+    let (together, store) = (&together, &store);
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let guess = |number: usize| {
+            let mut guess = store.unlocked_with(&format!("guess {number}"));
+            guess.patience = Duration::from_secs(1);
+            together.wait();
+            guess.get("k").map(drop)
+        };
+        let threads: Vec<_> = (0..CROWD)
+            .map(|number| scope.spawn(move || guess(number)))
+            .collect();
+        let answers = threads.into_iter().map(|thread| thread.join().unwrap());
+        answers.collect()
+    });
+    let count = |is: fn(&Error) -> bool| {
+        let answers = answers.iter().filter_map(|answer| answer.as_ref().err());
+        answers.filter(|error| is(error)).count()
+    };
+    let wrong = count(|error| matches!(error, Error::WrongPassword { .. }));
+    let slowed = count(|error| matches!(error, Error::TooManyTries { .. }));
+    assert_eq!(wrong + slowed, CROWD);
+    // Four at once, and others 100, 300 and 700 ms later; a few more on a machine that is slow.
+    assert!((4..=9).contains(&wrong), "{wrong}");
+}

@@ -39,6 +39,12 @@ const WHAT: &str = "block";
 
 /// Ordered trees of blocks, of which nothing atomic is asked but each single write. Errors are as for [`Trees`].
 pub(crate) trait BlockStore: Send + Sync {
+    /// Kept while blocks are written, until they are flushed.
+    type Turn;
+
+    /// Waits for the turn of this store among those of the process.
+    fn turn(&self) -> Self::Turn;
+
     /// The last block whose key is not behind `key`.
     fn floor(&self, tree: Tree, key: &[u8]) -> Result<Option<(Bytes, Bytes)>>;
 
@@ -92,6 +98,7 @@ impl<S: BlockStore> BlockTrees<S> {
     /// Damage; the operating system.
     pub(crate) fn mend(&self) -> Result<()> {
         let _writing = self.writing.lock();
+        let _turn = self.store.turn();
         for tree in Tree::ALL {
             let mut from = Vec::new();
             let mut before: Option<(Bytes, Bytes)> = None;
@@ -108,7 +115,7 @@ impl<S: BlockStore> BlockTrees<S> {
                 }
             }
         }
-        Ok(())
+        self.store.flush()
     }
 
     /// Removes the rows of a block from `end` on.
@@ -290,6 +297,7 @@ impl<S: BlockStore> Trees for BlockTrees<S> {
 
     fn apply(&self, rows: &mut dyn Iterator<Item = TreeWrite>) -> Result<()> {
         let _writing = self.writing.lock();
+        let _turn = self.store.turn();
         let mut rows = rows.peekable();
         while let Some((tree, key, value)) = rows.next() {
             check_row(&key, value.as_deref())?;
@@ -298,7 +306,7 @@ impl<S: BlockStore> Trees for BlockTrees<S> {
             take_group(&mut rows, tree, home.end.as_ref(), &mut group)?;
             self.apply_group(tree, home, group)?;
         }
-        Ok(())
+        self.store.flush()
     }
 
     fn flush(&self) -> Result<()> {

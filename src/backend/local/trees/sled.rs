@@ -3,6 +3,9 @@
 //! * It is flushed by us and by no timer: a timer's failure would only be logged. It reuses its space without one.
 //! * Plain inserts, removes, reads and flushes only. Its batches and transactions lock every database of the
 //!   process, its `flush_async` and subscribers can wait for themselves.
+//! * Its log is written by seven threads for all that a process does, never more, and each of them may wait for the file to be cut
+//!   shorter, which is one more thing for them to do: with seven writes in front of that, all wait for ever. So little is
+//!   handed to it between two flushes that there never are so many, by one store of the process at a time.
 //! * An error of a read it takes for the end of its log, which it then wipes: what it reads of it is read before, see `sled_log`.
 //! * On damaged files it panics in many places, so that every call is made where a panic is caught. After an error or a
 //!   panic it may wait for ever in a write or when it is dropped: then it is written to no more, and dropped by a
@@ -17,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use ::sled::{Config, Db, IVec};
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::blocks::{BlockStore, BlockTrees, MAX_BLOCK_BYTES};
 use super::sled_log::read_log;
@@ -33,8 +36,13 @@ const WHAT: &str = "sled trees";
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// How long a sled that may hang is waited for.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
-/// So much is handed to sled between two flushes: what it has not written yet lies in memory.
-const APPLY_BYTES: usize = 8 * 1024 * 1024;
+/// So much is handed to sled between two flushes. What it makes of that in its log is three times as much, and at most some ten
+/// times, with leaves that are split and others that are moved out of the way: less than three of its writes of 512 KiB.
+const APPLY_BYTES: usize = 128 * 1024;
+/// Held by who hands rows to sled, until they are flushed.
+static TURN: Mutex<()> = Mutex::new(());
+/// How long another store is waited for.
+const TURN_WAIT: Duration = Duration::from_secs(30);
 const MIN_CACHE_BYTES: u64 = 1024 * 1024;
 
 /// The trees on disk: rows in blocks, blocks in sled.
@@ -50,6 +58,11 @@ pub(crate) struct SledBlocks {
     failed: Mutex<Option<String>>,
     /// Bytes handed to it since the last flush.
     unflushed: AtomicUsize,
+    #[cfg(test)]
+    log_end: AtomicUsize,
+    /// The most that its log grew between two flushes.
+    #[cfg(test)]
+    pub(super) most_log_bytes: AtomicUsize,
 }
 
 struct Opened {
@@ -108,6 +121,10 @@ impl SledBlocks {
             open: RwLock::new(None),
             failed: Mutex::new(None),
             unflushed: AtomicUsize::new(0),
+            #[cfg(test)]
+            log_end: AtomicUsize::new(usize::MAX),
+            #[cfg(test)]
+            most_log_bytes: AtomicUsize::new(0),
         };
         let opened = guarded(directory, "opening", || {
             let tree = |tree| db.open_tree(tree_name(tree));
@@ -131,6 +148,14 @@ impl SledBlocks {
         sync_files(directory)?;
         refuse_large_leaves(directory)?;
         Ok(trees)
+    }
+
+    /// After a flush: how far the log has come since the one before.
+    #[cfg(test)]
+    fn note_log_bytes(&self, opened: &Opened) {
+        let end = usize::try_from(opened.db.context.pagecache.log.stable_offset()).unwrap_or(0);
+        let bytes = end.saturating_sub(self.log_end.swap(end, Ordering::Relaxed));
+        self.most_log_bytes.fetch_max(bytes, Ordering::Relaxed);
     }
 
     #[cfg(test)]
@@ -174,6 +199,13 @@ impl SledBlocks {
 }
 
 impl BlockStore for SledBlocks {
+    type Turn = Option<MutexGuard<'static, ()>>;
+
+    fn turn(&self) -> Self::Turn {
+        // Not for ever: a sled whose files have failed may hang, and that must not be every store's end.
+        TURN.try_lock_for(TURN_WAIT)
+    }
+
     fn floor(&self, tree: Tree, key: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
         let found = self.read("reading", |opened| {
             let last = opened.tree(tree).range(..=key).next_back().transpose()?;
@@ -232,7 +264,12 @@ impl BlockStore for SledBlocks {
 
     fn flush(&self) -> Result<()> {
         self.unflushed.store(0, Ordering::Relaxed);
-        self.change("flushing", |opened| opened.db.flush().map(drop))
+        self.change("flushing", |opened| {
+            opened.db.flush()?;
+            #[cfg(test)]
+            self.note_log_bytes(opened);
+            Ok(())
+        })
     }
 
     fn size_on_disk(&self) -> Result<u64> {

@@ -274,3 +274,38 @@ fn a_log_that_cannot_be_read_is_no_damage_and_stays_as_it_is() {
         other => panic!("{other:?}"),
     }
 }
+
+/// What waits for the seven threads of sled never is of seven writes. Rows of all sizes, in order and in any, put, put again
+/// and removed, so that leaves are split, merged and moved.
+#[test]
+fn little_is_written_between_two_flushes() {
+    use std::sync::atomic::Ordering;
+
+    const SEGMENT_BYTES: usize = 512 * 1024;
+    for bytes in [700, 3_300] {
+        let directory = tempfile::tempdir().unwrap();
+        let trees = open(directory.path());
+        let count = 4 * 1024 * 1024 / (bytes + 200);
+        let value = "x".repeat(bytes);
+        let row = |number: usize| {
+            let key = format!("folder/{number:07}");
+            (key, value.clone())
+        };
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut numbers: Vec<usize> = (0..count).collect();
+        for round in 0..4 {
+            let rows = numbers.iter().map(|number| {
+                let (key, value) = row(*number);
+                match round == 2 && number % 3 > 0 {
+                    true => remove(Tree::Entries, &key),
+                    false => put(Tree::Entries, &key, &value),
+                }
+            });
+            let rows: Vec<TreeWrite> = rows.collect();
+            apply(&trees, rows).unwrap();
+            random.shuffle(&mut numbers);
+        }
+        let most = trees.store.most_log_bytes.load(Ordering::Relaxed);
+        assert!(most > 0 && most < 4 * SEGMENT_BYTES, "{bytes}: {most}");
+    }
+}

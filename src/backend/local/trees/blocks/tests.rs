@@ -18,6 +18,10 @@ struct MemoryBlocks {
 }
 
 impl BlockStore for MemoryBlocks {
+    type Turn = ();
+
+    fn turn(&self) {}
+
     fn floor(&self, tree: Tree, key: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
         let blocks = self.blocks.read();
         let key = Bytes::copy_from_slice(key);
