@@ -239,8 +239,8 @@ impl Uploader {
         self.hasher.len()
     }
 
-    /// Adds the next bytes of `source`, without a copy between; 0 at its end.
-    pub(crate) fn append_from(&mut self, source: &mut dyn Read) -> Result<u64> {
+    /// Adds the next bytes of `source`, without a copy between. Answers how many, and whether it has come to its end.
+    pub(crate) fn append_from(&mut self, source: &mut dyn Read) -> Result<(u64, bool)> {
         let filled = self.buffer.len();
         let piece_bytes = PIECE_BYTES.min(self.buffer_bytes - filled);
         let limit = u64::try_from(piece_bytes).unwrap_or(u64::MAX);
@@ -250,11 +250,12 @@ impl Uploader {
             .map_err(|cause| Error::io("reading what is to be uploaded", cause))?;
         let piece = &self.buffer[filled..];
         self.hasher.update(piece);
+        let is_end = piece.len() < piece_bytes;
         let read = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         if self.buffer.len() == self.buffer_bytes {
             self.put_buffer()?;
         }
-        Ok(read)
+        Ok((read, is_end))
     }
 
     fn put_buffer(&mut self) -> Result<()> {

@@ -83,13 +83,19 @@ impl Store {
         mut options: UploadOptions<'_>,
     ) -> Result<Metadata> {
         let mut writer = self.writer(key, options.write)?;
-        while writer.append_from(&mut source)? > 0 {
+        loop {
+            let before = writer.written();
+            let is_end = writer.append_from(&mut source)?;
             if let Some(progress) = &mut options.progress
+                && writer.written() > before
                 && progress(writer.written()).is_break()
             {
                 return Err(Error::Cancelled);
             }
+            // Asked once more, a terminal would wait for more, and a file that grows would give it.
+            if is_end {
+                return writer.commit();
+            }
         }
-        writer.commit()
     }
 }

@@ -251,14 +251,14 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Writes the next bytes of `source`; how many, 0 at its end.
-    pub(super) fn append_from(&mut self, source: &mut dyn Read) -> Result<u64> {
+    /// Writes the next bytes of `source`. Answers whether it has come to its end.
+    pub(super) fn append_from(&mut self, source: &mut dyn Read) -> Result<bool> {
         self.check_usable()?;
         let appended = self.uploader.append_from(source);
         self.failed = appended.is_err();
-        let count = appended?;
+        let (count, is_end) = appended?;
         self.written += count;
-        Ok(count)
+        Ok(is_end)
     }
 
     /// A write that failed may have left a part of its bytes: they must never become an entry.

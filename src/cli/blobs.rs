@@ -11,7 +11,7 @@ use super::attribute::Attribute;
 use super::condition::Condition;
 use super::documents::not_found;
 use super::failure::{Doing, Failure, Outcome};
-use super::interrupt::Interruptible;
+use super::input::Begun;
 use super::progress::Bar;
 use super::range::Range;
 use super::session::{Globals, Session};
@@ -89,7 +89,7 @@ impl Put {
         });
         options.attributes = self.attribute.attributes();
         options.content_type.clone_from(&self.content_type);
-        let source = input::open(file)?;
+        let source = input::open_and_begin(file)?;
         globals.with_new_store(|session| {
             let stored = write(session, &key, source, &options)?;
             done(session, "stored", &stored)
@@ -99,7 +99,7 @@ impl Put {
 
 impl Append {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
-        let source = input::open(self.file.as_deref())?;
+        let source = input::open_and_begin(self.file.as_deref())?;
         globals.with_new_store(|session| {
             let stored = write(session, &self.key, source, &WriteOptions::append())?;
             done(session, "appended to", &stored)
@@ -111,7 +111,7 @@ impl Append {
 fn write(
     session: &mut Session,
     key: &str,
-    (source, size): (Interruptible, Option<u64>),
+    (source, size): (Begun, Option<u64>),
     options: &WriteOptions,
 ) -> Outcome<Metadata> {
     // Whatever the store has against it, it says before a byte is read.
@@ -146,7 +146,11 @@ impl Get {
         let reader = reader.with_digest_check();
         match target {
             None => self.print(session, reader),
-            Some(path) => self.save(session, reader, &file_for(&self.key, path)),
+            Some(path) => {
+                let path = file_for(&self.key, path);
+                session.directory.keep_out(&path)?;
+                self.save(session, reader, &path)
+            }
         }
     }
 

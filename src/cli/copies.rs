@@ -168,6 +168,7 @@ impl Export {
             manner.note(&told(entries, "exported"));
             return Ok(());
         };
+        session.directory.keep_out(Path::new(file))?;
         // What it was made of may go next, so it is on the disk before it is told of.
         let entries = files::write_durably(Path::new(file), export)?;
         manner.done(|| json!({"entries": entries}), || told(entries, "exported"))

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, Cursor, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -14,6 +14,9 @@ use super::interrupt::Interruptible;
 
 /// The longest JSON text that is read: one character of a string takes up to six.
 const MAX_TEXT_BYTES: usize = 8 * MAX_DOCUMENT_BYTES;
+
+/// What is read of a pipe before the store is opened, at most.
+const FIRST_BYTES: usize = 4096;
 
 /// Standard input.
 pub(crate) fn standard() -> Outcome<Interruptible> {
@@ -38,6 +41,22 @@ pub(crate) fn open(path: Option<&OsStr>) -> Outcome<(Interruptible, Option<u64>)
     }
     let size = metadata.is_file().then_some(metadata.len());
     Ok((Interruptible(file), size))
+}
+
+/// A source of which the first bytes were read.
+pub(crate) type Begun = io::Chain<Cursor<Vec<u8>>, Interruptible>;
+
+/// As [`open`], once there is something to read: what comes out of another command on the same store comes after that has ended,
+/// and where it fails, its end is told before this store is opened. At a terminal it is not waited for.
+pub(crate) fn open_and_begin(path: Option<&OsStr>) -> Outcome<(Begun, Option<u64>)> {
+    let (mut source, size) = open(path)?;
+    let mut first = Vec::new();
+    if size.is_none() && !source.0.is_terminal() {
+        first.resize(FIRST_BYTES, 0);
+        let read = source.read(&mut first);
+        first.truncate(read.doing(|| "reading the input".to_owned())?);
+    }
+    Ok((Cursor::new(first).chain(source), size))
 }
 
 /// The value of a JSON argument: the text itself, `@FILE`, or `-` and nothing for standard input.

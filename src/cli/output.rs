@@ -93,7 +93,7 @@ pub(crate) fn written(result: io::Result<()>) -> Outcome<()> {
     match result {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::ClosedPipe),
-        Err(error) => Err(Failure::told(format!("writing the output: {error}"))),
+        written => written.doing(|| "writing the output".to_owned()),
     }
 }
 

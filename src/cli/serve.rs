@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Doing, Failure, Outcome};
 use super::interrupt;
-use super::output::Manner;
+use super::output::{self, Manner};
 use super::session::{Globals, Session};
 
 /// Serve the store over HTTP, with a page for people, until Ctrl-C
@@ -110,7 +110,7 @@ async fn on_hangups(manner: Manner, tls: Option<Tls>, survives: bool, mut hangup
             None => return,
             Some(Ok(())) => manner.note("the certificate was read again"),
             Some(Err(error)) => {
-                manner.note(&format!("the certificate stays as it was: {error}"));
+                output::warn(&format!("the certificate stays as it was: {error}"));
             }
         }
     }

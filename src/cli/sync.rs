@@ -101,7 +101,7 @@ impl Sync {
         run.store.flush()?;
         done?;
         match self.dry_run {
-            true => Ok(()),
+            true => run.tally.check_complete(),
             false => run
                 .tally
                 .tell(session.manner, if self.get { "wrote" } else { "stored" }),

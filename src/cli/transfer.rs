@@ -110,6 +110,11 @@ impl Tally {
                 text
             },
         )?;
+        self.check_complete()
+    }
+
+    /// Fails where something that was meant to come along did not.
+    pub(crate) fn check_complete(&self) -> Outcome<()> {
         match self
             .skipped
             .iter()

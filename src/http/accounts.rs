@@ -254,16 +254,20 @@ impl Accounts {
         ))
     }
 
-    /// Removes a user with its keys, in one step; its sessions end. Answers whether there was one. What it stored stays.
+    /// Removes a user with its keys and the paths of its media, in one step; its sessions end. Answers whether there was one. What it
+    /// stored stays.
     pub(super) fn remove_user(&self, name: &str) -> Answer<bool> {
         check_name(name)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_admin_but(name)?;
-        let keys = self.keys()?;
+        let (keys, media) = (self.keys()?, self.media_of(name)?);
         // Sessions name the generation of the user, which no later user of the name has.
         Ok(self.store.transaction(|tx| {
             for (hash, _) in keys.iter().filter(|(_, key)| key.user == name) {
                 tx.delete(&key_of_key(hash))?;
+            }
+            for media in &media {
+                tx.delete(media)?;
             }
             tx.delete(&user_key(name))
         })?)

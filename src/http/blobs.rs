@@ -223,12 +223,17 @@ async fn take_files(
     stored: &mut Vec<Value>,
 ) -> Answer<()> {
     while let Some(part) = form.next().await? {
-        let Some(name) = part.given_name() else {
+        // A field for a file that was left empty comes without a name.
+        let Some(given) = part.given_name().filter(|given| !given.is_empty()) else {
             part.skip().await?;
             continue;
         };
         // Some browsers send the whole path it has on their machine.
-        let name = name.rsplit(['/', '\\']).next().unwrap_or("");
+        let name = given.rsplit(['/', '\\']).next().unwrap_or("");
+        if name.is_empty() {
+            let detail = format!("a file of the form has no name: {given:?}");
+            return Err(Problem::bad_request(detail));
+        }
         let key = match folder.trim_matches('/') {
             "" => name.to_owned(),
             folder => format!("{folder}/{name}"),

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, header};
 use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince};
 
 use super::asking::ask_for_all;
@@ -24,6 +24,32 @@ pub(super) fn etag(metadata: &Metadata) -> ETag {
 /// there, later writes are of the same time.
 pub(super) fn date(metadata: &Metadata) -> Option<SystemTime> {
     Some(metadata.updated).filter(|updated| *updated <= SystemTime::now())
+}
+
+/// Whether it is `*` or a list of entity tags, RFC 9110, sections 8.8.3 and 13.1: the library takes a text that is none for a tag
+/// that nothing has.
+fn is_tags(value: &HeaderValue) -> bool {
+    let mut rest = value.as_bytes().trim_ascii();
+    if rest == b"*" {
+        return true;
+    }
+    loop {
+        let tag = rest.strip_prefix(b"W/").unwrap_or(rest);
+        let Some(opaque) = tag.strip_prefix(b"\"") else {
+            return false;
+        };
+        let Some(length) = opaque.iter().position(|byte| *byte == b'"') else {
+            return false;
+        };
+        rest = opaque[length + 1..].trim_ascii_start();
+        if rest.is_empty() {
+            return true;
+        }
+        let Some(next) = rest.strip_prefix(b",") else {
+            return false;
+        };
+        rest = next.trim_ascii_start();
+    }
 }
 
 /// What must be true of an entry for a request to be done.
@@ -50,6 +76,12 @@ impl Conditions {
         fn typed<H: headers::Header>(headers: &HeaderMap) -> Answer<Option<H>> {
             let unreadable = |_| Problem::bad_request(format!("`{}` cannot be read", H::name()));
             headers.typed_try_get().map_err(unreadable)
+        }
+        // An unreadable `If-Match` is matched by nothing, and so refused; an unreadable `If-None-Match` would be met by everything.
+        if !headers.get_all(header::IF_NONE_MATCH).iter().all(is_tags) {
+            return Err(Problem::bad_request(
+                "`if-none-match` is no list of entity tags",
+            ));
         }
         let if_match = typed(headers)?;
         Ok(Conditions {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Service;
-use super::accounts::{ApiKey, Role, User};
+use super::accounts::{ApiKey, Role, Signing, User};
 use super::auth::Admin;
 use super::key::{JsonBody, KeyPath};
 use super::problem::{Answer, Problem};
@@ -105,13 +105,27 @@ async fn keys(State(service): State<Service>, _: Admin) -> Answer<Json<Value>> {
     Ok(Json(json!({"keys": keys})))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    user: String,
+    label: String,
+    project: String,
+}
+
 /// The answer is the only one that tells the key.
 async fn add_key(
     State(service): State<Service>,
     _: Admin,
-    JsonBody(new): JsonBody<ApiKey>,
+    JsonBody(new): JsonBody<NewKey>,
 ) -> Answer {
     let accounts = service.accounts().clone();
+    let new = ApiKey {
+        user: new.user,
+        label: new.label,
+        project: new.project,
+        signing: Signing::default(),
+    };
     let key = service.calls().run(move || accounts.add_key(&new)).await?;
     let answer = json!({"id": super::passwords::hash_of_secret(&key), "key": key});
     Ok((StatusCode::CREATED, Json(answer)).into_response())

@@ -18,6 +18,8 @@ use crate::{Error, MergeOptions, Patch, PutMode, PutOptions, Transaction};
 
 /// How many operations a transaction has at most.
 const MOST_OPERATIONS: usize = 10_000;
+/// How many bytes of documents it merges into or patches at most, those counted as often as that is done: all writers wait meanwhile.
+const MOST_BYTES: u64 = 128 * 1024 * 1024;
 
 pub(super) fn routes() -> Router<Service> {
     Router::new().route("/v1/transactions", post(run))
@@ -149,6 +151,17 @@ impl Operation {
 }
 
 impl Ready {
+    /// The size of the document that it changes a part of: all of that is read and written again.
+    fn bytes(&self, tx: &mut Transaction<'_>) -> crate::Result<u64> {
+        match self {
+            Ready::Patch(key, _)
+            | Ready::Other(Operation::Merge { key, .. } | Operation::MergePatch { key, .. }) => {
+                Ok(tx.metadata(key)?.map_or(0, |present| present.size))
+            }
+            Ready::Put(..) | Ready::Other(_) => Ok(0),
+        }
+    }
+
     fn run(self, tx: &mut Transaction<'_>) -> crate::Result<Value> {
         match self {
             Ready::Patch(key, patch) => tx.patch(&key, &patch).map(|()| json!({})),
@@ -279,8 +292,17 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
     }
     let results = store.transaction(|tx| {
         let mut results = Vec::new();
+        let mut bytes = 0;
         for (index, operation) in ready.into_iter().enumerate() {
             at = index;
+            bytes += operation.bytes(tx)?;
+            if bytes > MOST_BYTES {
+                return Err(Error::TooLarge {
+                    what: "bytes of the documents that a transaction merges into or patches",
+                    limit: MOST_BYTES,
+                    found: bytes,
+                });
+            }
             results.push(operation.run(tx)?);
         }
         Ok(results)

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -97,7 +98,7 @@ fn appending_goes_on_behind_the_last_byte() {
 }
 
 #[test]
-fn conditions_are_held_before_a_byte_is_read() {
+fn conditions_are_held_before_all_is_read() {
     let env = Env::with(|store| {
         store.put("b", "old").unwrap();
     });
@@ -109,12 +110,71 @@ fn conditions_are_held_before_a_byte_is_read() {
         env.command(&["put", "b", "--create"])
             .stdin(std::process::Stdio::piped()),
     );
-    let input = child.stdin.take();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"x").unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(4));
     drop(input);
     assert_eq!(env.ok(&["get", "b"]), "old");
     env.ok(&["put", "b", "new", "--if-revision", "1"]);
     assert_eq!(env.ok(&["get", "b"]), "new");
+}
+
+/// The second does not open the store before the first has: it would find the input at its end, and store nothing.
+#[test]
+fn one_command_may_feed_another_on_the_same_store() {
+    let env = Env::with(|store| {
+        store.put("a", "content").unwrap();
+    });
+    for _ in 0..5 {
+        env.store_when_free().put("b", "old").unwrap();
+        // As late as the system may start it.
+        let get = format!(
+            "sleep 0.2; {} --store \"$0\" get a",
+            env!("CARGO_BIN_EXE_komatik")
+        );
+        let mut get = Command::new("sh")
+            .args(["-c", &get])
+            .arg(env.path("store"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut put = env.start(env.command(&["put", "b"]).stdin(get.stdout.take().unwrap()));
+        assert!(get.wait().unwrap().success() && put.wait().unwrap().success());
+        assert_eq!(env.ok(&["get", "b"]), "content");
+    }
+}
+
+/// A file there would be overwritten, or be in the way of one of the store's.
+#[test]
+fn nothing_is_written_into_the_store_itself() {
+    let env = Env::with(|store| {
+        store.put("c", "content").unwrap();
+    });
+    for name in ["store", "store/superblock", "store/new"] {
+        let target = env.path(name).display().to_string();
+        env.fails(2, "usage", &["get", "c", &target]);
+        if name != "store" {
+            env.fails(2, "usage", &["export", &target]);
+        }
+    }
+    assert_eq!(env.ok(&["get", "c"]), "content");
+}
+
+#[test]
+fn a_full_disk_behind_the_output_is_told_as_such() {
+    let env = Env::with(|store| {
+        store.put("c", "content").unwrap();
+        store.save("d", &1).unwrap();
+    });
+    for command in [&["get", "c"][..], &["load", "d"], &["ls"], &["stats"]] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut command = env.command(command);
+        let ended = command.stdout(full).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(ended.code(), Some(10), "{command:?}");
+    }
 }
 
 #[test]

@@ -231,3 +231,17 @@ fn conditions_and_kinds_are_held() {
         env.fails(5, "wrong_kind", arguments);
     }
 }
+
+/// Each operation takes an element out of the middle of what is left.
+#[test]
+fn a_long_array_that_is_cut_is_told_at_once() {
+    let env = Env::with(|store| {
+        let long: Vec<u32> = (0..100_000).collect();
+        store.save("long", &json!({"list": long})).unwrap();
+    });
+    let told = env.ok(&["diff", "long", r#"{"list":[0,7]}"#]);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 99_999);
+    assert_eq!((lines[0], lines[1]), ("~ /list/1  1 → 7", "- /list/2  2"));
+    assert_eq!(lines[99_998], "- /list/2  99999");
+}

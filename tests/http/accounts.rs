@@ -250,6 +250,8 @@ fn roles_are_kept() {
 #[test]
 fn accounts_are_checked_before_they_are_made() {
     let server = Server::start();
+    let key = json!({"user": "admin", "label": "l", "project": "p", "signing": "QUJD"});
+    server.admin().json("POST", "/v1/keys", &key).problem(400);
     let admin = server.admin();
     let add = |name: &str, password: &str, root: &str| {
         let user = json!({"password": password, "role": "writer", "root": root});

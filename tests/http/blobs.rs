@@ -197,6 +197,13 @@ fn a_form_brings_files_into_a_folder() {
     assert_eq!(admin.get("/v1/blobs/top.txt").text(), "in top.txt");
     let partly = form("/v1/blobs/inbox", &["c.txt", ".."]).problem(400);
     assert_eq!(partly["stored"][0]["key"], "inbox/c.txt");
+    // What has no name must not become what has that of the folder.
+    admin.put("/v1/blobs/docs", b"precious");
+    let reply = form("/v1/blobs/docs", &["", "d.txt"]);
+    assert_eq!(reply.status, 201, "a field that was left empty");
+    assert_eq!(reply.value()["stored"].as_array().unwrap().len(), 1);
+    form("/v1/blobs/docs", &["a/"]).problem(400);
+    assert_eq!(admin.get("/v1/blobs/docs").text(), "precious");
 }
 
 /// The files that came whole are stored, which the answer does not deny.
@@ -312,6 +319,14 @@ fn conditions_hold_for_contents_too() {
     let tag = admin.get("/v1/blobs/b").header("etag").to_owned();
     assert_eq!(put("if-match", &tag).status, 200);
     put("if-match", &tag).problem(412);
+    let tag = admin.get("/v1/blobs/b").header("etag").to_owned();
+    put("if-none-match", &format!("\"a,b\" , W/\"c\",{tag}")).problem(412);
+    let bare = tag.trim_matches('"');
+    for unreadable in [bare, "garbage", "\"a", "W/", ",", "", "*, *"] {
+        put("if-none-match", unreadable).problem(400);
+        put("if-match", unreadable).problem(412);
+    }
+    assert_eq!(admin.get("/v1/blobs/b").header("etag"), tag);
 }
 
 /// The content may take long to come.

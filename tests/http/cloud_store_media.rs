@@ -336,3 +336,26 @@ fn media_with_a_view_password_are_opened_by_nobody_and_others_by_any_page() {
         assert_eq!(opened.text() == "x", status == 200);
     }
 }
+
+/// Whoever has the path of a file of somebody who is gone has none of a later namesake's.
+#[test]
+fn the_paths_of_media_go_with_their_account() {
+    let server = Server::start();
+    let bring = |key: &str, content: &[u8]| {
+        let answer = upload(&server, &[Part::text("key", key), image("cv.jpg", content)]);
+        answer["data"]["folder"].as_str().unwrap().to_owned()
+    };
+    let read = |folder: &str| {
+        server
+            .nobody()
+            .get(&format!("/cloudstore/files/{folder}/cv.jpg"))
+    };
+    let folder = bring(&server.api_key("bob", "writer"), b"of the first");
+    assert_eq!(read(&folder).text(), "of the first");
+    let removed = server.admin().send("DELETE", "/v1/users/bob", &[], b"");
+    assert_eq!(removed.status, 204);
+    let another = bring(&server.api_key("bob", "writer"), b"of the second");
+    assert_ne!(folder, another);
+    assert_eq!(read(&folder).status, 404);
+    assert_eq!(read(&another).text(), "of the second");
+}

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use komatik::PutMode;
 use serde_json::{Value, json};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::room_client::{Participant, Received, first_packet, later_packet, packed, sign};
 use crate::server::Server;
@@ -528,4 +530,23 @@ fn the_name_of_a_room_is_escaped_in_its_address() {
     let told = ann.json("storage.download_url", json!({"path": "a"}));
     let path = told["url"].as_str().unwrap().split_once("/v1/").unwrap().1;
     assert_eq!(server.nobody().get(&format!("/v1/{path}")).text(), "x");
+}
+
+/// RFC 6455, section 5.5.1: else it looks to the participant as if the connection had broken.
+#[test]
+fn who_says_that_it_goes_is_answered() {
+    let server = Server::start();
+    let key = server.key("admin");
+    let mut ann = server.enter(&key);
+    let normal = CloseFrame {
+        code: CloseCode::Normal,
+        reason: "".into(),
+    };
+    ann.socket.close(Some(normal.clone())).unwrap();
+    assert_eq!(ann.frame(), Err(Some(normal)));
+    let ended = ann.socket.read();
+    assert!(
+        matches!(ended, Err(tungstenite::Error::ConnectionClosed)),
+        "{ended:?}"
+    );
 }

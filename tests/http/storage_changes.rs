@@ -362,5 +362,10 @@ fn what_cannot_be_read_is_not_done() {
         reply.status, 415,
         "a page of another origin could send it with the cookie"
     );
-    assert_eq!(ann.send("PATCH", "/storage/ann/a", &[], b"").status, 405);
+    let refused = ann.send("PATCH", "/storage/ann/a", &[], b"");
+    assert_eq!(refused.status, 405);
+    assert_eq!(
+        refused.header("allow"),
+        "GET, HEAD, POST, PUT, DELETE, META"
+    );
 }

@@ -203,3 +203,27 @@ fn it_has_to_do_with_so_many_locked_entries() {
     let done = send(json!([open, folder]));
     assert_eq!(done.value()["results"][1], json!({"deleted": 1000}));
 }
+
+/// All writers wait for it, and each operation handles the whole document again.
+#[test]
+fn what_a_transaction_handles_again_and_again_is_bounded() {
+    let server = Server::start();
+    let admin = server.admin();
+    let large: Vec<String> = (0..20_000)
+        .map(|number| format!("{number:0>100}"))
+        .collect();
+    server.store.save("large", &json!({"list": large})).unwrap();
+    let before = server.store.metadata("large").unwrap().unwrap().revision;
+    let merge = json!({"op": "merge", "key": "large", "value": {"z": 1}});
+    let patch =
+        json!({"op": "patch", "key": "large", "patch": [{"op": "add", "path": "/z", "value": 1}]});
+    for operation in [merge, patch] {
+        let many = json!({"operations": vec![operation.clone(); 100]});
+        let refused = admin.json("POST", "/v1/transactions", &many).problem(413);
+        assert!(refused["operation"].as_u64().unwrap() > 10, "{refused}");
+        let revision = server.store.metadata("large").unwrap().unwrap().revision;
+        assert_eq!(revision, before);
+    }
+    let few = json!({"operations": [{"op": "merge", "key": "large", "value": {"z": 1}}]});
+    assert_eq!(admin.json("POST", "/v1/transactions", &few).status, 200);
+}

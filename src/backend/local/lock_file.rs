@@ -41,7 +41,13 @@ impl LockFile {
             .map_err(failed)?;
         let mut lock = LockFile::lock(directory, file)?;
         lock.is_signed = true;
-        lock.write_holder().map_err(failed)?;
+        // Without room there is no name. On a full disk what helps is to delete something, and so to open the store.
+        match lock.write_holder().map_err(failed) {
+            Err(error @ Error::NoSpace { .. }) => {
+                tracing::debug!(%error, "nobody is told who has the store")
+            }
+            written => written?,
+        }
         Ok(lock)
     }
 

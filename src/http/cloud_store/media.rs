@@ -61,6 +61,19 @@ impl Accounts {
         })?)
     }
 
+    /// What is kept of the media of an account, which no later one of the name is to have.
+    pub(in crate::http) fn media_of(&self, account: &str) -> problem::Answer<Vec<String>> {
+        let mut kept = Vec::new();
+        for item in self.store.list(&format!("media-of/{account}"))? {
+            let known = format!("media-of/{account}/{}", item?.name);
+            if let Some(folder) = self.store.load::<String>(&known)? {
+                kept.push(format!("media/{folder}"));
+            }
+            kept.push(known);
+        }
+        Ok(kept)
+    }
+
     /// Whose file of this name is in the folder, `None` where there is none.
     fn account_of_media(&self, folder: &str, file: &str) -> problem::Answer<Option<Account>> {
         let is_folder =

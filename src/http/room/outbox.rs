@@ -144,6 +144,11 @@ impl Outbox {
         sent.await.ok().and_then(Result::ok).ok_or(Gone)
     }
 
+    /// Ends the connection of one who has said that it goes: the library has the answer ready (RFC 6455, section 5.5.1).
+    pub(super) async fn let_go(mut self) {
+        let _ = tokio::time::timeout(self.patience, self.socket.flush()).await;
+    }
+
     /// Ends the connection, and says why.
     pub(super) async fn close(mut self, code: u16, reason: &'static str) {
         let reason = Message::Close(Some(CloseFrame {

@@ -93,6 +93,7 @@ impl Session {
     pub(super) async fn run(mut self) {
         let (code, reason) = match self.converse().await {
             Ok(Farewell::Gone) | Err(Gone) => return,
+            Ok(Farewell::Left) => return self.outbox.let_go().await,
             Ok(Farewell::Text) => (close_code::UNSUPPORTED, "only binary messages"),
             Ok(Farewell::Stopping) => (close_code::AWAY, "the service is stopping"),
             Ok(Farewell::Refused) => (
@@ -123,7 +124,8 @@ impl Session {
                         }
                         Some(Message::Text(_)) => return Ok(Farewell::Text),
                         Some(Message::Ping(_) | Message::Pong(_)) => {}
-                        Some(Message::Close(_)) | None => return Ok(Farewell::Gone),
+                        Some(Message::Close(_)) => return Ok(Farewell::Left),
+                        None => return Ok(Farewell::Gone),
                     }
                     silence = Silence::begin();
                 }
@@ -337,6 +339,8 @@ impl Session {
 enum Farewell {
     /// The participant has gone.
     Gone,
+    /// It has said that it goes.
+    Left,
     /// It sent text.
     Text,
     /// The service stops.

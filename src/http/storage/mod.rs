@@ -13,7 +13,7 @@ mod upload;
 
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
@@ -84,7 +84,12 @@ async fn answer(State(service): State<Service>, request: Request) -> Result<Resp
             let meta = call(&service, move || meta(&caller.store, &place)).await?;
             Ok(Json(meta).into_response())
         }
-        _ => Err(super::Problem::no_method().into()),
+        _ => {
+            let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, META");
+            Err(super::Problem::no_method()
+                .with_header(header::ALLOW, methods)
+                .into())
+        }
     }
 }
 
