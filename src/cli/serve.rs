@@ -57,6 +57,7 @@ impl Serve {
     }
 
     fn serve(&self, session: &mut Session, tls: Option<&Tls>) -> Outcome<()> {
+        log();
         let mut limits = Limits::default();
         limits.connections = self.connections;
         let mut endpoint = Endpoint::default();
@@ -86,6 +87,17 @@ impl Serve {
             served.doing(|| "serving".to_owned())
         })
     }
+}
+
+/// Has warnings and errors written to standard error, a line each: what answers tell only an operator can mend is there.
+fn log() {
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false);
+    // Where there is one already, that is it.
+    let _ = lines.try_init();
 }
 
 /// Done when it is time to stop. With a certificate, SIGHUP reads that again; without one, it ends the service as well, where it

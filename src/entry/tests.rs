@@ -34,7 +34,7 @@ fn an_entry_is_not_updated_before_it_was() {
     let a_day_before = crate::format::to_micros(first.created) - 86_400_000_000;
     let (a, b) = (store.key("a").unwrap(), store.key("b").unwrap());
     let new = store.new_document(&a, &2, PutOptions::new()).unwrap();
-    let write = |change: &dyn Fn(&mut crate::draft::Draft<'_>) -> crate::Result<()>| {
+    let write = |change: &dyn Fn(&mut crate::draft::Draft<'_>) -> crate::error::Result<()>| {
         store
             .write(|draft| {
                 draft.now = a_day_before;

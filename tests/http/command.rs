@@ -233,3 +233,29 @@ fn it_listens_to_this_machine_only() {
         assert_eq!(left, 0, "no store, and no account");
     }
 }
+
+#[test]
+fn what_only_an_operator_can_mend_is_told_on_standard_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let store = komatik::Store::open(&path).unwrap();
+    store.put("b", vec![7; 40_000]).unwrap();
+    drop(store);
+    let pack = std::fs::read_dir(path.join("packs")).unwrap().next();
+    let pack = pack.unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let log = directory.path().join("log");
+    let mut command = komatik(&path);
+    command.args(["--listen", "127.0.0.1:0"]);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let (child, greeting) = begin(&mut command);
+    let password = greeting["first_login"]["password"].as_str().unwrap();
+    client(&greeting, password).get("/v1/blobs/b").problem(500);
+    stop(child);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("ERROR") && log.contains("damaged"), "{log}");
+    assert!(!log.contains(password), "{log}");
+}
