@@ -218,6 +218,7 @@ impl Store {
     /// Flushes, lets go of the files and of the lock on the directory. On any clone, every later call that reads or writes
     /// answers [`Error::Misuse`], and so does a second `close`; a watcher does at the next change it is asked for.
     /// Dropping the last clone does the same, but cannot report.
+    /// What was deleted or replaced and not yet given back is given back first, for about a second at most.
     ///
     /// # Errors
     /// As [`Store::flush`].

@@ -234,7 +234,7 @@ fn conditions_and_kinds_are_held() {
 
 /// Each operation takes an element out of the middle of what is left.
 #[test]
-fn a_long_array_that_is_cut_is_told_at_once() {
+fn a_long_array_that_is_cut_is_told_place_by_place() {
     let env = Env::with(|store| {
         let long: Vec<u32> = (0..100_000).collect();
         store.save("long", &json!({"list": long})).unwrap();
