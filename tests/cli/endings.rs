@@ -224,3 +224,27 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(env.object(&["verify"])["sound"], true);
 }
+
+/// sled would wait for ever for threads that the system did not give it.
+#[test]
+fn without_room_for_threads_it_says_so_and_does_not_wait() {
+    let env = filled();
+    for arguments in [&["ls"][..], &["save", "new", "{}"], &["verify"]] {
+        // No address space holds such a stack.
+        let mut command = env.command(arguments);
+        let said = Said::of(
+            command
+                .env("RUST_MIN_STACK", "140000000000000")
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(said.code, Some(1), "{arguments:?}: {}", said.complaint);
+        assert!(
+            said.complaint.contains("starting the 7 threads"),
+            "{}",
+            said.complaint
+        );
+    }
+    assert_eq!(env.run(&["load", "new"]).code, Some(3));
+    env.ok(&["verify"]);
+}

@@ -29,14 +29,14 @@ static TOLD: std::sync::LazyLock<i32> = std::sync::LazyLock::new(|| {
 
 /// A process, as seen from those that are forked off it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Process(u64);
+pub(in crate::backend::local) struct Process(u64);
 
 impl Process {
     /// The present one.
     ///
     /// # Errors
     /// `Io` where the system has no memory to note the function.
-    pub(super) fn present() -> Result<Process> {
+    pub(in crate::backend::local) fn present() -> Result<Process> {
         match *TOLD {
             0 => Ok(Process(FORKS.load(Relaxed))),
             code => Err(Error::io(
@@ -47,22 +47,7 @@ impl Process {
     }
 
     /// Whether the present process was forked off it.
-    pub(super) fn is_past(self) -> bool {
+    pub(in crate::backend::local) fn is_past(self) -> bool {
         FORKS.load(Relaxed) != self.0
-    }
-}
-
-/// The process that opened the first store.
-static FIRST: std::sync::OnceLock<Process> = std::sync::OnceLock::new();
-
-/// Fails in a process that was forked off one in which a store was ever open, also where that was closed: sled has threads
-/// for all that a process does, starts them once, and would wait for ever for those that only the other process has.
-pub(in crate::backend::local) fn check_threads() -> Result<()> {
-    let present = Process::present()?;
-    match FIRST.get_or_init(|| present).is_past() {
-        false => Ok(()),
-        true => Err(Error::Misuse {
-            reason: "a store was open before this process was forked off; open the first one after forking",
-        }),
     }
 }

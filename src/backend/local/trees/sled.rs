@@ -24,10 +24,10 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::blocks::{BlockStore, BlockTrees, MAX_BLOCK_BYTES};
 use super::sled_log::read_log;
+use super::threads::check_threads;
 use super::{check_bytes, closed};
 use crate::backend::Tree;
 use crate::backend::local::durable::{sync_directory, sync_parent};
-use crate::backend::local::forked::check_threads;
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
