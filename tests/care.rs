@@ -351,8 +351,37 @@ fn hostile_archives_are_refused() {
         assert!(found.is_err(), "{:?}", members[0].0);
     }
     for nothing in [&b""[..], b"no archive", &[0; 10_240], &[0xff; 10_240]] {
-        assert!(import(nothing).is_err());
+        let refused = import(nothing).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                Error::InvalidArgument {
+                    what: "archive",
+                    ..
+                }
+            ),
+            "{refused:?}"
+        );
     }
+    // A header in its middle that cannot be read.
+    let mut damaged = forged(&[("files/a", T::Regular, b"x"), ("files/b", T::Regular, b"x")]);
+    let at = damaged.windows(7).position(|bytes| bytes == b"files/b");
+    damaged[at.unwrap()..][148..156].fill(b'!');
+    let refused = import(&damaged).unwrap_err();
+    assert!(!refused.to_string().contains('!'), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            Error::Damaged {
+                what: "archive",
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    let unreadable = Store::in_memory().unwrap();
+    let refused = unreadable.import(Unreadable, PutMode::Create, go_on);
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
     // As bsdtar and Python write long names.
     let pax = forged(&[
         ("x", T::XHeader, b"16 path=files/p\n"),
@@ -362,6 +391,15 @@ fn hostile_archives_are_refused() {
     let store = Store::in_memory().unwrap();
     let _ = store.import(&pax[..], PutMode::Create, go_on);
     assert!(store.exists("p").unwrap());
+}
+
+/// A source that fails.
+struct Unreadable;
+
+impl std::io::Read for Unreadable {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::TimedOut.into())
+    }
 }
 
 /// Work on a store that reports its steps.

@@ -43,7 +43,7 @@ impl Store {
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: it is no such archive, or of a later format; a `mode` that names a revision.
-    /// * [`Error::Damaged`]: the archive is cut short, or a content is not what its digest says.
+    /// * [`Error::Damaged`]: the archive is cut short, cannot be read on, or a content is not what its digest says.
     /// * [`Error::InvalidKey`]: a member whose name is no key.
     /// * [`Error::Cancelled`]; what `reader` answers; and those of [`Store::put_with`] and [`Store::save_with`].
     pub fn import(
@@ -66,7 +66,7 @@ impl Store {
             about: None,
             done: 0,
         };
-        let imported = import.run(Patient(reader));
+        let imported = import.run(Source(reader));
         // Also where it failed: what is there stays.
         let flushed = self.flush();
         imported?;
@@ -75,15 +75,16 @@ impl Store {
     }
 }
 
-/// A reader that goes on where a signal came in between.
-struct Patient<R>(R);
+/// What the archive is read from. Goes on where a signal came in between; what it answers else is told apart from what the
+/// reader of archives complains of, which quotes the bytes that it finds.
+struct Source<R>(R);
 
-impl<R: Read> Read for Patient<R> {
+impl<R: Read> Read for Source<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
+                read => return read.map_err(|error| undo("reading the archive", error).into()),
             }
         }
     }
@@ -106,7 +107,10 @@ impl Import<'_> {
         let mut path: Option<Vec<u8>> = None;
         let mut is_first = true;
         for entry in entries {
-            let mut entry = entry.map_err(reading)?;
+            let mut entry = entry.map_err(|error| match reading(error) {
+                Error::Damaged { .. } if is_first => no_export(),
+                error => error,
+            })?;
             match entry.header().entry_type() {
                 EntryType::GNULongName => path = Some(long_name(&mut entry)?),
                 EntryType::XHeader => path = extended_path(&mut entry)?.or(path),
@@ -121,7 +125,7 @@ impl Import<'_> {
                         .ok_or_else(|| refused("it holds what no export writes"))?;
                     check_type(&member, kind)?;
                     if is_first != (member == Member::Manifest) {
-                        return Err(refused("it does not begin as an export does"));
+                        return Err(no_export());
                     }
                     is_first = false;
                     let seconds = entry.header().mtime().map_err(reading)?;
@@ -132,7 +136,7 @@ impl Import<'_> {
                 }
             }
         }
-        Err(cut_short())
+        Err(if is_first { no_export() } else { cut_short() })
     }
 
     /// Takes in a member, changed at these seconds since 1970; answers whether it is the last.
@@ -326,8 +330,15 @@ fn small_json<T: DeserializeOwned>(data: &mut Whole<impl Read>) -> Result<T> {
     serde_json::from_slice(&text).map_err(|error| refused(&error.to_string()))
 }
 
+/// An error that came through the reader of archives: one of this crate, or a complaint of that reader.
 fn reading(error: io::Error) -> Error {
-    undo("reading the archive", error)
+    error
+        .downcast::<Error>()
+        .unwrap_or_else(|_| Error::damaged("archive", "a header, which cannot be read"))
+}
+
+fn no_export() -> Error {
+    refused("it does not begin as an export does")
 }
 
 fn refused(reason: &str) -> Error {

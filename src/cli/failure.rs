@@ -132,6 +132,9 @@ fn advice(error: &komatik::Error) -> Option<String> {
             "offer the password: `--password-file FILE`, the variable KOMATIK_PASSWORD, or at the \
              prompt of a terminal"
         }
+        Error::Damaged {
+            what: "archive", ..
+        } => "what came before it is in the store; `--overwrite` takes in a sound copy as a whole",
         Error::Damaged { .. } => {
             "`verify` tells all that is damaged; `repair INTO` saves what can be saved"
         }
