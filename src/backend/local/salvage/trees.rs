@@ -59,7 +59,7 @@ pub(super) fn read(
 }
 
 fn open(copy: &Path) -> Result<SledTrees> {
-    match SledTrees::open(copy, CACHE_BYTES) {
+    match SledTrees::open_anyhow(copy, CACHE_BYTES) {
         Err(Error::Damaged { .. }) => {}
         other => return other,
     }
@@ -71,7 +71,7 @@ fn open(copy: &Path) -> Result<SledTrees> {
             fs::remove_file(entry.path()).map_err(failed)?;
         }
     }
-    SledTrees::open(copy, CACHE_BYTES)
+    SledTrees::open_anyhow(copy, CACHE_BYTES)
 }
 
 /// Reads up to each place that cannot be read, row by row in the end, and on behind it.

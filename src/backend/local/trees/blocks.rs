@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::block::{self, Row};
 use super::cache::{BlockCache, Found};
-use super::{MAX_TREE_ROW_BYTES, TreeWrite, Trees, check_row};
+use super::{MAX_TREE_ROW_BYTES, TreeWrite, Trees, behind, check_row};
 use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::report::Finding;
@@ -414,11 +414,6 @@ fn decode(tree: Tree, key: &Bytes, block: &Bytes) -> Result<Vec<Row>> {
 
 fn damaged(tree: Tree, key: &[u8]) -> Error {
     Error::damaged(WHAT, format!("{tree:?} {}", key.escape_ascii()))
-}
-
-/// The first key behind this one.
-fn behind(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
 }
 
 #[cfg(test)]

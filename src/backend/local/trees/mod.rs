@@ -14,6 +14,7 @@ mod cache;
 #[cfg(test)]
 pub(crate) mod fault;
 pub(crate) mod gap;
+mod layers;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod sled;
@@ -76,6 +77,11 @@ fn check_bytes(bytes: usize, limit: usize) -> Result<()> {
         limit: limit as u64,
         found: bytes as u64,
     })
+}
+
+/// The first key behind this one.
+fn behind(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
 }
 
 fn closed() -> Error {

@@ -3,13 +3,19 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::blocks::{BlockStore, BlockTrees};
 use super::fault::{FaultTrees, Lasting, Operation};
+use super::layers::{Layers, SLICE_BYTES};
 use super::memory::MemoryTrees;
-use super::sled::SledTrees;
+use super::sled::{SledBlocks, SledTrees};
 use super::*;
 
 const CACHE: u64 = 4 * 1024 * 1024;
+
+/// Of sled.
+const SEGMENT_BYTES: usize = 512 * 1024;
 
 fn open(directory: &Path) -> SledTrees {
     SledTrees::open(directory, CACHE).unwrap()
@@ -233,7 +239,7 @@ fn a_panic_in_sled_is_damage_and_ends_the_writing() {
     let directory = tempfile::tempdir().unwrap();
     let trees = open(directory.path());
     apply(&trees, [put(Tree::Entries, "a", "1")]).unwrap();
-    let error = trees.store.panic_for_test();
+    let error = trees.store.store().panic_for_test();
     assert!(matches!(error, Err(Error::Damaged { .. })), "{error:?}");
     let refused = apply(&trees, [put(Tree::Entries, "b", "1")]);
     assert!(matches!(refused, Err(Error::Poisoned { .. })));
@@ -279,16 +285,20 @@ fn a_log_that_cannot_be_read_is_no_damage_and_stays_as_it_is() {
 /// and removed, so that leaves are split, merged and moved.
 #[test]
 fn little_is_written_between_two_flushes() {
-    use std::sync::atomic::Ordering;
-
-    const SEGMENT_BYTES: usize = 512 * 1024;
-    for bytes in [700, 3_300] {
+    for (folder, bytes) in [
+        ("folder", 700),
+        ("folder", 3_300),
+        // The nodes of the index are largest, and the most of them for what is handed over.
+        (&"l".repeat(SLICE_BYTES - 8), 20),
+        (&"l".repeat(1_000), 20),
+        (&"l".repeat(1_000), 2_000),
+    ] {
         let directory = tempfile::tempdir().unwrap();
         let trees = open(directory.path());
-        let count = 4 * 1024 * 1024 / (bytes + 200);
+        let count = 4 * 1024 * 1024 / (folder.len() + bytes + 200);
         let value = "x".repeat(bytes);
         let row = |number: usize| {
-            let key = format!("folder/{number:07}");
+            let key = format!("{folder}/{number:07}");
             (key, value.clone())
         };
         let mut random = fastrand::Rng::with_seed(7);
@@ -305,7 +315,148 @@ fn little_is_written_between_two_flushes() {
             apply(&trees, rows).unwrap();
             random.shuffle(&mut numbers);
         }
-        let most = trees.store.most_log_bytes.load(Ordering::Relaxed);
-        assert!(most > 0 && most < 4 * SEGMENT_BYTES, "{bytes}: {most}");
+        let most = trees.store.store().most_log_bytes.load(Ordering::Relaxed);
+        assert!(
+            most > 0 && most < 3 * SEGMENT_BYTES,
+            "{} {bytes}: {most}",
+            folder.len()
+        );
     }
+}
+
+/// The rows whose key begins with `folder`, as many as `count`, each with its number.
+fn numbered(folder: &str, count: usize) -> Vec<TreeWrite> {
+    let row = |number| put(Tree::Entries, &format!("{folder}/{number:05}"), "value");
+    (0..count).map(row).collect()
+}
+
+fn assert_has(trees: &SledTrees, rows: &[TreeWrite]) {
+    let found = trees.range(Tree::Entries, b"", None, usize::MAX).unwrap();
+    let found = found.into_iter().map(|(key, value)| (key, Some(value)));
+    let rows = rows
+        .iter()
+        .map(|(_, key, value)| (key.clone(), value.clone()));
+    assert!(found.eq(rows));
+}
+
+/// sled's index has as much of a key as neighbours have in common, 256 times.
+#[test]
+fn long_keys_need_no_file_of_their_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rows = Vec::new();
+    for length in [150, SLICE_BYTES, 300, 500, 1_010] {
+        rows.extend(numbered(&"l".repeat(length), 2_000));
+    }
+    rows.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
+    let trees = open(directory.path());
+    apply(&trees, rows.iter().cloned()).unwrap();
+    assert_has(&trees, &rows);
+    assert!(trees.check().is_empty(), "{:?}", trees.check());
+    trees.close().unwrap();
+    let trees = open(directory.path());
+    assert_has(&trees, &rows);
+    // And nothing is left of layers that hold nothing.
+    let removed = rows.iter().map(|(tree, key, _)| (*tree, key.clone(), None));
+    apply(&trees, removed).unwrap();
+    let left = trees.store.store().range(Tree::Entries, b"", None, 1);
+    assert!(left.unwrap().is_empty());
+}
+
+/// What was written before there were layers, also where moving it into them was cut short.
+#[test]
+fn keys_that_lie_in_no_layer_yet_are_moved_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = [100, 250, 500]
+        .into_iter()
+        .flat_map(|length| numbered(&"m".repeat(length), 50))
+        .collect();
+    let mut rows = rows;
+    rows.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
+    let sled = SledBlocks::open(directory.path(), CACHE).unwrap();
+    let former = BlockTrees::over(Layers::over(sled, MAX_TREE_ROW_BYTES), 0);
+    apply(&former, rows.iter().cloned()).unwrap();
+    let some = former.store.range(Tree::Entries, b"", None, usize::MAX);
+    let some: Vec<_> = some.unwrap().into_iter().step_by(3).collect();
+    former.close().unwrap();
+    let sled = SledBlocks::open(directory.path(), CACHE).unwrap();
+    let cut_short = Layers::over(sled, SLICE_BYTES);
+    for (key, block) in some.iter().filter(|(key, _)| key.len() > SLICE_BYTES) {
+        cut_short.write(Tree::Entries, key, Some(block)).unwrap();
+    }
+    cut_short.close().unwrap();
+    for _ in 0..2 {
+        let trees = open(directory.path());
+        assert_has(&trees, &rows);
+        for (tree, key, value) in &rows {
+            assert_eq!(trees.get(*tree, key).unwrap(), *value);
+        }
+        let blocks = trees
+            .store
+            .store()
+            .range(Tree::Entries, b"", None, usize::MAX);
+        let longest = blocks.unwrap().iter().map(|(key, _)| key.len()).max();
+        assert!(longest.unwrap() <= 1 + 32 + SLICE_BYTES + 1, "{longest:?}");
+        trees.close().unwrap();
+    }
+}
+
+/// What is left small of leaves is not for readers to mend, who hold no turn and flush nothing.
+#[test]
+fn little_is_written_by_removals_and_by_who_reads_behind_them() {
+    let short = "folder".to_owned();
+    let long = "l".repeat(500);
+    for (folder, count, in_order, kept) in [
+        (&short, 12_000, true, 10),
+        (&short, 12_000, false, 10),
+        (&short, 12_000, false, 3),
+        (&long, 4_000, false, 3),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let trees = open(directory.path());
+        let key = |number: &usize| format!("{folder}/{number:07}");
+        let mut numbers: Vec<usize> = (0..count).collect();
+        let value = "x".repeat(700);
+        let rows = numbers
+            .iter()
+            .map(|number| put(Tree::Entries, &key(number), &value));
+        apply(&trees, rows.collect::<Vec<_>>()).unwrap();
+        if !in_order {
+            fastrand::Rng::with_seed(3).shuffle(&mut numbers);
+        }
+        numbers.retain(|number| number % kept > 0);
+        for some in numbers.chunks_mut(4_000) {
+            some.sort_unstable();
+            let rows = some
+                .iter()
+                .map(|number| remove(Tree::Entries, &key(number)));
+            apply(&trees, rows.collect::<Vec<_>>()).unwrap();
+        }
+        let most = &trees.store.store().most_log_bytes;
+        let case = format!("{} {in_order} {kept}", folder.len());
+        let written = most.swap(0, Ordering::Relaxed);
+        assert!(
+            written > 0 && written < 3 * SEGMENT_BYTES,
+            "{case}: {written}"
+        );
+        let left = trees.range(Tree::Entries, b"", None, usize::MAX).unwrap();
+        assert_eq!(left.len(), count.div_ceil(kept));
+        trees.flush().unwrap();
+        let written = most.load(Ordering::Relaxed);
+        assert!(written < SEGMENT_BYTES / 4, "{case}: {written}");
+    }
+}
+
+/// A store that builds before this one made, and could not open again.
+#[test]
+fn what_lies_in_files_of_their_own_can_still_be_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let rows = numbered(&"l".repeat(1_000), 2_000);
+    let sled = SledBlocks::open(directory.path(), CACHE).unwrap();
+    let former = BlockTrees::over(Layers::over(sled, MAX_TREE_ROW_BYTES), 0);
+    apply(&former, rows.iter().cloned()).unwrap();
+    former.close().unwrap();
+    let refused = SledTrees::open(directory.path(), CACHE).map(drop);
+    assert!(matches!(refused, Err(Error::Damaged { .. })));
+    let trees = SledTrees::open_anyhow(directory.path(), CACHE).unwrap();
+    assert_has(&trees, &rows);
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use super::super::layers::{Layers, SLICE_BYTES};
 use super::*;
 use crate::sync::RwLock;
 
@@ -15,6 +17,8 @@ struct MemoryBlocks {
     blocks: RwLock<BTreeMap<(Tree, Bytes), Bytes>>,
     /// Writes that are still done; all, where there is no number.
     remaining: Mutex<Option<usize>>,
+    /// What comes in behind the next look at a floor.
+    behind_floor: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl BlockStore for MemoryBlocks {
@@ -26,7 +30,13 @@ impl BlockStore for MemoryBlocks {
         let blocks = self.blocks.read();
         let key = Bytes::copy_from_slice(key);
         let last = blocks.range((tree, Bytes::new())..=(tree, key)).next_back();
-        Ok(last.map(|((_, key), block)| (key.clone(), block.clone())))
+        let last = last.map(|((_, key), block)| (key.clone(), block.clone()));
+        drop(blocks);
+        let behind = self.behind_floor.lock().take();
+        if let Some(come_in) = behind {
+            come_in();
+        }
+        Ok(last)
     }
 
     fn range(
@@ -82,8 +92,16 @@ type Expected = BTreeMap<Bytes, Bytes>;
 /// Of which some blocks are kept in memory, and others not.
 const CACHE_BYTES: usize = 32 * 1024;
 
-fn trees() -> BlockTrees<MemoryBlocks> {
-    BlockTrees::over(MemoryBlocks::default(), CACHE_BYTES)
+/// Many keys lie in layers, and some in a layer of a layer.
+const SHORT_SLICE_BYTES: usize = 40;
+
+fn trees() -> BlockTrees<Layers<MemoryBlocks>> {
+    trees_of(SHORT_SLICE_BYTES)
+}
+
+fn trees_of(slice_bytes: usize) -> BlockTrees<Layers<MemoryBlocks>> {
+    let layers = Layers::over(MemoryBlocks::default(), slice_bytes);
+    BlockTrees::over(layers, CACHE_BYTES)
 }
 
 fn rows(trees: &dyn Trees, limit: usize) -> Vec<Row> {
@@ -98,7 +116,7 @@ fn rows(trees: &dyn Trees, limit: usize) -> Vec<Row> {
     }
 }
 
-fn assert_holds(trees: &BlockTrees<MemoryBlocks>, expected: &Expected, random: &mut fastrand::Rng) {
+fn assert_holds(trees: &dyn Trees, expected: &Expected, random: &mut fastrand::Rng) {
     let all: Vec<_> = expected.clone().into_iter().collect();
     for limit in [1, 3, 100, usize::MAX] {
         assert_eq!(rows(trees, limit), all, "limit {limit}");
@@ -119,7 +137,17 @@ fn assert_holds(trees: &BlockTrees<MemoryBlocks>, expected: &Expected, random: &
 
 /// Few and many, short and long, with much in common.
 fn key(random: &mut fastrand::Rng) -> Bytes {
-    let folder = ["", "a/", "a/b/", "\u{0}", "\u{ff}"][random.usize(..5)];
+    let folder = match random.u8(..8) {
+        0 => "a/".to_owned(),
+        1 => "a/b/".to_owned(),
+        2 => "\u{0}".to_owned(),
+        3 => "\u{ff}".to_owned(),
+        // Around the lengths at which a layer begins.
+        4 => "a/b".repeat(random.usize(12..15)),
+        5 => "deep".repeat(random.usize(9..12)),
+        6 => "deep".repeat(random.usize(18..22)) + ["", "a", "\u{ff}"][random.usize(..3)],
+        _ => String::new(),
+    };
     let name = match random.u8(..20) {
         0 => "long".repeat(250) + &random.u8(..4).to_string(),
         1 => String::new(),
@@ -130,7 +158,7 @@ fn key(random: &mut fastrand::Rng) -> Bytes {
 
 fn value(random: &mut fastrand::Rng) -> Bytes {
     let bytes = match random.u8(..20) {
-        0 => random.usize(4000..5100),
+        0 => random.usize(4000..5000),
         1 => 0,
         2..5 => random.usize(1000..2500),
         _ => random.usize(..400),
@@ -172,7 +200,7 @@ fn expect(expected: &mut Expected, writes: &[(Bytes, Option<Bytes>)]) {
 fn rows_are_those_of_a_map_whatever_comes() {
     for seed in 0..40 {
         let random = &mut fastrand::Rng::with_seed(seed);
-        let trees = trees();
+        let trees = trees_of([SHORT_SLICE_BYTES, SLICE_BYTES][random.usize(..2)]);
         let mut expected = Expected::new();
         for _ in 0..20 {
             let writes = writes(random);
@@ -182,7 +210,11 @@ fn rows_are_those_of_a_map_whatever_comes() {
         }
         let all: Vec<_> = expected.keys().map(|key| (key.clone(), None)).collect();
         apply(&trees, &all).unwrap();
-        assert_eq!(trees.store.blocks.read().len(), 0, "no empty block stays");
+        assert_eq!(
+            trees.store.store().blocks.read().len(),
+            0,
+            "no empty block stays"
+        );
     }
 }
 
@@ -201,10 +233,10 @@ fn an_end_in_the_middle_of_a_split_loses_nothing() {
         }
         let before = expected.clone();
         let writes = writes(random);
-        *trees.store.remaining.lock() = Some(random.usize(..20));
+        *trees.store.store().remaining.lock() = Some(random.usize(..20));
         // Or it came to its end.
         let _ = apply(&trees, &writes);
-        *trees.store.remaining.lock() = None;
+        *trees.store.store().remaining.lock() = None;
         expect(&mut expected, &writes);
         let trees = BlockTrees::over(trees.store, CACHE_BYTES);
         // Who reads in the middle of it sees a row once that lies in two blocks.
@@ -240,13 +272,13 @@ fn what_is_left_twice_does_no_harm_to_later_writes() {
         let round = |random: &mut fastrand::Rng, expected: &mut Expected| {
             let writes = writes(random);
             let ended = apply(&trees, &writes);
-            *trees.store.remaining.lock() = None;
+            *trees.store.store().remaining.lock() = None;
             ended.or_else(|_| apply(&trees, &writes)).unwrap();
             expect(expected, &writes);
         };
         for _ in 0..6 {
             round(random, &mut expected);
-            *trees.store.remaining.lock() = Some(random.usize(..20));
+            *trees.store.store().remaining.lock() = Some(random.usize(..20));
             round(random, &mut expected);
         }
         trees.mend().unwrap();
@@ -268,7 +300,7 @@ fn neighbours_share_blocks_that_are_not_too_large() {
     for some in writes.chunks(300) {
         apply(&trees, some).unwrap();
     }
-    let blocks = trees.store.blocks.read();
+    let blocks = trees.store.store().blocks.read();
     assert!(blocks.values().all(|block| block.len() <= BLOCK_BYTES));
     assert!(blocks.len() < 2000 / 8, "{} blocks", blocks.len());
 }
@@ -277,14 +309,20 @@ fn neighbours_share_blocks_that_are_not_too_large() {
 #[test]
 fn a_reader_beside_a_writer_sees_every_row() {
     let trees = Arc::new(trees());
-    let kept: Vec<_> = (0..200_u32)
+    // In layers, on marks and in none.
+    let name = |number: u32| {
+        let folder = "deep".repeat([0, 0, 9, 10, 11, 21][number as usize % 6]);
+        format!("{folder}{number:04}")
+    };
+    let mut kept: Vec<_> = (0..200)
         .map(|number| {
             (
-                Bytes::from(format!("{number:04}")),
+                Bytes::from(name(number)),
                 Some(Bytes::from_static(&[1; 60])),
             )
         })
         .collect();
+    kept.sort();
     apply(&*trees, &kept).unwrap();
     let ends = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -293,7 +331,7 @@ fn a_reader_beside_a_writer_sees_every_row() {
             for round in 0..400 {
                 let mut others: Vec<_> = (0..100)
                     .map(|_| {
-                        let key = format!("{:04}-{}", random.u32(..200), random.u8(..));
+                        let key = format!("{}-{}", name(random.u32(..200)), random.u8(..));
                         let value = (round % 4 < 3).then(|| value(random));
                         (Bytes::from(key), value)
                     })
@@ -306,7 +344,7 @@ fn a_reader_beside_a_writer_sees_every_row() {
         while !ends.load(Ordering::Acquire) {
             for limit in [5, 1000] {
                 let found = rows(&*trees, limit);
-                let found = found.iter().filter(|(key, _)| key.len() == 4);
+                let found = found.iter().filter(|(key, _)| !key.contains(&b'-'));
                 assert_eq!(found.count(), kept.len());
             }
             for (key, value) in &kept {
@@ -314,4 +352,30 @@ fn a_reader_beside_a_writer_sees_every_row() {
             }
         }
     });
+}
+
+/// Who looks into one layer after the other must not meet a split in the middle: the first look would be too early for the
+/// new block, the second too late for the old one.
+#[test]
+fn a_reader_sees_all_layers_at_one_moment() {
+    let layers = Arc::new(Layers::over(MemoryBlocks::default(), SHORT_SLICE_BYTES));
+    let key = "k".repeat(SHORT_SLICE_BYTES + 5);
+    layers.write(TREE, b"a", Some(b"old")).unwrap();
+    let (done, is_done) = crossbeam_channel::bounded(1);
+    let writer = Arc::clone(&layers);
+    let new_key = key.clone();
+    *layers.store().behind_floor.lock() = Some(Box::new(move || {
+        std::thread::spawn(move || {
+            writer
+                .write(TREE, new_key.as_bytes(), Some(b"new"))
+                .unwrap();
+            writer.write(TREE, b"a", Some(b"cut")).unwrap();
+            done.send(()).unwrap();
+        });
+        // Nobody comes in where all is well.
+        let _ = is_done.recv_timeout(Duration::from_millis(100));
+    }));
+    let found = layers.floor(TREE, key.as_bytes()).unwrap();
+    let (_, block) = found.unwrap();
+    assert!(block == "old" || block == "new", "{block:?}");
 }
