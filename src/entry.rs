@@ -439,6 +439,7 @@ impl Draft<'_> {
         self.disown(&source_body);
         self.own(&moved.body);
         if let Some(replaced) = replaced {
+            moved.updated = moved.updated.max(replaced.updated);
             self.disown(&replaced.body);
         }
         let action = ChangeAction::Move {

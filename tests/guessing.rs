@@ -280,14 +280,17 @@ fn a_crowd_with_the_right_password_is_let_in() {
     // Dear enough for all to be there before the first is let in.
     for case in stores_with(|builder| builder.password_cost(PasswordCost::new(19_456, 2))) {
         case.store.put("k", "content").unwrap();
-        case.store.lock("k", Lock::new().view("v")).unwrap();
-        let shared = case.store.unlocked_with("v");
-        for is_shared in [true, false] {
+        case.store
+            .lock("k", Lock::new().view("v").edit("e"))
+            .unwrap();
+        // To look, that to edit does as well, and is tried second.
+        for (password, is_shared) in [("v", true), ("v", false), ("e", true), ("e", false)] {
+            let shared = case.store.unlocked_with(password);
             let together = std::sync::Barrier::new(CROWD);
             let enter = || {
                 let own = match is_shared {
                     true => shared.clone(),
-                    false => case.store.unlocked_with("v"),
+                    false => case.store.unlocked_with(password),
                 };
                 together.wait();
                 own.get("k").map(drop)

@@ -54,4 +54,11 @@ fn an_entry_is_not_updated_before_it_was() {
         Ok(())
     });
     assert!(at("c").updated >= later);
+    store.save("d", &1).unwrap();
+    let later = at("d").updated;
+    write(&|draft| {
+        let (c, d) = (store.key("c").unwrap(), store.key("d").unwrap());
+        draft.rename(&c, &d, PutMode::Overwrite).map(drop)
+    });
+    assert!(at("d").updated >= later);
 }

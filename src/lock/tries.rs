@@ -116,17 +116,17 @@ impl Lines {
         Ok(Place { number, at })
     }
 
-    fn take_back(&mut self, line: Line, tries: usize) {
+    /// A place was not made use of.
+    fn take_back(&mut self, line: Line) {
         if let Some(tried) = self.by_line.get_mut(&line) {
-            let tries = u32::try_from(tries).unwrap_or(u32::MAX);
-            tried.count = tried.count.saturating_sub(tries);
+            tried.count = tried.count.saturating_sub(1);
         }
     }
 }
 
 impl Tries {
-    /// Waits for the turn of a caller in a line. It is to say what came of the try: [`Tries::opened`], [`Tries::missed`] or
-    /// [`Tries::take_back`]. Answers false where `is_known` says meanwhile that there is nothing to try any more.
+    /// Waits for the turn of a caller in a line. It is to say what came of the try: [`Tries::opened`] or
+    /// [`Tries::missed`]. Answers false where `is_known` says meanwhile that there is nothing to try any more.
     ///
     /// Where others try at the same time and nothing is known of them yet, it is waited for what becomes of those: a line in
     /// which all have the right password moves on as fast as that is verified.
@@ -158,7 +158,7 @@ impl Tries {
                         if !is_known() {
                             return Ok(true);
                         }
-                        lines.take_back(line, 1);
+                        lines.take_back(line);
                     }
                 }
                 Err(wait) => {
@@ -175,7 +175,7 @@ impl Tries {
         }
     }
 
-    /// A try was right: what was wrong before is forgotten.
+    /// A try was right, or whoever made it has another password of the lock, which does as well: what was wrong before is forgotten.
     pub(super) fn opened(&self, line: Line) {
         self.lines.lock().by_line.remove(&line);
         self.news.notify_all();
@@ -186,12 +186,6 @@ impl Tries {
         if let Some(tried) = self.lines.lock().by_line.get_mut(&line) {
             tried.wrong = tried.wrong.saturating_add(1);
         }
-        self.news.notify_all();
-    }
-
-    /// So many tries were no guesses: whoever made them had another password of the lock, which does as well.
-    pub(super) fn take_back(&self, line: Line, tries: usize) {
-        self.lines.lock().take_back(line, tries);
         self.news.notify_all();
     }
 }
@@ -298,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_try_starts_anew_and_one_that_was_no_guess_is_taken_back() {
+    fn a_right_try_starts_anew() {
         let tries = Tries::default();
         let now = Instant::now();
         let place = || tries.begin_at(LINE, MINUTE, now).unwrap();
@@ -306,18 +300,10 @@ mod tests {
             let _wait = place();
         }
         tries.opened(LINE);
-        for _ in 0..10 {
-            assert_eq!(place(), Duration::ZERO);
-            tries.take_back(LINE, 1);
-        }
-        for _ in 0..3 {
-            place();
-        }
-        tries.take_back(LINE, 2);
-        assert_eq!([place(), place(), place()], [Duration::ZERO; 3]);
+        assert_eq!([place(), place(), place(), place()], [Duration::ZERO; 4]);
         assert_eq!(place(), FIRST_DELAY);
-        tries.take_back(LINE, 1000);
-        assert!(place() < FIRST_DELAY * 2);
+        tries.lines.lock().take_back(LINE);
+        assert!(place() < FIRST_DELAY * 3);
     }
 
     #[test]

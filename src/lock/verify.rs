@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::passwords;
-use super::tries::Line;
+use super::tries::{Line, Tries};
 use super::{Demand, Need, demand};
 use crate::error::{Access, Error, Result};
 use crate::format::LockRecord;
@@ -46,6 +46,29 @@ impl Trying {
         match self {
             Trying::Call => of_view,
             Trying::Transaction | Trying::Listing => Duration::ZERO,
+        }
+    }
+}
+
+/// Tries that were not right, which are told as wrong once it is known that no other password of the lock was meant.
+struct Missed<'a> {
+    tries: &'a Tries,
+    lines: Vec<Line>,
+}
+
+impl Missed<'_> {
+    /// Whoever made them has a password of the lock, and did not guess.
+    fn opened(mut self) {
+        for line in std::mem::take(&mut self.lines) {
+            self.tries.opened(line);
+        }
+    }
+}
+
+impl Drop for Missed<'_> {
+    fn drop(&mut self) {
+        for line in &self.lines {
+            self.tries.missed(*line);
         }
     }
 }
@@ -119,26 +142,33 @@ impl Store {
             password,
             by_listing: by == Trying::Listing,
         };
-        let mut missed = None;
+        let mut missed = Missed {
+            tries,
+            lines: Vec::new(),
+        };
         for (password, phc) in demand.hashes() {
             if self.passwords.known(phc) == Some(false) {
                 continue;
             }
-            if self.try_on(key, phc, line(password), by)? {
-                tries.opened(line(password));
-                if let Some(missed) = missed {
-                    tries.take_back(missed, self.passwords.guesses().count());
-                }
+            if self.try_on(key, phc, line(password), by, &mut missed)? {
+                missed.lines.push(line(password));
+                missed.opened();
                 return Ok(true);
             }
             self.passwords.remember_wrong(phc);
-            missed = Some(line(password));
         }
         Ok(false)
     }
 
     /// Tries every password of this view on one hash.
-    fn try_on(&self, key: &str, phc: &str, line: Line, by: Trying) -> Result<bool> {
+    fn try_on(
+        &self,
+        key: &str,
+        phc: &str,
+        line: Line,
+        by: Trying,
+        missed: &mut Missed<'_>,
+    ) -> Result<bool> {
         let tries = &self.shared.tries;
         for password in self.passwords.guesses() {
             // Another thread may have found out for this view.
@@ -153,7 +183,7 @@ impl Store {
             }
             let is_right = passwords::is_right(key, phc, password);
             if !matches!(is_right, Ok(true)) {
-                tries.missed(line);
+                missed.lines.push(line);
             }
             if is_right? {
                 let stronger = self.stronger_hash(phc, password);

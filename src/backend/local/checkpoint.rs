@@ -109,7 +109,9 @@ impl Core {
     /// The end: a last checkpoint, the rows of the packs, and word in the superblock that all is in order, where it is.
     pub(super) fn shut_down(&self) -> Result<()> {
         if self.health.is_poisoned() {
-            return self.trees.close();
+            let closed = self.trees.close();
+            // What was ordered since may be on no disk.
+            return self.health.check_unpoisoned().and(closed);
         }
         let done = self
             .checkpoint()

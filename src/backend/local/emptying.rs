@@ -32,6 +32,7 @@ impl Core {
             frames => frames?,
         };
         for frame in frames.by_ref() {
+            self.health.check_time()?;
             let Ok((blob, index, location)) = frame else {
                 return Ok(false);
             };

@@ -8,8 +8,8 @@ use super::failure;
 use super::forked::Process;
 use super::place::Place;
 use crate::error::{Error, Result};
-use crate::sync::OnceLock;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Instant, OnceLock};
 
 /// Sticky: once poisoned or closed, for ever.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Health {
     place: Place,
     process: Process,
     cause: OnceLock<String>,
+    /// Since the store begins to end: up to when that may take.
+    ends_at: OnceLock<Instant>,
     closed: AtomicBool,
     /// Whether the trees were found not to hold what they should.
     distrusted: AtomicBool,
@@ -29,6 +31,7 @@ impl Health {
             place: Place::of(directory.to_owned()),
             process,
             cause: OnceLock::default(),
+            ends_at: OnceLock::default(),
             closed: AtomicBool::new(false),
             distrusted: AtomicBool::new(false),
         }
@@ -37,9 +40,7 @@ impl Health {
     /// Fails where nothing may be done any more.
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Error::Misuse {
-                reason: "the store is closed",
-            });
+            return Err(closed());
         }
         if self.is_forked() {
             return Err(Error::Misuse {
@@ -48,6 +49,15 @@ impl Health {
             });
         }
         Ok(())
+    }
+
+    /// Fails where work is to stop that can go on after the next opening.
+    pub(super) fn check_time(&self) -> Result<()> {
+        self.check_open()?;
+        match self.ends_at.get() {
+            Some(end) if Instant::now() >= *end => Err(closed()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether this process was forked off the one that opened the store.
@@ -110,9 +120,28 @@ impl Health {
         !self.distrusted.load(Ordering::Acquire)
     }
 
-    /// Refuses everything from now on; answers whether this call was the first.
-    pub(super) fn close(&self) -> bool {
-        !self.closed.swap(true, Ordering::AcqRel)
+    /// The store is to end, and may work until then.
+    ///
+    /// # Errors
+    /// `Misuse` where another thread ends it, or has.
+    pub(super) fn begin_to_end(&self, end: Instant) -> Result<()> {
+        self.ends_at.set(end).map_err(|_| closed())
+    }
+
+    #[cfg(test)]
+    pub(super) fn begins_to_end(&self) -> bool {
+        self.ends_at.get().is_some()
+    }
+
+    /// Refuses everything from now on.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+fn closed() -> Error {
+    Error::Misuse {
+        reason: "the store is closed",
     }
 }
 

@@ -64,11 +64,11 @@ use super::{
     Backend, BackendStats, BlobId, Commit, HistoryRange, Hold, Outcome, Position, Row, Scan,
     StoredChange, Tree, View,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::{Durability, History};
 use crate::report::{Progress, Report};
 use crate::sync::atomic::AtomicU64;
-use crate::sync::{Condvar, Mutex, RwLock};
+use crate::sync::{Condvar, Instant, Mutex, RwLock};
 use chunks::Uploads;
 use commit::Writer;
 use headroom::Headroom;
@@ -80,7 +80,7 @@ use pack::Packs;
 use recent::Recent;
 use revisions::Revisions;
 use settle::{Disk, Settling};
-use space::Space;
+use space::{LAST_EFFORT, Space};
 use superblock::Superblock;
 use trees::Trees;
 use worker::Workers;
@@ -203,20 +203,22 @@ impl Local {
         std::mem::forget(Arc::clone(&self.core));
     }
 
-    /// The first call closes, later ones do nothing.
+    /// The first call closes, and later ones are refused.
     fn end(&self) -> Result<()> {
-        if self.core.health.check_writable().is_ok()
+        let health = &self.core.health;
+        health.begin_to_end(Instant::now() + LAST_EFFORT)?;
+        if health.is_forked() {
+            health.close();
+            self.leave();
+            return Ok(());
+        }
+        // What it could not sync or write, the end below cannot either, and answers.
+        if !health.is_poisoned()
             && let Err(error) = self.core.give_back_at_last()
         {
             tracing::warn!(%error, "giving back space at the end");
         }
-        if !self.core.health.close() {
-            return Ok(());
-        }
-        if self.core.health.is_forked() {
-            self.leave();
-            return Ok(());
-        }
+        health.close();
         self.core.bell.ring_now();
         self.core.tell_of_room();
         self.workers.join();
@@ -228,8 +230,10 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        if let Err(error) = self.end() {
-            tracing::warn!(%error, "closing the store");
+        match self.end() {
+            // It was closed before.
+            Ok(()) | Err(Error::Misuse { .. }) => {}
+            Err(error) => tracing::warn!(%error, "closing the store"),
         }
     }
 }

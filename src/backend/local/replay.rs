@@ -5,7 +5,7 @@
 //! Then the commits behind the checkpoint enter the overlay. A commit that had not waited for its chunks to be durable,
 //! and that nothing later proves to have been, is looked at: where a power cut took its chunks, the journal ends before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +21,11 @@ use super::view::LATEST;
 use super::{Core, journal::RowWrite};
 use crate::backend::{BlobId, Tree};
 use crate::error::{Error, Result};
+
+/// So much of the history is taken to the trees at once: what they take is flushed each time.
+const REPLAY_BYTES: usize = 8 * 1024 * 1024;
+/// What a row takes besides its key and value, roughly.
+const ROW_BYTES: usize = 128;
 
 /// No commit is as large, with all that is written beside its rows.
 const MAX_CHAIN_BYTES: usize = 256 * 1024 * 1024;
@@ -224,27 +229,38 @@ fn continues(header: &Header, before: Option<&Header>) -> bool {
 }
 
 /// Writes into the trees again what the whole journal holds of the commits up to `base`; for trees that lost some of
-/// it. Rows are whole, so that the last one of a key is what it was.
+/// it. Rows are whole, so that the last one of a key is what it was, and those before it are left out where they are near.
 pub(super) fn replay_into_trees(core: &Core, base: u64) -> Result<()> {
+    let mut rows = BTreeMap::new();
+    let mut bytes = 0;
     for segment in core.journal.segments() {
         let mut chains = Chains::of(&segment);
         while let Some(chain) = chains.next()? {
             let revision = chain.revision();
             if revision > base {
-                return core.trees.flush();
+                break;
             }
-            let rows = chain.rows().unwrap_or_default().into_iter().map(|row| {
-                let version = Version {
-                    revision,
-                    value: row.value,
-                };
-                sealed((row.tree, row.key, version))
-            });
-            core.trees.apply(&mut { rows })?;
-            core.recent.forget();
+            for row in chain.rows().unwrap_or_default() {
+                bytes += ROW_BYTES + row.key.len() + row.value.as_ref().map_or(0, Bytes::len);
+                let value = row.value;
+                rows.insert((row.tree, row.key), Version { revision, value });
+            }
+            if bytes >= REPLAY_BYTES {
+                replay_rows(core, std::mem::take(&mut rows))?;
+                bytes = 0;
+            }
         }
     }
+    replay_rows(core, rows)?;
     core.trees.flush()
+}
+
+fn replay_rows(core: &Core, rows: BTreeMap<(Tree, Bytes), Version>) -> Result<()> {
+    let rows = rows.into_iter();
+    let mut rows = rows.map(|((tree, key), version)| sealed((tree, key, version)));
+    core.trees.apply(&mut rows)?;
+    core.recent.forget();
+    Ok(())
 }
 
 /// Brings a commit into the overlay; false where a power cut took its chunks.

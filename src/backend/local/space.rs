@@ -22,7 +22,7 @@ use crate::report::Progress;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread::{self, ThreadId};
-use crate::sync::{Instant, Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Rows deleted or moved in one commit.
 pub(super) const ROWS_A_STEP: usize = 1000;
@@ -38,8 +38,8 @@ const STEP_BYTES: u64 = 160 * ROWS_A_STEP as u64;
 /// holds more than twice as much.
 const UNWATCHED_BYTES: u64 = 8 * 1024 * 1024;
 
-/// So long may giving back take at the end.
-const LAST_EFFORT: Duration = Duration::from_secs(1);
+/// So long may giving back take once the store begins to end.
+pub(super) const LAST_EFFORT: Duration = Duration::from_secs(1);
 
 /// Who holds what, and what is to go.
 #[derive(Default)]
@@ -261,7 +261,7 @@ impl Core {
                 let Some(_alone) = self.space.giving.try_lock() else {
                     return Ok(false);
                 };
-                self.give_back_blobs(&mut |_, _| self.health.check_open())?;
+                self.give_back_blobs(&mut |_, _| self.health.check_time())?;
                 let mut is_first = true;
                 self.give_back_packs(Effort::Bounded, &mut |_| {
                     // One has been emptied, and there is room for another.
@@ -269,7 +269,7 @@ impl Core {
                         self.bell.ring();
                         return Ok(false);
                     }
-                    self.health.check_open().map(|()| true)
+                    self.health.check_time().map(|()| true)
                 })?;
             }
         }
@@ -277,8 +277,8 @@ impl Core {
     }
 
     /// Before the store ends: what was deleted or replaced in a session that was too short for the thread that sees to it would
-    /// else stay, and so in the next one. At most a pack is emptied, and it takes about a second at most; the rest is for the next
-    /// opening.
+    /// else stay, and so in the next one. At most a pack is emptied, and there is as much time as [`LAST_EFFORT`], also for who is at
+    /// it already; the rest is for the next opening.
     pub(super) fn give_back_at_last(&self) -> Result<()> {
         let nothing_waits = !self.space.is_waiting() && self.packs.victims().is_empty();
         if nothing_waits && self.space.appended.load(Ordering::Relaxed) == 0 {
@@ -286,20 +286,15 @@ impl Core {
         }
         self.sync()?;
         let _alone = self.space.alone();
-        let until = Instant::now() + LAST_EFFORT;
-        let go_on = || match Instant::now() < until {
-            true => self.health.check_open(),
-            false => Err(Error::Cancelled),
-        };
         let mut is_first = true;
-        let given = self.give_back_blobs(&mut |_, _| go_on()).and_then(|()| {
+        let given = (self.give_back_blobs(&mut |_, _| self.health.check_time())).and_then(|()| {
             self.give_back_packs(Effort::Bounded, &mut |_| {
-                go_on()?;
+                self.health.check_time()?;
                 Ok(std::mem::take(&mut is_first))
             })
         });
         match given {
-            Err(Error::Cancelled | Error::NoSpace { .. }) => Ok(()),
+            Err(Error::Misuse { .. } | Error::NoSpace { .. }) => Ok(()),
             given => given,
         }
     }
@@ -310,10 +305,13 @@ impl Core {
         _alone: &Alone<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
-        self.give_back_blobs(&mut |done, total| progress.step("blobs", done, Some(total)))?;
+        // Who closes the store does not wait for all of it.
+        self.give_back_blobs(&mut |done, total| {
+            self.health.check_time()?;
+            progress.step("blobs", done, Some(total))
+        })?;
         self.give_back_packs(Effort::Thorough, &mut |pack| {
-            // Who closes the store does not wait for all of it.
-            self.health.check_open()?;
+            self.health.check_time()?;
             progress.step("packs", pack, None).map(|()| true)
         })
     }

@@ -189,6 +189,7 @@ impl Core {
         };
         if let Err(error) = &tended
             && (has_room || !again)
+            && !matches!(error, Error::Misuse { .. })
         {
             tracing::error!(%error, "checkpoint");
         }

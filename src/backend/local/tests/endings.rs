@@ -1,5 +1,7 @@
 //! What an orderly end notes of the packs, and when the next opening does not rely on it.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::backend::Row;
 use crate::backend::local::trees::Trees;
@@ -108,4 +110,74 @@ fn an_end_in_good_order_is_relied_on() {
         local.core.packs.live().iter().map(|(_, live)| live).sum()
     };
     assert!(noted < counted);
+}
+
+/// The first that meets it may be who gives space back, whose failures cost nothing else.
+#[test]
+fn an_end_that_cannot_be_brought_to_the_disk_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    put_blob(&local, 1, 1, Durability::Immediate).unwrap();
+    local
+        .core
+        .settling
+        .test
+        .fail_next
+        .store(true, Ordering::Relaxed);
+    release(&local, 1);
+    let ended = local.close();
+    assert!(matches!(ended, Err(Error::Poisoned { .. })), "{ended:?}");
+    assert!(open(&directory).close().is_ok());
+}
+
+#[test]
+fn who_closes_waits_for_no_more_than_a_step_of_who_gives_space_back() {
+    const BLOBS: u64 = 2_000;
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    for number in 0..BLOBS {
+        put_blob(&local, number, 1, Durability::Eventual).unwrap();
+    }
+    // So that the thread in the background does not come first.
+    let alone = local.core.space.alone();
+    (0..BLOBS).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    let mut done = 0;
+    std::thread::scope(|threads| {
+        let mut step = |_| {
+            done += 1;
+            if done == 1 {
+                threads.spawn(|| local.close().unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            std::ops::ControlFlow::Continue(())
+        };
+        let given = (local.core).give_back_all(&alone, &mut Progress::new(&mut step));
+        drop(alone);
+        assert!(matches!(given, Err(Error::Misuse { .. })), "{given:?}");
+    });
+    assert!(done < BLOBS / 2, "{done}");
+    let local = open(&directory);
+    compact(&local).unwrap();
+    assert_eq!(local.stats().unwrap().chunk_bytes, 0);
+    assert_sound(&local);
+}
+
+#[test]
+fn who_closes_what_another_is_closing_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    put_blob(&local, 1, 1, Durability::Immediate).unwrap();
+    release(&local, 1);
+    let held = local.hold_syncs();
+    std::thread::scope(|threads| {
+        let first = threads.spawn(|| local.close());
+        eventually("the first is at it", || local.core.health.begins_to_end());
+        let second = local.close();
+        assert!(matches!(second, Err(Error::Misuse { .. })), "{second:?}");
+        assert!(!first.is_finished());
+        drop(held);
+        first.join().unwrap().unwrap();
+    });
+    drop(open(&directory));
 }

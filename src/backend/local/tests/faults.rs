@@ -207,6 +207,22 @@ fn rows_that_sled_lost_silently_come_back_after_a_crash() {
     assert_sound(&local);
 }
 
+/// Each time trees take rows they make them durable, which takes long where it is done for each commit.
+#[test]
+fn many_commits_come_back_at_once() {
+    let (directory, local) = with_rows(History::unlimited());
+    lose(&local, &[3, 299]);
+    let crashed = copy(directory.path());
+    let open_trees = |directory: &Path, options: &Options, left_at: Option<u64>| {
+        let trees = FaultTrees::new(open::open_trees(directory, options, left_at)?);
+        trees.fail(Operation::Apply, 10, Lasting::ForEver);
+        Ok(Arc::new(trees) as Arc<dyn Trees>)
+    };
+    let local = Local::open_on(crashed.path(), slow(), &open_trees).unwrap();
+    assert!(read(&local, 3_u32.to_be_bytes()).is_some());
+    assert_sound(&local);
+}
+
 /// What is behind the checkpoint goes to the trees as well where the overlay has no room for it. The journal does not reach
 /// back to the beginning, so that nothing else brings them back.
 #[test]

@@ -98,7 +98,6 @@ impl<S: BlockStore> BlockTrees<S> {
     /// Damage; the operating system.
     pub(crate) fn mend(&self) -> Result<()> {
         let _writing = self.writing.lock();
-        let _turn = self.store.turn();
         for tree in Tree::ALL {
             let mut from = Vec::new();
             let mut before: Option<(Bytes, Bytes)> = None;
@@ -115,7 +114,7 @@ impl<S: BlockStore> BlockTrees<S> {
                 }
             }
         }
-        self.store.flush()
+        Ok(())
     }
 
     /// Removes the rows of a block from `end` on.
@@ -125,7 +124,11 @@ impl<S: BlockStore> BlockTrees<S> {
         cut_off(&mut rows, Some(end));
         match rows.len() == before {
             true => Ok(()),
-            false => self.put(tree, key, &rows, Bound::Excluded(end.clone())),
+            false => {
+                let _turn = self.store.turn();
+                self.put(tree, key, &rows, Bound::Excluded(end.clone()))?;
+                self.store.flush()
+            }
         }
     }
 

@@ -238,7 +238,12 @@ impl BlockStore for SledBlocks {
 
     fn turn(&self) -> Self::Turn {
         // Not for ever: a sled whose files have failed may hang, and that must not be every store's end.
-        TURN.try_lock_for(TURN_WAIT)
+        let turn = TURN.try_lock_for(TURN_WAIT);
+        if turn.is_none() {
+            let directory = self.directory.display();
+            tracing::warn!(%directory, "another store has not brought its rows to the disk in time; going on beside it");
+        }
+        turn
     }
 
     fn floor(&self, tree: Tree, key: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
