@@ -92,6 +92,33 @@ fn fill(store: &Store, sizes: &[usize]) -> BTreeMap<String, usize> {
     acknowledged
 }
 
+/// What is replaced makes room for what replaces it, also where nobody waits for the disk.
+#[test]
+fn a_small_disk_is_enough_for_what_is_replaced_and_deleted() {
+    let Some(disk) = SmallDisk::mount(128) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let path = disk.path("store");
+    for (size, count) in [(10 * 1024 * 1024, 100), (20_000, 20_000)] {
+        let store = Store::builder(&path)
+            .durability(Durability::Eventual)
+            .history(History::of_bytes(1024 * 1024))
+            .open()
+            .unwrap();
+        let content = vec![7; size];
+        for number in 0..count {
+            store.put("replaced", content.clone()).unwrap();
+            if number % 3 == 0 {
+                store.put("deleted", content.clone()).unwrap();
+                store.delete("deleted").unwrap();
+            }
+        }
+        assert_holds(&store, &BTreeMap::from([("replaced".to_owned(), size)]));
+        store.close().unwrap();
+    }
+}
+
 fn fills_up(sizes: &[usize]) {
     let Some(disk) = SmallDisk::mount(48) else {
         println!("skipped: this user may not mount");

@@ -160,7 +160,6 @@ impl Core {
         bytes: &[u8],
         chunk_bytes: usize,
     ) -> Result<()> {
-        let _putting = self.uploads.putting.read();
         self.health.check_writable()?;
         if chunk_bytes == 0 {
             return Err(Error::InvalidArgument {
@@ -176,7 +175,10 @@ impl Core {
             true => WRITTEN_PER_ROW_BYTE,
             false => 1,
         };
+        self.wait_for_space()?;
         let room = self.take_room((bytes.len() as u64).saturating_mul(writes))?;
+        let _putting = self.uploads.putting.read();
+        self.health.check_writable()?;
         let (rows, packs) = rows_of_chunks(&self.packs, blob, first, bytes, chunk_bytes)
             .map_err(|error| self.poison_unless_harmless(error))?;
         drop(room);

@@ -23,8 +23,8 @@ use crate::sync::atomic::Ordering;
 const MAX_KEPT_BUFFER_BYTES: usize = 1024 * 1024;
 /// The end of the next round may be that of one that has begun before; the one behind it is not.
 const ROUNDS_TO_COME: u64 = 2;
-/// A commit that only deletes waits for so many rounds at most.
-const ROUNDS_OF_DELETIONS: usize = 8;
+/// Who finds no room on the disk waits for so many rounds at most.
+const ROUNDS_FOR_ROOM: usize = 8;
 /// And for each so long at most.
 const MOST_OF_A_ROUND: Duration = Duration::from_secs(1);
 /// What a row counts besides the bytes that the commit knows: of those that are added to it also its key.
@@ -224,9 +224,16 @@ impl Core {
 
     /// Takes room on the disk for a write of so many bytes.
     pub(super) fn take_room(&self, bytes: u64) -> Result<Room<'_>> {
-        self.headroom.take(bytes, || {
-            let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
-            fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
+        self.take_patiently(|| {
+            let rounds = match self.space.is_waiting() || !self.packs.victims().is_empty() {
+                true => ROUNDS_FOR_ROOM,
+                false => 0,
+            };
+            let room = self.headroom.take(bytes, || {
+                let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
+                fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
+            });
+            (rounds, room)
         })
     }
 
@@ -238,20 +245,30 @@ impl Core {
         (bytes as u64).saturating_mul(WRITTEN_PER_ROW_BYTE)
     }
 
-    /// Takes room for a commit that only deletes. Where there is too little, what was deleted before is given back first.
+    /// Takes room for a commit that only deletes.
     fn take_room_to_delete(&self, bytes: u64) -> Result<Room<'_>> {
-        let mut rounds = 0;
-        loop {
+        self.take_patiently(|| {
             let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
             let is_first = fresh_bytes == 0 && !self.space.is_waiting();
-            let taken = self.headroom.take_to_delete(bytes, is_first, || {
+            let room = self.headroom.take_to_delete(bytes, is_first, || {
                 fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
             });
+            (self.rounds_for(is_first), room)
+        })
+    }
+
+    /// Takes room. Where there is too little, what waits for that is given back first, in as many rounds as `take` answers.
+    fn take_patiently<'a>(
+        &'a self,
+        take: impl Fn() -> (usize, Result<Room<'a>>),
+    ) -> Result<Room<'a>> {
+        let mut rounds = 0;
+        loop {
+            let (most, taken) = take();
             match taken {
                 // Who gives back and only tells of it would wait for itself.
                 Err(Error::NoSpace { .. })
-                    if rounds < self.rounds_for(is_first)
-                        && self.space.check_not_giving().is_ok() =>
+                    if rounds < most && self.space.check_not_giving().is_ok() =>
                 {
                     rounds += 1;
                     self.await_round()?;
@@ -265,13 +282,13 @@ impl Core {
     fn rounds_for(&self, is_first: bool) -> usize {
         match is_first {
             true => usize::from(self.headroom.is_being_written()),
-            false => ROUNDS_OF_DELETIONS,
+            false => ROUNDS_FOR_ROOM,
         }
     }
 
     /// Has a checkpoint made and space given back, and waits for the end of a round of that which began after the call; not
     /// for long, since another thread may be at it that gives back all there is.
-    fn await_round(&self) -> Result<()> {
+    pub(super) fn await_round(&self) -> Result<()> {
         let mut waiting = self.room.0.lock();
         let until = self.rounds.load(Ordering::Acquire) + ROUNDS_TO_COME;
         let deadline = Instant::now() + MOST_OF_A_ROUND;

@@ -158,3 +158,34 @@ fn who_closes_does_not_wait_until_the_checkpoint_is_tried_again() {
     assert!(matches!(local.close(), Err(Error::NoSpace { .. })));
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
+
+/// What was replaced can go only once what replaced it is on the disk, which takes its time.
+#[test]
+fn who_finds_no_room_waits_for_what_is_about_to_be_given_back() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let local = disk.store();
+    let _other = disk.leave(20 * MIB);
+    put_blob(&local, 0, 64, Durability::Immediate).unwrap();
+    let held = local.hold_syncs();
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(|| {
+            for number in 1..60 {
+                put_blob(&local, number, 64, Durability::Eventual).unwrap();
+                release(&local, number - 1);
+            }
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!writer.is_finished());
+        drop(held);
+        writer.join().unwrap();
+    });
+    assert_sound(&local);
+    // Where nothing is about to be, nobody waits.
+    let mut number = 100;
+    while put_blob(&local, number, 64, Durability::Immediate).is_ok() {
+        number += 1;
+    }
+    assert!((105..120).contains(&number), "{number}");
+}

@@ -1,6 +1,7 @@
 //! Space that is given back, and space that must not be.
 
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
 
 use super::*;
 
@@ -366,4 +367,30 @@ fn a_blob_that_cannot_be_given_back_is_not_waited_for_nor_held() {
     assert!(local.stats().unwrap().chunk_bytes > 0);
     assert!(!local.core.space.is_waiting());
     assert!(local.hold(blob(1)).unwrap().is_none());
+}
+
+/// Nothing can go before what replaced it is on the disk, and the disk is slow.
+#[test]
+fn who_replaces_faster_than_the_disk_is_waits_for_it() {
+    const BYTES: u64 = 64 * CHUNK_BYTES as u64;
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    put_blob(&local, 0, 64, Durability::Immediate).unwrap();
+    let held = local.hold_syncs();
+    let put = AtomicU64::new(0);
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(|| {
+            for number in 1..200 {
+                put_blob(&local, number, 64, Durability::Eventual).unwrap();
+                release(&local, number - 1);
+                put.store(number, Ordering::Relaxed);
+            }
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let bytes = put.load(Ordering::Relaxed) * BYTES;
+        assert!(bytes > 0 && bytes < 64 * MIB, "{bytes}");
+        drop(held);
+        writer.join().unwrap();
+    });
+    assert_sound(&local);
 }
