@@ -12,6 +12,7 @@
 mod run;
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -89,6 +90,8 @@ pub(crate) struct Draft<'a> {
     rows: BTreeMap<String, Option<Box<EntryRecord>>>,
     /// About how many bytes these rows have.
     row_bytes: usize,
+    /// The folder that was looked at last, and up to where nothing is left in it.
+    emptied: Option<(String, String)>,
     tokens: Vec<Write>,
     changes: Vec<ChangeRecord>,
     /// How many owners each blob gains, or loses where it is negative.
@@ -108,6 +111,7 @@ impl<'a> Draft<'a> {
             reads: BTreeMap::new(),
             rows: BTreeMap::new(),
             row_bytes: 0,
+            emptied: None,
             tokens: Vec::new(),
             changes: Vec::new(),
             owners: BTreeMap::new(),
@@ -149,9 +153,34 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// From where on to look for what is left of the folder whose keys begin with `prefix`.
+    pub(crate) fn begin_of_rest(&self, prefix: &str) -> String {
+        match &self.emptied {
+            Some((folder, upto)) if folder == prefix => upto.clone(),
+            _ => prefix.to_owned(),
+        }
+    }
+
+    /// Nothing is left of it before `upto`.
+    pub(crate) fn note_emptied(&mut self, prefix: &str, upto: String) {
+        self.emptied = Some((prefix.to_owned(), upto));
+    }
+
     /// Whether this draft has already written or erased the row.
     pub(crate) fn has_own(&self, row_key: &str) -> bool {
         self.rows.contains_key(row_key)
+    }
+
+    /// Whether this draft has erased the row, and not written it again.
+    pub(crate) fn has_erased(&self, row_key: &str) -> bool {
+        matches!(self.rows.get(row_key), Some(None))
+    }
+
+    /// The first row from `from` to `end` that this draft leaves there.
+    pub(crate) fn first_own(&self, from: &str, end: &str) -> Option<&String> {
+        let range = (Bound::Included(from), Bound::Excluded(end));
+        let mut rows = self.rows.range::<str, _>(range);
+        rows.find_map(|(row_key, record)| record.as_ref().map(|_| row_key))
     }
 
     /// Rows of this draft that begin with `prefix`.
@@ -241,6 +270,9 @@ impl<'a> Draft<'a> {
     }
 
     fn leave(&mut self, row_key: &str, row: Option<Box<EntryRecord>>) {
+        if row.is_some() {
+            self.emptied = None;
+        }
         self.row_bytes += bytes_of(row_key, row.as_deref());
         if let Some(replaced) = self.rows.insert(row_key.to_owned(), row) {
             self.row_bytes -= bytes_of(row_key, replaced.as_deref());

@@ -102,17 +102,25 @@ impl Draft<'_> {
 
     /// Whether there is a folder whose keys begin with `prefix`. Only in a draft that runs alone.
     pub(crate) fn folder_exists(&mut self, prefix: &str) -> Result<bool> {
-        if self.rows_below(prefix).any(|(_, record)| record.is_some()) {
-            return Ok(true);
-        }
+        // Who empties a folder and asks each time does not pass all that is gone each time.
+        let from = self.begin_of_rest(prefix);
+        // The byte behind `/`.
+        let end = format!("{}0", prefix.trim_end_matches('/'));
         let mut scan = self.store.scan_below(prefix)?;
+        scan.seek(from.as_bytes());
+        let mut first = None;
         while let Some((row_key, _)) = scan.next()? {
-            // What this draft has written there it has erased.
-            if !self.has_own(text(&row_key)?) {
-                return Ok(true);
+            let row_key = text(&row_key)?;
+            if !self.has_erased(row_key) {
+                first = Some(row_key.to_owned());
+                break;
             }
         }
-        Ok(false)
+        let upto = first.as_deref().unwrap_or(&end);
+        let first = self.first_own(&from, upto).cloned().or(first);
+        let exists = first.is_some();
+        self.note_emptied(prefix, first.unwrap_or(end));
+        Ok(exists)
     }
 
     pub(crate) fn create_folder(&mut self, folder: &Key) -> Result<()> {

@@ -197,6 +197,63 @@ fn folders_in_a_transaction() {
     }
 }
 
+/// A folder is one as long as anything is in it, in whatever order that comes and goes.
+#[test]
+fn a_folder_is_there_while_something_is_in_it() {
+    let last = char::MAX.to_string();
+    let names = [
+        "f/a",
+        "f/b/c",
+        "f/b/d",
+        "f/aa",
+        "f/z",
+        &format!("f/{last}/{last}"),
+    ];
+    let random = &mut fastrand::Rng::with_seed(11);
+    for case in stores() {
+        for round in 0..60 {
+            let mut there: Vec<&str> = Vec::new();
+            for name in names {
+                match random.bool() {
+                    true => there.push(name),
+                    false => drop(case.store.delete(name).unwrap()),
+                }
+            }
+            there
+                .iter()
+                .for_each(|name| drop(case.store.put(name, "x").unwrap()));
+            let counted = case.store.transaction(|tx| {
+                let mut there = there.clone();
+                for _ in 0..30 {
+                    let name = names[random.usize(..names.len())];
+                    match there.contains(&name) {
+                        true => drop(tx.delete(name)?),
+                        false => drop(tx.put(name, "y")?),
+                    }
+                    match there.contains(&name) {
+                        true => there.retain(|other| *other != name),
+                        false => there.push(name),
+                    }
+                    let folder = ["f", "f/b", "f"][random.usize(..3)];
+                    let below = format!("{folder}/");
+                    let is_there = there.iter().any(|name| name.starts_with(&below));
+                    assert_eq!(
+                        tx.is_folder(folder)?,
+                        is_there,
+                        "{round} {folder} {there:?}"
+                    );
+                    assert_eq!(tx.exists(folder)?, is_there);
+                }
+                Ok(there.len())
+            });
+            assert_eq!(
+                case.store.list("f").unwrap().count() > 0,
+                counted.unwrap() > 0
+            );
+        }
+    }
+}
+
 #[test]
 fn a_folder_moved_in_part_spoils_the_transaction() {
     for case in stores() {
