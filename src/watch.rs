@@ -28,7 +28,7 @@ pub enum Since {
     Now,
     /// With the oldest change the history holds.
     Start,
-    /// With the first change after this revision: a [`Watcher::position`] noted earlier.
+    /// With the first change after this revision: a [`Watcher::revision`] noted earlier.
     After(u64),
 }
 
@@ -49,7 +49,7 @@ impl HistoryRange {
 /// The changes below a folder, one after the other, from [`Store::watch`].
 ///
 /// It reads the history at its own pace: no writer ever waits for it, and none of the changes is left out. To go on
-/// after a restart, note [`Watcher::position`] together with what was made of the changes, and begin there.
+/// after a restart, note [`Watcher::revision`] together with what was made of the changes, and begin there.
 ///
 /// It is woken for a change at once; while they come faster than one in 200 us, it looks for them that often instead.
 ///
@@ -128,7 +128,7 @@ impl Store {
     /// assert_eq!(change.key, "inbox/1");
     /// assert!(watcher.caught_up());
     /// // Noted by the application, to go on from after a restart:
-    /// let position = watcher.position();
+    /// let position = watcher.revision();
     /// assert_eq!(position, change.revision);
     /// # Ok::<(), komatik::Error>(())
     /// ```
@@ -227,7 +227,7 @@ impl Watcher {
     /// It moves on with the last change of each commit, and over commits that do not concern this watcher once those are
     /// durable; never into the middle of a commit.
     #[must_use]
-    pub fn position(&self) -> u64 {
+    pub fn revision(&self) -> u64 {
         self.position
     }
 
@@ -374,10 +374,10 @@ mod tests {
         assert!(watcher.try_recv().unwrap().is_some());
         assert!(watcher.try_recv().unwrap().is_none());
         assert!(watcher.caught_up());
-        assert_eq!(watcher.position(), told);
+        assert_eq!(watcher.revision(), told);
         drop(held);
         store.flush().unwrap();
         assert!(watcher.try_recv().unwrap().is_none());
-        assert_eq!(watcher.position(), store.history().newest);
+        assert_eq!(watcher.revision(), store.history().newest);
     }
 }

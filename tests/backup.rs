@@ -281,3 +281,18 @@ fn a_place_noted_on_another_store_is_told_to_be_none_of_the_copy() {
     let told = std::iter::from_fn(|| all.try_recv().unwrap()).count();
     assert_eq!(told, 20);
 }
+
+#[test]
+fn a_copy_does_not_lie_within_a_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path().join("store")).unwrap();
+    store.put("a", "1").unwrap();
+    for within in ["store/copy", "store/packs/a/b", "store/trees"] {
+        let refused = store.backup(directory.path().join(within), |_| ControlFlow::Continue(()));
+        assert!(
+            matches!(refused, Err(Error::InvalidArgument { .. })),
+            "{within}: {refused:?}"
+        );
+    }
+    assert!(!directory.path().join("store/copy").exists());
+}

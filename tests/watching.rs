@@ -300,7 +300,7 @@ fn what_crosses_the_border_of_a_scope_is_put_or_deleted() {
         assert_eq!(seen, expected);
         store.flush().unwrap();
         assert_eq!(watcher.try_recv().unwrap(), None);
-        assert_eq!(watcher.position(), store.history().newest());
+        assert_eq!(watcher.revision(), store.history().newest());
     }
 }
 
@@ -389,15 +389,15 @@ fn a_watcher_begins_where_it_is_told_and_goes_on_where_it_stopped() {
             .unwrap();
         assert_eq!(drain(&mut now), ["put b", "put c"]);
         assert_eq!(start.try_recv().unwrap().unwrap().key, "a");
-        assert_eq!(start.position(), 1);
+        assert_eq!(start.revision(), 1);
         assert!(!start.caught_up());
         // In the middle of a commit the place to go on from is before it.
         let middle = start.try_recv().unwrap().unwrap();
         assert!(!middle.last);
-        assert_eq!(start.position(), 1);
+        assert_eq!(start.revision(), 1);
         let last = start.try_recv().unwrap().unwrap();
         assert!(last.last && start.caught_up());
-        assert_eq!(start.position(), last.revision);
+        assert_eq!(start.revision(), last.revision);
         assert_eq!(start.try_recv().unwrap(), None);
         let mut resumed = store.watch("", Since::After(1)).unwrap();
         assert_eq!(drain(&mut resumed), ["put b", "put c"]);
@@ -418,7 +418,7 @@ fn a_watcher_has_caught_up_though_commits_without_changes_follow() {
         assert!(watcher.caught_up());
         store.flush().unwrap();
         assert_eq!(watcher.try_recv().unwrap(), None);
-        assert_eq!(watcher.position(), store.history().newest);
+        assert_eq!(watcher.revision(), store.history().newest);
     }
 }
 
@@ -464,16 +464,16 @@ fn the_position_moves_over_what_does_not_concern_the_watcher() {
         // Not before they are durable: a power cut that takes them would else have taken something from this watcher.
         store.flush().unwrap();
         assert_eq!(watcher.try_recv().unwrap(), None);
-        assert_eq!(watcher.position(), store.history().newest());
+        assert_eq!(watcher.revision(), store.history().newest());
         let written = store.put("here/a", "x").unwrap();
         store.put("there/a", "x").unwrap();
         let change = watcher.try_recv().unwrap().unwrap();
         assert!(change.last);
         assert_eq!(change.revision, written.revision);
-        assert!(watcher.position() >= written.revision);
+        assert!(watcher.revision() >= written.revision);
         store.flush().unwrap();
         assert_eq!(watcher.try_recv().unwrap(), None);
-        assert_eq!(watcher.position(), store.history().newest());
+        assert_eq!(watcher.revision(), store.history().newest());
     }
 }
 
@@ -558,7 +558,7 @@ fn a_watcher_on_disk_that_fell_behind_is_told_so_also_after_a_restart() {
     told += drain(&mut quick).len();
     assert_eq!(told, written, "who keeps up misses nothing");
     check(&store, &mut slow);
-    let position = quick.position();
+    let position = quick.revision();
     store.close().unwrap();
     drop((slow, quick, store));
 
@@ -727,4 +727,17 @@ fn a_wait_ends_in_time_while_others_write_out_of_sight() {
         });
         assert!(!gave_up, "it waited for as long as others wrote");
     }
+}
+
+/// Who has it by a reference that may change it, as in a struct, must not meet `Iterator` instead.
+#[test]
+fn where_to_resume_is_told_through_any_reference() {
+    fn note(watcher: &mut Watcher) -> u64 {
+        watcher.revision()
+    }
+    let store = Store::in_memory().unwrap();
+    let mut watcher = store.watch("", Since::Now).unwrap();
+    let saved = store.save("a", &1).unwrap();
+    assert_eq!(watcher.next().unwrap().unwrap().revision, saved.revision);
+    assert_eq!(note(&mut watcher), saved.revision);
 }

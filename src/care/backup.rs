@@ -32,7 +32,7 @@ impl Store {
     /// No password is needed: locks guard this face of the store, not its bytes.
     ///
     /// # Errors
-    /// [`Error::Misuse`] on a scoped view; [`Error::Cancelled`]; [`Error::Damaged`] for what cannot be copied;
+    /// [`Error::InvalidArgument`] for a directory within a store; [`Error::Misuse`] on a scoped view; [`Error::Cancelled`]; [`Error::Damaged`] for what cannot be copied;
     /// [`Error::Io`] of the kind [`ResourceBusy`](std::io::ErrorKind::ResourceBusy) where the moment could not be kept,
     /// of the kind [`DirectoryNotEmpty`](std::io::ErrorKind::DirectoryNotEmpty), and others; [`Error::NoSpace`].
     pub fn backup(

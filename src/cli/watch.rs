@@ -144,7 +144,7 @@ impl Watch {
         };
         Ok(Batch {
             changes,
-            position: watcher.position(),
+            position: watcher.revision(),
             is_last,
         })
     }

@@ -148,7 +148,7 @@ impl Follower {
                 }
                 let batch = Batch {
                     changes,
-                    position: watcher.position(),
+                    position: watcher.revision(),
                     caught_up: watcher.caught_up(),
                 };
                 Ok::<_, Error>((watcher, batch))

@@ -50,7 +50,7 @@ fn assert_rest(store: &Store, watcher: &mut Watcher, mut position: u64) {
         assert_next(store, &mut position, &change);
     }
     assert!(watcher.caught_up());
-    assert_eq!((position, Watcher::position(watcher)), (COMMITS, COMMITS));
+    assert_eq!((position, Watcher::revision(watcher)), (COMMITS, COMMITS));
 }
 
 /// No clock helps: a watcher that sleeps must be woken.
@@ -102,7 +102,7 @@ fn watchers_come_go_and_go_on_while_others_write() {
             write_all(&store, threads);
             let new = threads.spawn(|| {
                 let watcher = store.watch("", Since::Now).unwrap();
-                let position = watcher.position();
+                let position = watcher.revision();
                 (watcher, position)
             });
             let resumed = threads.spawn(|| {
@@ -111,7 +111,7 @@ fn watchers_come_go_and_go_on_while_others_write() {
                 if let Some(change) = watcher.try_recv().unwrap() {
                     assert_next(&store, &mut position, &change);
                 }
-                let noted = watcher.position();
+                let noted = watcher.revision();
                 assert_eq!(noted, position);
                 drop(watcher);
                 (store.watch("", Since::After(noted)).unwrap(), noted)

@@ -255,6 +255,8 @@ impl Core {
                 }
             }
         }
+        // Where somebody moved the store, its files are not damaged.
+        self.packs.check_place()?;
         Err(damaged())
     }
 
@@ -328,6 +330,10 @@ impl Core {
 
     /// See [`Backend::discard`](crate::backend::Backend::discard).
     pub(super) fn discard(&self, blob: BlobId) {
+        // In a process that was forked off a lock may be held by nobody, for ever.
+        if self.health.is_forked() {
+            return;
+        }
         let staging = {
             // In one step for who notes what is in use at the end.
             let _putting = self.uploads.putting.read();

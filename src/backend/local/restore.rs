@@ -40,6 +40,23 @@ pub(crate) struct Restore {
     target: Target,
 }
 
+/// A copy within a store would go with it.
+fn refuse_within_a_store(directory: &Path) -> Result<()> {
+    let within =
+        |above: &&Path| above.join("superblock").exists() && above.join(open::TREES).exists();
+    match directory.ancestors().skip(1).find(within) {
+        None => Ok(()),
+        Some(store) => Err(Error::InvalidArgument {
+            what: "directory",
+            reason: format!(
+                "{} lies within the store {}",
+                directory.display(),
+                store.display()
+            ),
+        }),
+    }
+}
+
 impl Restore {
     /// Begins in `directory`, which must be missing or empty. The store will go on behind `revision`, by a leap: see
     /// [`revisions`].
@@ -48,6 +65,7 @@ impl Restore {
     /// `Io` of the kind `DirectoryNotEmpty` where there is something; the operating system.
     pub(crate) fn begin(directory: &Path, revision: u64) -> Result<Restore> {
         let directory = &open::absolute(directory)?;
+        refuse_within_a_store(directory)?;
         let target = Target::make(directory)?;
         let store_id = open::new_store_id()?;
         let options = Options::default();

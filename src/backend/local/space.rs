@@ -198,6 +198,10 @@ impl Hold for LocalHold {}
 
 impl Drop for LocalHold {
     fn drop(&mut self) {
+        // There a lock may be held by nobody, for ever.
+        if self.core.health.is_forked() {
+            return;
+        }
         let mut state = self.core.space.state.lock();
         if let Some(count) = state.holds.get_mut(&self.blob) {
             *count -= 1;

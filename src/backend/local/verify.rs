@@ -24,7 +24,7 @@ const OPEN_AGAIN: &str = "close the store and open it again, which writes back w
 /// See [`Backend::verify`](crate::backend::Backend::verify).
 pub(super) fn verify(core: &Arc<Core>, progress: &mut Progress<'_>) -> Result<Report> {
     let mut report = Report {
-        findings: core.trees.check(),
+        findings: core.trees.check()?,
         ..Report::default()
     };
     // First the rows alone: the quicker they are read, the likelier is the moment of them all still kept.
@@ -118,7 +118,7 @@ fn verify_chunks(
     loop {
         match scan.next() {
             Ok(None) => return Ok(()),
-            Ok(Some((key, row))) => findings.extend(check_chunk(core, &key, &row)),
+            Ok(Some((key, row))) => findings.extend(check_chunk(core, &key, &row)?),
             // Met before, with the rows.
             Err(Error::Damaged { .. }) => {}
             Err(error) => return Err(error),
@@ -127,15 +127,6 @@ fn verify_chunks(
         if done % CHUNKS_A_STEP == 0 {
             progress.step("chunks", done, None)?;
         }
-    }
-}
-
-fn finding(what: &'static str, error: &Error) -> Finding {
-    match error {
-        Error::Damaged { what, location } => {
-            Finding::new(what, location.clone(), "it is not as it was written")
-        }
-        other => Finding::new(what, "", other.to_string()),
     }
 }
 
@@ -152,27 +143,30 @@ fn scans_of_one_moment(core: &Arc<Core>) -> Result<(Vec<(Tree, LocalScan)>, Tota
 }
 
 /// Reads a chunk that lies in a pack; one in the row itself was checked with the row.
-fn check_chunk(core: &Core, key: &[u8], row: &Row) -> Option<Finding> {
-    let (blob, index) = keys::parse_chunk(key)?;
-    match ChunkRow::decode(&row.value) {
+fn check_chunk(core: &Core, key: &[u8], row: &Row) -> Result<Option<Finding>> {
+    let Some((blob, index)) = keys::parse_chunk(key) else {
+        return Ok(None);
+    };
+    Ok(match ChunkRow::decode(&row.value) {
         Some(ChunkRow::Here(_)) => None,
         Some(ChunkRow::Packed(_)) => match core.get_chunk(blob, index) {
             Ok(_) => None,
-            Err(error) => {
+            Err(Error::Damaged { what, location }) => {
                 // Given back since the scan began?
                 let is_gone = matches!(
                     core.get(crate::backend::View::Latest, Tree::Chunks, key),
                     Ok(None)
                 );
-                (!is_gone).then(|| finding("chunk", &error))
+                (!is_gone).then(|| Finding::new(what, location, "it is not as it was written"))
             }
+            Err(error) => return Err(error),
         },
         None => Some(Finding::new(
             "chunk",
             format!("chunk {index} of blob {blob}"),
             "its row cannot be read",
         )),
-    }
+    })
 }
 
 /// Reads the journal up to what was written when the call began.

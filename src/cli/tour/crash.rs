@@ -114,7 +114,7 @@ fn parse(line: &str) -> Option<(usize, u64)> {
 pub(super) fn kill_and_reopen(tour: &mut Tour) -> Outcome<Said> {
     let mut watcher = tour.store.watch(FOLDER, Since::Now)?;
     changes::rest(&mut watcher)?;
-    let position = watcher.position();
+    let position = watcher.revision();
     drop(watcher);
     tour.store.close()?;
 

@@ -27,7 +27,7 @@ impl Machine {
                 Err(Error::Compacted { oldest }) => {
                     assert_eq!(oldest, live.store().history().oldest());
                     assert!(self.setting.history != History::unlimited());
-                    assert!(live.slow.position() + 1 < oldest);
+                    assert!(live.slow.revision() + 1 < oldest);
                     live.slow = live.store().watch("", Since::Now).unwrap();
                     live.slow_told = self.history.len();
                 }

@@ -404,7 +404,7 @@ impl Machine {
             std::iter::from_fn(|| live.watcher.try_recv().unwrap()).collect();
         assert!(live.watcher.caught_up());
         let last = changes.last().map_or(0, |last| last.revision);
-        assert!(live.watcher.position() >= last);
+        assert!(live.watcher.revision() >= last);
         changes
     }
 
@@ -420,7 +420,7 @@ impl Machine {
             assert!(live.store().put("a", "").is_err(), "closed");
             assert!(live.store().get("a").is_err(), "closed");
         }
-        let position = live.slow.position();
+        let position = live.slow.revision();
         let crash = self.setting.crash.filter(|_| !closes);
         let mut live = Some(live);
         match crash {

@@ -226,6 +226,11 @@ impl Packs {
         Ok(number)
     }
 
+    /// Fails where the packs are no longer where they were opened.
+    pub(crate) fn check_place(&self) -> Result<()> {
+        self.place.check()
+    }
+
     /// Counts frames as no longer in use.
     pub(crate) fn sub_live(&self, pack: u64, bytes: u64) {
         self.table.lock().sub_live(pack, bytes);

@@ -212,3 +212,26 @@ fn what_could_not_be_verified_is_said() {
     assert!(report.is_sound(), "{report:?}");
     assert_eq!((report.unchecked.len(), attempts), (1, 5), "{report:?}");
 }
+
+/// Nobody is to think of a repair where the files are only elsewhere.
+#[test]
+fn a_store_that_was_moved_is_not_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    put_blob(&local, 1, 4, Durability::Immediate).unwrap();
+    local.close().unwrap();
+    let local = open(&directory);
+    let (packs, elsewhere) = (
+        directory.path().join("packs"),
+        directory.path().join("elsewhere"),
+    );
+    std::fs::rename(&packs, &elsewhere).unwrap();
+    let refused = local.get_chunk(blob(1), 0);
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+    let refused = local.verify(&mut Progress::new(&mut |_| {
+        std::ops::ControlFlow::Continue(())
+    }));
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+    std::fs::rename(&elsewhere, &packs).unwrap();
+    assert_sound(&local);
+}

@@ -68,7 +68,7 @@ pub(crate) trait BlockStore: Send + Sync {
     fn size_on_disk(&self) -> Result<u64>;
 
     /// See [`Trees::check`].
-    fn check(&self) -> Vec<Finding>;
+    fn check(&self) -> Result<Vec<Finding>>;
 
     /// See [`Trees::close`].
     fn close(&self) -> Result<()>;
@@ -320,7 +320,7 @@ impl<S: BlockStore> Trees for BlockTrees<S> {
         self.store.size_on_disk()
     }
 
-    fn check(&self) -> Vec<Finding> {
+    fn check(&self) -> Result<Vec<Finding>> {
         self.store.check()
     }
 

@@ -154,7 +154,7 @@ impl Trees for FaultTrees {
         self.inner.size_on_disk()
     }
 
-    fn check(&self) -> Vec<Finding> {
+    fn check(&self) -> Result<Vec<Finding>> {
         self.inner.check()
     }
 

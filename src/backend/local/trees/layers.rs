@@ -343,7 +343,7 @@ impl<S: BlockStore> BlockStore for Layers<S> {
         self.store.size_on_disk()
     }
 
-    fn check(&self) -> Vec<Finding> {
+    fn check(&self) -> Result<Vec<Finding>> {
         self.store.check()
     }
 

@@ -84,8 +84,8 @@ impl Trees for MemoryTrees {
         self.read(Tree::Meta, |_| 0)
     }
 
-    fn check(&self) -> Vec<Finding> {
-        Vec::new()
+    fn check(&self) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
     }
 
     fn close(&self) -> Result<()> {

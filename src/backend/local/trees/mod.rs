@@ -57,7 +57,10 @@ pub(crate) trait Trees: Send + Sync {
     fn size_on_disk(&self) -> Result<u64>;
 
     /// What is wrong with the files, as far as it can be told without reading the rows.
-    fn check(&self) -> Vec<Finding>;
+    ///
+    /// # Errors
+    /// The operating system.
+    fn check(&self) -> Result<Vec<Finding>>;
 
     /// Flushes and lets go of the files. Every later call answers an error.
     fn close(&self) -> Result<()>;

@@ -331,14 +331,15 @@ impl BlockStore for SledBlocks {
         guarded(&self.directory, "measuring", || opened.db.size_on_disk())
     }
 
-    fn check(&self) -> Vec<Finding> {
+    fn check(&self) -> Result<Vec<Finding>> {
         match refuse_large_leaves(&self.directory) {
-            Ok(()) => Vec::new(),
-            Err(error) => vec![Finding::new(
+            Ok(()) => Ok(Vec::new()),
+            Err(error @ Error::Damaged { .. }) => Ok(vec![Finding::new(
                 WHAT,
                 self.directory.display().to_string(),
                 error.to_string(),
-            )],
+            )]),
+            Err(error) => Err(error),
         }
     }
 

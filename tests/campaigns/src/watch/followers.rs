@@ -68,7 +68,7 @@ impl Habit {
         let mut since = Since::Start;
         loop {
             let watcher = self.watch(store, since).map_err(failed)?;
-            let after = watcher.position();
+            let after = watcher.revision();
             let hops_after = if self.hops {
                 1 + random.below(400)
             } else {
@@ -103,7 +103,7 @@ impl Habit {
                 End::Compacted(oldest) if oldest > until + 1 => {
                     followed.compacted += 1;
                     let watcher = self.watch(store, Since::Now).map_err(failed)?;
-                    since = Since::After(watcher.position());
+                    since = Since::After(watcher.revision());
                     if let Some(mirror) = &mut followed.mirror {
                         *mirror = Mirror::of(store).map_err(failed)?;
                     }
@@ -132,12 +132,12 @@ impl Habit {
             }
             // Asked before: what comes after the end is not missed.
             let was_over = is_over.load(Ordering::Acquire);
-            let before = watcher.position();
+            let before = watcher.revision();
             let change = match random.below(2) {
                 0 => watcher.try_recv(),
                 _ => watcher.recv_timeout(PAUSE),
             };
-            let after = watcher.position();
+            let after = watcher.revision();
             match change {
                 Ok(Some(change)) => {
                     let event = Event::from(&change);

@@ -78,8 +78,8 @@ impl BlockStore for MemoryBlocks {
         Ok(0)
     }
 
-    fn check(&self) -> Vec<Finding> {
-        Vec::new()
+    fn check(&self) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
     }
 
     fn close(&self) -> Result<()> {
