@@ -63,7 +63,8 @@ impl Store {
         };
         for (done, (key, row)) in (1_u64..).zip(salvage.rows(Tree::Entries)) {
             match save_entry(&salvage, &mut copy, key, &row)? {
-                None => repaired.entries += 1,
+                // A folder is a row, and no entry.
+                None => repaired.entries += u64::from(!key.ends_with(b"/")),
                 Some(lost) => repaired.lost.push(lost),
             }
             if done % ROWS_A_STEP == 0 {
