@@ -23,7 +23,7 @@ const ROWS_A_STEP: u64 = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Repaired {
-    /// Entries saved, each compared with its digest.
+    /// Entries saved, each compared with its digest, and folders that were created: as [`Stats::entries`](crate::Stats::entries) counts.
     pub entries: u64,
     /// What was found damaged, and each entry that is lost, by its key. Empty where nothing was.
     pub lost: Vec<Finding>,
@@ -63,8 +63,7 @@ impl Store {
         };
         for (done, (key, row)) in (1_u64..).zip(salvage.rows(Tree::Entries)) {
             match save_entry(&salvage, &mut copy, key, &row)? {
-                // A folder is a row, and no entry.
-                None => repaired.entries += u64::from(!key.ends_with(b"/")),
+                None => repaired.entries += 1,
                 Some(lost) => repaired.lost.push(lost),
             }
             if done % ROWS_A_STEP == 0 {
