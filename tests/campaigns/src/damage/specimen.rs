@@ -210,7 +210,7 @@ impl Specimen {
             making.step(|store| {
                 let (step, _) = Script::new(seed).step(0, number);
                 let whole = store.with_durability(Durability::Immediate);
-                let own = whole.scoped(&thread_folder(0))?;
+                let own = whole.scoped(&thread_folder(seed % 3))?;
                 step.perform(&own, &whole.scoped(SHARED)?, &whole, &beside)
             });
         };

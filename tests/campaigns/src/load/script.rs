@@ -14,9 +14,13 @@ pub const SHARED: &str = "shared";
 /// The password of every lock.
 pub const PASSWORD: &str = "sesame";
 
-/// The folder that only this thread writes to.
+/// The folder that only this thread writes to. Of each third one the keys are so long that they lie apart in the trees.
 pub fn thread_folder(thread: u64) -> String {
-    format!("thread{thread}")
+    let above = match thread % 3 {
+        1 => format!("{0}/{0}/{0}/", "l".repeat(200)),
+        _ => String::new(),
+    };
+    format!("{above}thread{thread}")
 }
 
 /// The steps of a process: they follow from a seed.
