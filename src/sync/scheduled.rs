@@ -168,11 +168,20 @@ impl WaitTimeoutResult {
 }
 
 /// As the standard library's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct OnceLock<T> {
     value: std::sync::OnceLock<T>,
     /// Touched before each operation, which makes it one for the scheduler.
     point: atomic::AtomicBool,
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        OnceLock {
+            value: std::sync::OnceLock::new(),
+            point: atomic::AtomicBool::default(),
+        }
+    }
 }
 
 impl<T> OnceLock<T> {
