@@ -442,10 +442,8 @@ impl Draft<'_> {
             moved.updated = moved.updated.max(replaced.updated);
             self.disown(&replaced.body);
         }
-        let action = ChangeAction::Move {
-            from: name_of_row(from).to_owned(),
-        };
-        self.tell(action, name_of_row(to), &moved);
+        let name = name_of_row(from).to_owned();
+        self.tell(ChangeAction::Move { from: name }, name_of_row(to), &moved);
         self.erase(from);
         self.write(to, moved);
         Ok(())

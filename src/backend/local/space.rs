@@ -5,8 +5,9 @@
 //! A pack without chunks in use is removed, after the deletions are durable; one that is mostly unused has its chunks
 //! moved out, a few at a time, and then is one without.
 
+mod hold;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::Core;
 use super::keys::{self, ChunkRow};
 use super::pack::{ChunkLocation, Effort};
 use super::view::LATEST;
-use crate::backend::{BlobId, Hold, Tree, View};
+use crate::backend::{BlobId, Tree};
 use crate::error::{Error, Result};
 use crate::report::Progress;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{Mutex, MutexGuard};
+pub(super) use hold::hold;
 
 /// Rows deleted or moved in one commit.
 pub(super) const ROWS_A_STEP: usize = 1000;
@@ -185,61 +187,6 @@ pub(super) struct Alone<'a> {
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
         *self.giver.lock() = None;
-    }
-}
-
-/// A hold on a blob.
-struct LocalHold {
-    core: Arc<Core>,
-    blob: BlobId,
-}
-
-impl Hold for LocalHold {}
-
-impl Drop for LocalHold {
-    fn drop(&mut self) {
-        // There a lock may be held by nobody, for ever.
-        if self.core.health.is_forked() {
-            return;
-        }
-        let mut state = self.core.space.state.lock();
-        if let Some(count) = state.holds.get_mut(&self.blob) {
-            *count -= 1;
-            if *count == 0 {
-                state.holds.remove(&self.blob);
-                if !state.doomed.is_empty() {
-                    drop(state);
-                    self.core.bell.ring();
-                }
-            }
-        }
-    }
-}
-
-/// See [`Backend::hold`](crate::backend::Backend::hold).
-pub(super) fn hold(core: &Arc<Core>, blob: BlobId) -> Result<Option<Box<dyn Hold>>> {
-    {
-        let mut state = core.space.state.lock();
-        if state.going.contains(&blob) || state.damaged.contains(&blob) {
-            return Ok(None);
-        }
-        *state.holds.entry(blob).or_insert(0) += 1;
-    }
-    let held = LocalHold {
-        core: Arc::clone(core),
-        blob,
-    };
-    // From here on it does not go; whether it is already gone, its first chunk tells.
-    let is_there = core
-        .get(View::Latest, Tree::Chunks, &keys::chunk(blob, 0))?
-        .is_some();
-    let is_adopted = core
-        .get(View::Latest, Tree::Pending, &keys::upload(blob))?
-        .is_none();
-    if is_there && is_adopted {
-        Ok(Some(Box::new(held)))
-    } else {
-        Ok(None)
     }
 }
 

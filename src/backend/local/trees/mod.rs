@@ -18,8 +18,6 @@ mod layers;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod sled;
-mod sled_log;
-mod threads;
 
 /// The largest row, key and value with its envelope, in bytes. A larger one would make sled write a file of its own
 /// for a leaf, and those are neither synced nor ever given back.

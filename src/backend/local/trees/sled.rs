@@ -6,13 +6,17 @@
 //! * Its log is written by seven threads for all that a process does, never more, and each of them may wait for the file to be cut
 //!   shorter, which is one more thing for them to do: with seven writes in front of that, all wait for ever. So little is
 //!   handed to it between two flushes that there never are so many, by one store of the process at a time.
-//! * An error of a read it takes for the end of its log, which it then wipes: what it reads of it is read before, see `sled_log`.
+//! * An error of a read it takes for the end of its log, which it then wipes: what it reads of it is read before, see `log`.
 //! * On damaged files it panics in many places, so that every call is made where a panic is caught. After an error or a
 //!   panic it may wait for ever in a write or when it is dropped: then it is written to no more, and dropped by a
 //!   thread that is not waited for.
 //! * Panics are told without their text, which can hold rows.
 
-use std::io::ErrorKind;
+mod files;
+mod guard;
+mod log;
+mod threads;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,13 +28,14 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::blocks::{BlockStore, BlockTrees, MAX_BLOCK_BYTES};
 use super::layers::{Layers, SLICE_BYTES};
-use super::sled_log::read_log;
-use super::threads::check_threads;
 use super::{check_bytes, closed};
 use crate::backend::Tree;
-use crate::backend::local::durable::{sync_directory, sync_parent};
 use crate::error::{Error, Result};
 use crate::report::Finding;
+use files::{create_directory, refuse_large_leaves, remove_unfinished_snapshots, sync_files};
+use guard::{guarded, timed_out};
+use log::read_log;
+use threads::check_threads;
 
 const WHAT: &str = "sled trees";
 /// sled lets go of its file somewhat after it is dropped.
@@ -380,59 +385,6 @@ fn tree_name(tree: Tree) -> &'static str {
     }
 }
 
-fn create_directory(directory: &Path) -> Result<()> {
-    let doing = || format!("creating the directory {}", directory.display());
-    std::fs::create_dir_all(directory).map_err(|error| Error::io(doing(), error))
-}
-
-/// A process that ends while sled writes a snapshot leaves a file that sled would take for a whole one for ever.
-fn remove_unfinished_snapshots(directory: &Path) -> Result<()> {
-    let doing = || format!("removing unfinished snapshots in {}", directory.display());
-    let remove = || {
-        for file in std::fs::read_dir(directory)? {
-            let file = file?;
-            let name = file.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("snap.") && name.ends_with(".generating") {
-                std::fs::remove_file(file.path())?;
-            }
-        }
-        Ok(())
-    };
-    remove().map_err(|error| Error::io(doing(), error))
-}
-
-/// sled keeps what does not fit its log in files under `blobs`, which it never syncs. Small rows never need one.
-fn refuse_large_leaves(directory: &Path) -> Result<()> {
-    let blobs = directory.join("blobs");
-    let doing = || format!("reading the directory {}", blobs.display());
-    let mut files = match std::fs::read_dir(&blobs) {
-        Ok(files) => files,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io(doing(), error)),
-    };
-    match files.next() {
-        None => Ok(()),
-        Some(Ok(file)) => Err(Error::damaged(
-            WHAT,
-            format!("{}: it should be empty", file.path().display()),
-        )),
-        Some(Err(error)) => Err(Error::io(doing(), error)),
-    }
-}
-
-/// sled syncs neither its `conf` nor a directory.
-fn sync_files(directory: &Path) -> Result<()> {
-    for name in ["conf", "db"] {
-        let path = directory.join(name);
-        std::fs::File::open(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(|error| Error::io(format!("syncing {}", path.display()), error))?;
-    }
-    sync_directory(directory)?;
-    sync_parent(directory)
-}
-
 fn open_patiently(config: &Config, directory: &Path) -> Result<Db> {
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
@@ -475,54 +427,6 @@ fn out_of_order() -> ::sled::Error {
 fn is_ascending(rows: &[(Bytes, Bytes)], start: &[u8]) -> bool {
     rows.first().is_none_or(|(first, _)| first[..] >= *start)
         && rows.is_sorted_by(|(before, _), (after, _)| before < after)
-}
-
-/// Calls sled, whose panics are damage found.
-fn guarded<R>(
-    directory: &Path,
-    doing: &'static str,
-    call: impl FnOnce() -> ::sled::Result<R>,
-) -> Result<R> {
-    // What a panic leaves half done is sled's alone, and is not written to any more.
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| translate(directory, doing, error)),
-        Err(_) => Err(damaged(directory, doing, "it panicked")),
-    }
-}
-
-fn translate(directory: &Path, doing: &'static str, error: ::sled::Error) -> Error {
-    match error {
-        // The log ends before what it should hold.
-        ::sled::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            damaged(directory, doing, &error.to_string())
-        }
-        ::sled::Error::Io(error) => Error::io(
-            format!("{doing} the trees in {}", directory.display()),
-            error,
-        ),
-        ::sled::Error::Corruption { at, .. } => {
-            damaged(directory, doing, &format!("corruption at {at:?}"))
-        }
-        // Of what it stored itself: the store was never opened with another configuration.
-        ::sled::Error::Unsupported(text) | ::sled::Error::ReportableBug(text) => {
-            damaged(directory, doing, &text)
-        }
-        ::sled::Error::CollectionNotFound(_) => damaged(directory, doing, "a tree is missing"),
-    }
-}
-
-fn damaged(directory: &Path, doing: &str, cause: &str) -> Error {
-    Error::damaged(
-        WHAT,
-        format!("{} while {doing}: {cause}", directory.display()),
-    )
-}
-
-fn timed_out(directory: &Path) -> Error {
-    Error::io(
-        format!("closing the trees in {}", directory.display()),
-        ErrorKind::TimedOut.into(),
-    )
 }
 
 /// Drops what belongs to sled in a thread of its own, which is left behind where it hangs.
