@@ -280,12 +280,17 @@ pub(crate) fn not_found(key: &str) -> Failure {
     Error::NotFound { key }.into()
 }
 
-/// JSON text with the characters escaped that a terminal would obey; inside of strings is the only place they can be.
+/// JSON text with the characters escaped that are not [`safe`](show::safe) on a terminal; inside of strings is the only place they
+/// can be.
 fn safe_json(text: &str) -> String {
-    let escape = |char: char| match char {
-        '\n' => "\n".to_owned(),
-        char if char.is_control() => format!("\\u{:04x}", u32::from(char)),
-        char => char.to_string(),
-    };
-    text.chars().map(escape).collect()
+    let mut safe = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char != '\n' && show::is_unsafe(char) {
+            true => safe.extend(
+                (char.encode_utf16(&mut [0; 2]).iter()).map(|unit| format!("\\u{unit:04x}")),
+            ),
+            false => safe.push(char),
+        }
+    }
+    safe
 }

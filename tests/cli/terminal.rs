@@ -7,10 +7,15 @@ use crate::testenv::{Env, Said};
 
 /// Runs the command at a terminal of its own, where this is typed.
 fn at_terminal(env: &Env, arguments: &str, typed: &str, no_color: bool) -> Said {
+    let command = format!("'{}' {arguments}", env!("CARGO_BIN_EXE_komatik"));
+    run_at_terminal(env, &command, typed, no_color)
+}
+
+fn run_at_terminal(env: &Env, command: &str, typed: &str, no_color: bool) -> Said {
     let mut script = std::process::Command::new("script");
     script
         .args(["--quiet", "--return", "--flush", "--command"])
-        .arg(format!("'{}' {arguments}", env!("CARGO_BIN_EXE_komatik")))
+        .arg(command)
         .arg("/dev/null")
         .current_dir(env.directory())
         .env("KOMATIK_STORE", "store")
@@ -40,7 +45,7 @@ fn filled() -> Env {
         store.put("binary", [0, 1, 2, 0x1b]).unwrap();
         store.put("text", "plain\n").unwrap();
         store.put("large", vec![1; 60_000_000]).unwrap();
-        store.save("d", &"\u{9b}31m").unwrap();
+        store.save("d", &"\u{9b}31m\u{202e}\u{e0041}").unwrap();
         let lock = komatik::Lock::new().view("sesame");
         store.put("diary", "dear diary").unwrap();
         store.lock("diary", lock).unwrap();
@@ -54,6 +59,24 @@ fn an_interrupt_at_a_prompt_ends_it_and_tries_nothing() {
     assert_eq!(said.code, Some(130), "{}", said.text());
     assert!(said.text().contains("password of diary"), "{}", said.text());
     assert!(!said.text().contains("does not open"), "{}", said.text());
+}
+
+#[test]
+fn a_signal_at_a_prompt_ends_it_and_what_is_typed_shows_again() {
+    let env = filled();
+    let komatik = env!("CARGO_BIN_EXE_komatik");
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let ends = format!(
+            "timeout --preserve-status --foreground -k 10 -s {signal} 1 '{komatik}' get diary; echo it ended with $?; stty -a"
+        );
+        let said = run_at_terminal(&env, &ends, "", true);
+        let text = said.text();
+        assert!(text.contains(&format!("it ended with {code}")), "{text}");
+        assert!(
+            text.contains(" echo ") && !text.contains(" -echo "),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -76,7 +99,7 @@ fn nothing_a_terminal_would_obey_comes_out() {
     assert_eq!(env.ok(&["ls", "folder"]), "turned\u{202e}txt.exe\n");
     assert_eq!(
         at_terminal(&env, "load d", "", true).text(),
-        "\"\\u009b31m\"\r\n"
+        "\"\\u009b31m\\u202e\\udb40\\udc41\"\r\n"
     );
     let refused = at_terminal(&env, "get binary", "", true);
     assert_eq!(refused.code, Some(2));
