@@ -337,15 +337,7 @@ impl Run<'_> {
                     self.tally.skip(&self.bar, skipped);
                 }
             }
-            // Directories that are empty by this go with their last file.
-            let mut name = file.name.as_str();
-            while let Some((above, _)) = name.rsplit_once('/') {
-                let directory = self.target.directory.join(above);
-                if kept.contains(above) || fs::remove_dir(directory).is_err() {
-                    break;
-                }
-                name = above;
-            }
+            self.remove_emptied(&file.name, kept);
         }
         for name in tree
             .empty
@@ -354,13 +346,27 @@ impl Run<'_> {
         {
             if self.will("delete", name)? {
                 let path = self.target.directory.join(name);
-                if let Err(error) = fs::remove_dir(&path) {
-                    let skipped = Skipped::failed(&path, error.to_string());
-                    self.tally.skip(&self.bar, skipped);
+                match fs::remove_dir(&path) {
+                    Ok(()) => self.remove_emptied(name, kept),
+                    Err(error) => {
+                        let skipped = Skipped::failed(&path, error.to_string());
+                        self.tally.skip(&self.bar, skipped);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Directories above what was removed go with the last thing in them.
+    fn remove_emptied(&self, mut name: &str, kept: &BTreeSet<&str>) {
+        while let Some((above, _)) = name.rsplit_once('/') {
+            let directory = self.target.directory.join(above);
+            if kept.contains(above) || fs::remove_dir(directory).is_err() {
+                break;
+            }
+            name = above;
+        }
     }
 
     /// What was skipped would be taken for missing.

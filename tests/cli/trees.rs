@@ -237,6 +237,20 @@ fn sync_goes_the_other_way_as_well() {
     assert_eq!(tree(&env.path("out")), tree(&env.path("in")));
 }
 
+/// A directory that holds only directories is empty once those are gone.
+#[test]
+fn sync_deletes_what_is_empty_all_the_way_up() {
+    let env = Env::new();
+    std::fs::create_dir_all(env.path("out/a/b/c")).unwrap();
+    std::fs::create_dir_all(env.path("out/a/b/d")).unwrap();
+    std::fs::create_dir_all(env.path("out/kept/e")).unwrap();
+    env.write("in/kept/file", "x");
+    env.ok(&["put", "-r", "in", "site"]);
+    env.ok(&["sync", "--get", "site", "out", "--delete"]);
+    assert!(!env.path("out/a").exists());
+    assert!(env.path("out/kept/file").exists() && !env.path("out/kept/e").exists());
+}
+
 #[test]
 fn sync_deletes_nothing_where_something_was_skipped() {
     let env = Env::with(|store| {
