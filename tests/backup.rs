@@ -295,4 +295,23 @@ fn a_copy_does_not_lie_within_a_store() {
         );
     }
     assert!(!directory.path().join("store/copy").exists());
+    // Where it really lies counts.
+    std::os::unix::fs::symlink(
+        directory.path().join("store/packs"),
+        directory.path().join("link"),
+    )
+    .unwrap();
+    let refused = store.backup(directory.path().join("link/copy"), |_| {
+        ControlFlow::Continue(())
+    });
+    assert!(
+        matches!(refused, Err(Error::InvalidArgument { .. })),
+        "{refused:?}"
+    );
+    store
+        .backup(directory.path().join("store/../beside"), |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(directory.path().join("beside/superblock").exists());
 }

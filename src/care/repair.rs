@@ -1,9 +1,8 @@
 //! Saving what can be saved of a damaged store.
 
-use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -88,8 +87,8 @@ impl Store {
 /// Where both really lie, and that they do not hold each other.
 fn apart(damaged: &Path, into: &Path) -> Result<(PathBuf, PathBuf)> {
     let failed = |path: &Path, error| Error::io(format!("opening {}", path.display()), error);
-    let damaged = resolve(damaged).map_err(|error| failed(damaged, error))?;
-    let into = resolve(into).map_err(|error| failed(into, error))?;
+    let damaged = Restore::resolve(damaged).map_err(|error| failed(damaged, error))?;
+    let into = Restore::resolve(into).map_err(|error| failed(into, error))?;
     let holds = |outer: &Path, inner: &Path| inner.ancestors().any(|path| is_same(path, outer));
     if holds(&damaged, &into) || holds(&into, &damaged) {
         return Err(Error::InvalidArgument {
@@ -102,33 +101,6 @@ fn apart(damaged: &Path, into: &Path) -> Result<(PathBuf, PathBuf)> {
         });
     }
     Ok((damaged, into))
-}
-
-/// The path without links and detours, also where its end is not there yet.
-fn resolve(path: &Path) -> std::io::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    let mut missing = Vec::new();
-    let mut components = path.components();
-    loop {
-        match std::fs::canonicalize(components.as_path()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let Some(last) = components.next_back() else {
-                    return Err(error);
-                };
-                missing.push(last);
-            }
-            found => {
-                let mut found = found?;
-                for component in missing.into_iter().rev() {
-                    match component {
-                        Component::ParentDir => drop(found.pop()),
-                        component => found.push(component),
-                    }
-                }
-                return Ok(found);
-            }
-        }
-    }
 }
 
 /// Whether two paths are one file, also where it is mounted twice.

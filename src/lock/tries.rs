@@ -128,7 +128,7 @@ impl Tries {
     /// Waits for the turn of a caller in a line. It is to say what came of the try: [`Tries::opened`] or
     /// [`Tries::missed`]. Answers false where `is_known` says meanwhile that there is nothing to try any more.
     ///
-    /// Where others try at the same time and nothing is known of them yet, it is waited for what becomes of those: a line in
+    /// So many tries of the line are the caller's `own`, and not told yet. Where others try at the same time and nothing is known of them yet, it is waited for what becomes of those: a line in
     /// which all have the right password moves on as fast as that is verified.
     ///
     /// # Errors
@@ -137,6 +137,7 @@ impl Tries {
         &self,
         line: Line,
         patience: Duration,
+        own: usize,
         is_known: impl Fn() -> bool,
     ) -> Result<bool, Duration> {
         let deadline = Instant::now() + patience;
@@ -162,10 +163,16 @@ impl Tries {
                     }
                 }
                 Err(wait) => {
-                    let wrong = lines.by_line.get(&line).map_or(0, |tried| tried.wrong);
-                    if wrong >= FREE_TRIES || self.news.wait_until(&mut lines, deadline).timed_out()
-                    {
-                        return Err(wait);
+                    let tried = lines.by_line.get(&line);
+                    let no_news = tried.is_none_or(|tried| {
+                        let unknown = tried.count.saturating_sub(tried.wrong);
+                        tried.wrong >= FREE_TRIES
+                            || usize::try_from(unknown).is_ok_and(|it| it <= own)
+                    });
+                    if no_news || self.news.wait_until(&mut lines, deadline).timed_out() {
+                        return Err(
+                            wait.saturating_sub(Instant::now().saturating_duration_since(now))
+                        );
                     }
                 }
             }

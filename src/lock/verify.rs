@@ -173,7 +173,8 @@ impl Store {
         for password in self.passwords.guesses() {
             // Another thread may have found out for this view.
             let is_known = || self.passwords.known(phc) == Some(true);
-            let turn = tries.wait_for_turn(line, by.patience(self.patience), is_known);
+            let own = missed.lines.iter().filter(|other| **other == line).count();
+            let turn = tries.wait_for_turn(line, by.patience(self.patience), own, is_known);
             let is_turn = turn.map_err(|retry_in| Error::TooManyTries {
                 key: key.to_owned(),
                 retry_in,

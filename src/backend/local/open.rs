@@ -36,8 +36,17 @@ use crate::sync::{Mutex, RwLock};
 pub(super) const JOURNAL: &str = "journal";
 /// The directory of sled in that of the store.
 pub(super) const TREES: &str = "trees";
-/// Opens the trees in the directory of a store; told at which checkpoint an orderly end left them, where there was one.
-pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, Option<u64>) -> Result<Arc<dyn Trees>> + 'a;
+/// Opens the trees in the directory of a store, which were left so.
+pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, Left) -> Result<Arc<dyn Trees>> + 'a;
+
+/// How trees were left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    /// The checkpoint at which an orderly end left them, where there was one.
+    pub(super) at: Option<u64>,
+    /// Whether long keys lie in layers.
+    pub(super) has_layers: bool,
+}
 
 /// What may lie in the directory of a store.
 pub(super) const KNOWN: [&str; 8] = [
@@ -111,8 +120,11 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
         // Before empty ones are made in their place.
         replay_from(directory, &segments, &content, 0)?;
     }
-    let left_at = content.clean.then_some(content.checkpoint);
-    let trees = open_trees(directory, options, left_at)?;
+    let left = Left {
+        at: content.clean.then_some(content.checkpoint),
+        has_layers: superblock.has_layers(),
+    };
+    let trees = open_trees(directory, options, left)?;
     let (base, totals) = base_of(trees.as_ref(), &content)?;
     let replay_from = replay_from(directory, &segments, &content, base)?;
     let core = Core {
@@ -287,7 +299,11 @@ pub(super) fn begin(
         .map_err(|error| Error::io(format!("creating {}", journal.display()), error))?;
     Segment::create(&journal, &store_id, revision + 1)?;
     if revision == 0 {
-        open_trees(directory, options, None)?.close()?;
+        let new = Left {
+            at: None,
+            has_layers: true,
+        };
+        open_trees(directory, options, new)?.close()?;
     }
     sync_directory(directory)?;
     let content = Content {
@@ -322,19 +338,22 @@ fn is_mere_beginning(directory: &Path) -> Result<bool> {
     Ok(directory.join(JOURNAL).exists() || !directory.join(TREES).exists())
 }
 
-/// Opens sled, which an orderly end has left at the checkpoint `left_at`. After a crash, or where it is at another,
-/// having been put back from somewhere, twice, so that its snapshot covers all of its log and damage in it is found.
+/// Opens sled. After a crash, or where it is at another checkpoint than it was left at, having been put back from somewhere,
+/// twice, so that its snapshot covers all of its log and damage in it is found.
 pub(super) fn open_trees(
     directory: &Path,
     options: &Options,
-    left_at: Option<u64>,
+    left: Left,
 ) -> Result<Arc<dyn Trees>> {
     let path = directory.join(TREES);
-    let trees = SledTrees::open(&path, options.cache_bytes)?;
+    let trees = match left.has_layers {
+        true => SledTrees::open(&path, options.cache_bytes)?,
+        false => SledTrees::open_former(&path, options.cache_bytes)?,
+    };
     if trees.is_new() {
         return Ok(Arc::new(trees));
     }
-    if let Some(left_at) = left_at {
+    if let Some(left_at) = left.at {
         // What cannot be read here is told as such: trees that failed a read are not closed in order either.
         let found = checkpoint_of(&trees)?.map_or(0, |(revision, _)| revision);
         if found == left_at {

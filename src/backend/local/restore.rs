@@ -15,7 +15,7 @@ use super::pack::{PackOptions, Packs};
 use super::row::{self, Totals};
 use super::trees::Trees;
 use super::trees::sled::SledTrees;
-use super::{Options, failure, keys, open, revisions};
+use super::{Options, failure, keys, open, place, revisions};
 use crate::backend::{BlobId, Row, Tree};
 use crate::error::{Error, Result};
 
@@ -58,6 +58,11 @@ fn refuse_within_a_store(directory: &Path) -> Result<()> {
 }
 
 impl Restore {
+    /// Where a path leads, also one whose end is not there yet.
+    pub(crate) fn resolve(path: &Path) -> std::io::Result<PathBuf> {
+        place::resolve(path)
+    }
+
     /// Begins in `directory`, which must be missing or empty. The store will go on behind `revision`, by a leap: see
     /// [`revisions`].
     ///
@@ -65,7 +70,9 @@ impl Restore {
     /// `Io` of the kind `DirectoryNotEmpty` where there is something; the operating system.
     pub(crate) fn begin(directory: &Path, revision: u64) -> Result<Restore> {
         let directory = &open::absolute(directory)?;
-        refuse_within_a_store(directory)?;
+        let place = Restore::resolve(directory)
+            .map_err(|error| Error::io(format!("looking for {}", directory.display()), error))?;
+        refuse_within_a_store(&place)?;
         let target = Target::make(directory)?;
         let store_id = open::new_store_id()?;
         let options = Options::default();

@@ -36,8 +36,10 @@ use crate::error::{Error, Result};
 const FILE_NAME: &str = "superblock";
 const NEW_FILE_NAME: &str = "superblock.new";
 const MAGIC: [u8; 8] = *b"KOMATIK\0";
-/// The version of everything in the store's directory that this crate writes.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The version of a store that this crate writes. It reads the one before as well, in which long keys lie in no layers of the trees, and
+/// writes this one once they do.
+const FORMAT_VERSION: u32 = 3;
+const FORMAT_WITHOUT_LAYERS: u32 = 2;
 const SLOT_BYTES: usize = 4096;
 const CRC_OFFSET: usize = SLOT_BYTES - 4;
 
@@ -68,6 +70,7 @@ pub(crate) struct Superblock {
     store_id: [u8; 16],
     sequence: u64,
     content: Content,
+    has_layers: bool,
 }
 
 impl Superblock {
@@ -88,6 +91,7 @@ impl Superblock {
             store_id,
             sequence: 0,
             content,
+            has_layers: true,
         };
         superblock
             .file
@@ -123,6 +127,7 @@ impl Superblock {
             store_id: newest.store_id,
             sequence: newest.sequence,
             content: newest.content,
+            has_layers: newest.version >= FORMAT_VERSION,
         }))
     }
 
@@ -136,7 +141,12 @@ impl Superblock {
         self.content
     }
 
-    /// Writes new content, durably. On an error the content before is still there.
+    /// Whether long keys lie in layers of the trees.
+    pub(crate) fn has_layers(&self) -> bool {
+        self.has_layers
+    }
+
+    /// Writes new content, durably, and that long keys lie in layers. On an error the content before is still there.
     pub(crate) fn store(&mut self, content: Content) -> Result<()> {
         // Counted up only once it is there: a second try must not touch the slot that is whole.
         let sequence = self.sequence + 1;
@@ -147,6 +157,7 @@ impl Superblock {
             .map_err(|error| Error::io(format!("writing {}", self.path.display()), error))?;
         self.sequence = sequence;
         self.content = content;
+        self.has_layers = true;
         Ok(())
     }
 }
@@ -174,6 +185,7 @@ fn read_slot(file: &File, sequence: u64) -> std::io::Result<Slot> {
 }
 
 struct Decoded {
+    version: u32,
     store_id: [u8; 16],
     sequence: u64,
     content: Content,
@@ -248,7 +260,7 @@ fn decode(slot: &Slot) -> Reading {
         return Reading::Torn;
     }
     let version = u32::from_be_bytes(field(slot, 8));
-    if version != FORMAT_VERSION {
+    if ![FORMAT_WITHOUT_LAYERS, FORMAT_VERSION].contains(&version) {
         return Reading::Other(version);
     }
     let [sequence, checkpoint, opens, reserved] =
@@ -257,6 +269,7 @@ fn decode(slot: &Slot) -> Reading {
         return Reading::Torn;
     }
     Reading::Whole(Decoded {
+        version,
         store_id: field(slot, 12),
         sequence,
         content: Content {
@@ -305,9 +318,9 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_format_2() {
+    fn the_bytes_are_those_of_format_3() {
         let slot = encode(ID, 0x0102, content(0x0304));
-        let mut golden = b"KOMATIK\0\0\0\0\x020123456789abcdef".to_vec();
+        let mut golden = b"KOMATIK\0\0\0\0\x030123456789abcdef".to_vec();
         golden.extend([0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4]);
         golden.extend([7; 16]);
         golden.extend([
@@ -317,7 +330,7 @@ mod tests {
         assert_eq!(slot[..85], golden);
         assert!(slot[85..CRC_OFFSET].iter().all(|byte| *byte == 0));
         let crc = crc32fast::hash(&slot[..CRC_OFFSET]);
-        assert_eq!(crc, 0x0f2a_0035);
+        assert_eq!(crc, 0x83bf_23cd);
         assert_eq!(slot[CRC_OFFSET..], crc.to_be_bytes());
     }
 
@@ -434,11 +447,11 @@ mod tests {
         }
         assert!(matches!(error(&[b'x'; 8192]), Error::Unsupported { .. }));
         let mut future = encode(ID, 1, content(1));
-        future[11] = 3;
+        future[11] = 4;
         let future = sealed(future);
         let text = error(&[encode(ID, 2, content(2)), future].concat()).to_string();
         assert!(
-            text.contains("format version 3, this version reads 2"),
+            text.contains("format version 4, this version reads 3"),
             "{text}"
         );
     }

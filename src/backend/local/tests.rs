@@ -13,6 +13,7 @@ use crate::report::Finding;
 mod damage;
 mod endings;
 mod faults;
+mod former;
 #[cfg(target_os = "linux")]
 mod full;
 mod load;

@@ -14,7 +14,6 @@ use bytes::BufMut;
 use super::frame::Seed;
 use super::reader::FrameReader;
 use crate::backend::local::durable::sync_directory;
-use crate::backend::local::superblock::FORMAT_VERSION;
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +27,8 @@ const RESERVED_BYTES: u64 = ZEROS.len() as u64;
 const ZEROS: &[u8] = &[0; 64 * 1024];
 /// Frames are indexed at least so many bytes apart.
 const INDEX_STRIDE_BYTES: u64 = 16 * 1024;
+/// Of a segment alone.
+const FORMAT_VERSION: u32 = 2;
 
 /// A file of the journal.
 pub(in crate::backend::local) struct Segment {

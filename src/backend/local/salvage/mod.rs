@@ -63,9 +63,10 @@ impl Salvage {
             store_id,
             checkpoint,
             reserved,
+            has_layers,
         } = identify(directory, &scratch, &mut findings)?;
         let mut rows = Rows::new();
-        let base = trees::read(directory, &scratch, &mut rows, &mut findings)?;
+        let base = trees::read(directory, &scratch, has_layers, &mut rows, &mut findings)?;
         let journal::End { last, before } = journal::read(
             directory,
             &scratch,
@@ -183,6 +184,7 @@ struct Identity {
     store_id: [u8; 16],
     checkpoint: u64,
     reserved: u64,
+    has_layers: bool,
 }
 
 /// Whose store it is: from the superblock, else from the journal.
@@ -195,6 +197,7 @@ fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) ->
                 store_id: superblock.store_id(),
                 checkpoint: content.checkpoint,
                 reserved: content.reserved,
+                has_layers: superblock.has_layers(),
             });
         }
         Ok(None) => findings.push(Finding::new("superblock", SUPERBLOCK, "it is missing")),
@@ -230,6 +233,7 @@ fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) ->
         store_id: id,
         checkpoint: 0,
         reserved: 0,
+        has_layers: true,
     })
 }
 

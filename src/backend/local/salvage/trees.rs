@@ -26,6 +26,7 @@ const FEWER: usize = 32;
 pub(super) fn read(
     directory: &Path,
     scratch: &Scratch,
+    has_layers: bool,
     rows: &mut Rows,
     findings: &mut Vec<Finding>,
 ) -> Result<u64> {
@@ -38,7 +39,7 @@ pub(super) fn read(
         findings.push(Finding::new("trees", name, "they are missing"));
         return Ok(0);
     }
-    let trees = match open(&scratch.path().join(name)) {
+    let trees = match open(&scratch.path().join(name), has_layers) {
         Ok(trees) => trees,
         // For the copy, not of the store.
         Err(error @ Error::NoSpace { .. }) => return Err(error),
@@ -58,8 +59,8 @@ pub(super) fn read(
     }
 }
 
-fn open(copy: &Path) -> Result<SledTrees> {
-    match SledTrees::open_anyhow(copy, CACHE_BYTES) {
+fn open(copy: &Path, has_layers: bool) -> Result<SledTrees> {
+    match SledTrees::open_anyhow(copy, CACHE_BYTES, has_layers) {
         Err(Error::Damaged { .. }) => {}
         other => return other,
     }
@@ -71,7 +72,7 @@ fn open(copy: &Path) -> Result<SledTrees> {
             fs::remove_file(entry.path()).map_err(failed)?;
         }
     }
-    SledTrees::open_anyhow(copy, CACHE_BYTES)
+    SledTrees::open_anyhow(copy, CACHE_BYTES, has_layers)
 }
 
 /// Reads up to each place that cannot be read, row by row in the end, and on behind it.

@@ -7,8 +7,8 @@ use crate::backend::local::trees::fault::{FaultTrees, Lasting, Operation};
 
 pub(super) fn open_faulty(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
     let opened = Mutex::new(None);
-    let open_trees = |directory: &Path, options: &Options, left_at: Option<u64>| {
-        let trees = open::open_trees(directory, options, left_at)?;
+    let open_trees = |directory: &Path, options: &Options, left: open::Left| {
+        let trees = open::open_trees(directory, options, left)?;
         let faulty = Arc::new(FaultTrees::new(trees));
         *opened.lock() = Some(Arc::clone(&faulty));
         Ok(faulty as Arc<dyn Trees>)
@@ -213,8 +213,8 @@ fn many_commits_come_back_at_once() {
     let (directory, local) = with_rows(History::unlimited());
     lose(&local, &[3, 299]);
     let crashed = copy(directory.path());
-    let open_trees = |directory: &Path, options: &Options, left_at: Option<u64>| {
-        let trees = FaultTrees::new(open::open_trees(directory, options, left_at)?);
+    let open_trees = |directory: &Path, options: &Options, left: open::Left| {
+        let trees = FaultTrees::new(open::open_trees(directory, options, left)?);
         trees.fail(Operation::Apply, 10, Lasting::ForEver);
         Ok(Arc::new(trees) as Arc<dyn Trees>)
     };

@@ -96,7 +96,7 @@ struct Wanted<'a> {
 }
 
 impl<S: BlockStore> Layers<S> {
-    /// Layers of keys that are longer than `slice_bytes`, which is the same for ever.
+    /// Layers of keys that are longer than `slice_bytes`.
     pub(super) fn over(store: S, slice_bytes: usize) -> Layers<S> {
         Layers {
             store,

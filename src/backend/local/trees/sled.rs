@@ -28,14 +28,14 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::blocks::{BlockStore, BlockTrees, MAX_BLOCK_BYTES};
 use super::layers::{Layers, SLICE_BYTES};
-use super::{check_bytes, closed};
+use super::{MAX_TREE_ROW_BYTES, check_bytes, closed};
 use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::report::Finding;
 use files::{create_directory, refuse_large_leaves, remove_unfinished_snapshots, sync_files};
 use guard::{guarded, timed_out};
 use log::read_log;
-use threads::check_threads;
+use threads::{check_threads, note_threads};
 
 const WHAT: &str = "sled trees";
 /// sled lets go of its file somewhat after it is dropped.
@@ -60,9 +60,6 @@ const MIN_CACHE_BYTES: u64 = 1024 * 1024;
 
 /// The trees on disk: rows in blocks, blocks in layers, and those in sled.
 pub(crate) type SledTrees = BlockTrees<Layers<SledBlocks>>;
-
-/// In sled's own tree, once no long key lies outside of its layer.
-const HAS_LAYERS: &[u8] = b"layers";
 
 /// One sled database with one sled tree for each [`Tree`].
 pub(crate) struct SledBlocks {
@@ -104,26 +101,36 @@ impl SledTrees {
     pub(crate) fn open(directory: &Path, cache_bytes: u64) -> Result<SledTrees> {
         // Before sled sees them, too: a damaged one makes it wipe the log from there on.
         refuse_large_leaves(directory)?;
-        let trees = SledTrees::open_anyhow(directory, cache_bytes)?;
+        let trees = SledTrees::open_anyhow(directory, cache_bytes, true)?;
         refuse_large_leaves(directory)?;
         Ok(trees)
     }
 
-    /// As [`SledTrees::open`], but reads also what sled keeps in files of their own, which nobody can rely on.
-    pub(crate) fn open_anyhow(directory: &Path, cache_bytes: u64) -> Result<SledTrees> {
+    /// As [`SledTrees::open`], where long keys lie in no layers, or some of them do not; they are moved there.
+    pub(crate) fn open_former(directory: &Path, cache_bytes: u64) -> Result<SledTrees> {
+        let trees = SledTrees::open(directory, cache_bytes)?;
+        trees.store.take_in()?;
+        Ok(trees)
+    }
+
+    /// As [`SledTrees::open`], but reads also what sled keeps in files of their own, which nobody can rely on, and moves nothing:
+    /// where long keys lie in no layers, they are read where they are.
+    pub(crate) fn open_anyhow(
+        directory: &Path,
+        cache_bytes: u64,
+        has_layers: bool,
+    ) -> Result<SledTrees> {
         // Most for blocks, which answer by themselves. sled reads a leaf from its file where it has to, which costs the applying
         // more than the readers: with half of it for each, loads of 34 MiB of documents took 6.1 us and not 3.7, merges 25
         // and not 19; less than a quarter for sled gained nothing.
         let leaves = cache_bytes / 4;
         let blocks = usize::try_from(cache_bytes - leaves).unwrap_or(usize::MAX);
         let sled = SledBlocks::open(directory, leaves)?;
-        let has_layers = sled.has_layers()?;
-        let layers = Layers::over(sled, SLICE_BYTES);
-        if !has_layers {
-            layers.take_in()?;
-            layers.store().note_layers()?;
-        }
-        Ok(BlockTrees::over(layers, blocks))
+        let slice_bytes = match has_layers {
+            true => SLICE_BYTES,
+            false => MAX_TREE_ROW_BYTES,
+        };
+        Ok(BlockTrees::over(Layers::over(sled, slice_bytes), blocks))
     }
 
     /// Whether sled found nothing to open. With a superblock beside it that tells of rows, they are lost.
@@ -143,6 +150,7 @@ impl SledBlocks {
             .cache_capacity(cache_bytes.max(MIN_CACHE_BYTES))
             .flush_every_ms(None);
         let db = open_patiently(&config, directory)?;
+        note_threads();
         let is_new = !db.was_recovered();
         let trees = SledBlocks {
             directory: directory.to_owned(),
@@ -209,18 +217,6 @@ impl SledBlocks {
     ) -> Result<()> {
         self.refuse_when_failed()?;
         self.read(doing, call)
-    }
-
-    fn has_layers(&self) -> Result<bool> {
-        self.read("reading", |opened| opened.db.contains_key(HAS_LAYERS))
-    }
-
-    fn note_layers(&self) -> Result<()> {
-        self.change("writing", |opened| {
-            opened.db.insert(HAS_LAYERS, b"")?;
-            Ok(())
-        })?;
-        self.flush()
     }
 
     /// Reads count as well: looking for a row may split a leaf, which is a write.

@@ -384,8 +384,11 @@ fn keys_that_lie_in_no_layer_yet_are_moved_there() {
         cut_short.write(Tree::Entries, key, Some(block)).unwrap();
     }
     cut_short.close().unwrap();
-    for _ in 0..2 {
-        let trees = open(directory.path());
+    for is_former in [true, true, false] {
+        let trees = match is_former {
+            true => SledTrees::open_former(directory.path(), CACHE).unwrap(),
+            false => open(directory.path()),
+        };
         assert_has(&trees, &rows);
         for (tree, key, value) in &rows {
             assert_eq!(trees.get(*tree, key).unwrap(), *value);
@@ -457,6 +460,6 @@ fn what_lies_in_files_of_their_own_can_still_be_saved() {
     former.close().unwrap();
     let refused = SledTrees::open(directory.path(), CACHE).map(drop);
     assert!(matches!(refused, Err(Error::Damaged { .. })));
-    let trees = SledTrees::open_anyhow(directory.path(), CACHE).unwrap();
+    let trees = SledTrees::open_anyhow(directory.path(), CACHE, false).unwrap();
     assert_has(&trees, &rows);
 }

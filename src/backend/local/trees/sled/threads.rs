@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Builder;
 
 use crossbeam_channel::bounded;
@@ -17,6 +18,8 @@ const THREADS: usize = 7;
 
 /// The process that opened the first store.
 static FIRST: OnceLock<Process> = OnceLock::new();
+/// Whether sled has opened something.
+static ARE_THERE: AtomicBool = AtomicBool::new(false);
 
 /// To be called before sled opens anything.
 ///
@@ -25,21 +28,25 @@ static FIRST: OnceLock<Process> = OnceLock::new();
 /// system does not let this process have as many threads as sled is about to start.
 pub(super) fn check_threads() -> Result<()> {
     let present = Process::present()?;
-    match FIRST.get() {
-        None => {
-            // Those of two threads that open their first store at once are counted twice, at worst.
-            start_and_end(THREADS).map_err(|error| {
-                let doing = format!("starting the {THREADS} threads sled works with: see how many this process may have");
-                Error::io(doing, error)
-            })?;
-            FIRST.get_or_init(|| present);
-            Ok(())
-        }
-        Some(first) if first.is_past() => Err(Error::Misuse {
+    if FIRST.get_or_init(|| present).is_past() {
+        return Err(Error::Misuse {
             reason: "a store was open before this process was forked off; open the first one after forking",
-        }),
-        Some(_) => Ok(()),
+        });
     }
+    if ARE_THERE.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    start_and_end(THREADS).map_err(|error| {
+        let doing = format!(
+            "starting the {THREADS} threads sled works with: see how many this process may have"
+        );
+        Error::io(doing, error)
+    })
+}
+
+/// sled has opened something, and started them.
+pub(super) fn note_threads() {
+    ARE_THERE.store(true, Ordering::Release);
 }
 
 /// Fails where so many threads more cannot be there at once.
