@@ -12,7 +12,7 @@
 //!
 //! # Bytes
 //!
-//! All numbers are big-endian. Format version 2.
+//! All numbers are big-endian. Format version 3.
 //!
 //! | what | described in |
 //! |---|---|
@@ -23,6 +23,7 @@
 //! | packs: frames of chunks | `backend/local/pack/frame.rs` |
 //! | rows: checksum, revision, value | `backend/local/row.rs` |
 //! | blocks of rows, as sled holds them | `backend/local/trees/block.rs` |
+//! | blocks whose keys are long | `backend/local/trees/layers.rs` |
 //! | rows of chunks, pending rows, the checkpoint row | `backend/local/keys.rs` |
 //! | rows of entries and tokens, changes | here |
 //!
@@ -68,7 +69,7 @@
 //!
 //! # Versions
 //!
-//! 2: rows lie in blocks. 1, in which each was one of sled, was never released.
+//! 3: long keys lie in layers of the trees. 2, without, is brought along when a store is opened. 1, in which each was one of sled, was never released.
 
 mod change;
 mod entry;
