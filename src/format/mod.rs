@@ -69,7 +69,8 @@
 //!
 //! # Versions
 //!
-//! 3: long keys lie in layers of the trees. 2, without, is brought along when a store is opened. 1, in which each was one of sled, was never released.
+//! 3: long keys lie in layers of the trees. 2: rows lie in blocks; such a store is brought along when it is opened. 1, in which each row
+//! was one of sled, was never released.
 
 mod change;
 mod entry;
