@@ -205,14 +205,14 @@ fn a_format_to_come_is_refused_untouched() {
     let bytes = fs::read(&path).unwrap();
     let mut future = bytes.clone();
     for slot in future.chunks_mut(SLOT_BYTES) {
-        slot[8..12].copy_from_slice(&3_u32.to_be_bytes());
+        slot[8..12].copy_from_slice(&4_u32.to_be_bytes());
         let crc = crc32fast::hash(&slot[..SLOT_BYTES - 4]);
         slot[SLOT_BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
     }
     fs::write(&path, &future).unwrap();
     let error = refused(&place.store());
     assert!(
-        matches!(&error, Error::Unsupported { found } if found.contains("version 3")),
+        matches!(&error, Error::Unsupported { found } if found.contains("version 4")),
         "{error:?}"
     );
     fs::write(&path, &bytes).unwrap();
