@@ -128,8 +128,9 @@ impl Tries {
     /// Waits for the turn of a caller in a line. It is to say what came of the try: [`Tries::opened`] or
     /// [`Tries::missed`]. Answers false where `is_known` says meanwhile that there is nothing to try any more.
     ///
-    /// So many tries of the line are the caller's `own`, and not told yet. Where others try at the same time and nothing is known of them yet, it is waited for what becomes of those: a line in
-    /// which all have the right password moves on as fast as that is verified.
+    /// So many tries of the line are the caller's `own`, and not told yet. Where others try at the same time and nothing is known
+    /// of them yet, it is waited for what becomes of those: a line in which all have the right password moves on as fast as that
+    /// is verified.
     ///
     /// # Errors
     /// How long the wait would be, where that is longer than `patience`.
@@ -182,7 +183,8 @@ impl Tries {
         }
     }
 
-    /// A try was right, or whoever made it has another password of the lock, which does as well: what was wrong before is forgotten.
+    /// A try was right, or whoever made it has another password of the lock, which does as well: what was wrong before is
+    /// forgotten.
     pub(super) fn opened(&self, line: Line) {
         self.lines.lock().by_line.remove(&line);
         self.news.notify_all();

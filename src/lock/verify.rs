@@ -50,14 +50,14 @@ impl Trying {
     }
 }
 
-/// Tries that were not right, which are told as wrong once it is known that no other password of the lock was meant.
-struct Missed<'a> {
+/// Tries of which nothing is told yet: they were wrong, unless another password of the lock opens it.
+struct Untold<'a> {
     tries: &'a Tries,
     lines: Vec<Line>,
 }
 
-impl Missed<'_> {
-    /// Whoever made them has a password of the lock, and did not guess.
+impl Untold<'_> {
+    /// One of them was right: whoever made them did not guess.
     fn opened(mut self) {
         for line in std::mem::take(&mut self.lines) {
             self.tries.opened(line);
@@ -65,7 +65,7 @@ impl Missed<'_> {
     }
 }
 
-impl Drop for Missed<'_> {
+impl Drop for Untold<'_> {
     fn drop(&mut self) {
         for line in &self.lines {
             self.tries.missed(*line);
@@ -142,7 +142,7 @@ impl Store {
             password,
             by_listing: by == Trying::Listing,
         };
-        let mut missed = Missed {
+        let mut untold = Untold {
             tries,
             lines: Vec::new(),
         };
@@ -150,9 +150,9 @@ impl Store {
             if self.passwords.known(phc) == Some(false) {
                 continue;
             }
-            if self.try_on(key, phc, line(password), by, &mut missed)? {
-                missed.lines.push(line(password));
-                missed.opened();
+            if self.try_on(key, phc, line(password), by, &mut untold)? {
+                untold.lines.push(line(password));
+                untold.opened();
                 return Ok(true);
             }
             self.passwords.remember_wrong(phc);
@@ -167,13 +167,13 @@ impl Store {
         phc: &str,
         line: Line,
         by: Trying,
-        missed: &mut Missed<'_>,
+        untold: &mut Untold<'_>,
     ) -> Result<bool> {
         let tries = &self.shared.tries;
         for password in self.passwords.guesses() {
             // Another thread may have found out for this view.
             let is_known = || self.passwords.known(phc) == Some(true);
-            let own = missed.lines.iter().filter(|other| **other == line).count();
+            let own = untold.lines.iter().filter(|other| **other == line).count();
             let turn = tries.wait_for_turn(line, by.patience(self.patience), own, is_known);
             let is_turn = turn.map_err(|retry_in| Error::TooManyTries {
                 key: key.to_owned(),
@@ -184,7 +184,7 @@ impl Store {
             }
             let is_right = passwords::is_right(key, phc, password);
             if !matches!(is_right, Ok(true)) {
-                missed.lines.push(line);
+                untold.lines.push(line);
             }
             if is_right? {
                 let stronger = self.stronger_hash(phc, password);

@@ -35,6 +35,7 @@ mod lock_file;
 mod open;
 mod overlay;
 mod pack;
+mod paths;
 mod place;
 mod recent;
 mod replay;

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,6 +20,7 @@ use super::keys;
 use super::lock_file::LockFile;
 use super::overlay::Overlay;
 use super::pack::{PackOptions, Packs};
+use super::paths::{absolute, resolve};
 use super::recent::Recent;
 use super::row::{self, MAX_REVISION, Totals};
 use super::settle::Settling;
@@ -81,7 +82,9 @@ pub(super) fn open_with(
     if options.create {
         make_directory(&directory)?;
     }
-    let directory = &resolve(&directory)?;
+    // Where one is made to lead elsewhere, the store stays where it is.
+    let directory = &resolve(&directory)
+        .map_err(|error| Error::io(format!("opening {}", directory.display()), error))?;
     let is_new = check_contents(directory)?;
     if is_new && !options.create {
         return Err(no_store(directory));
@@ -181,20 +184,6 @@ impl Core {
             ..before
         })
     }
-}
-
-/// A path that names the same place when the process works elsewhere: files are opened by name later on.
-pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path)
-        .map_err(|error| Error::io(format!("opening {}", path.display()), error))
-}
-
-/// The path without links: where one is made to lead elsewhere, the store stays where it is.
-fn resolve(directory: &Path) -> Result<PathBuf> {
-    fs::canonicalize(directory).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => no_store(directory),
-        _ => Error::io(format!("opening {}", directory.display()), error),
-    })
 }
 
 fn make_directory(directory: &Path) -> Result<()> {
@@ -346,10 +335,10 @@ pub(super) fn open_trees(
     left: Left,
 ) -> Result<Arc<dyn Trees>> {
     let path = directory.join(TREES);
-    let trees = match left.has_layers {
-        true => SledTrees::open(&path, options.cache_bytes)?,
-        false => SledTrees::open_former(&path, options.cache_bytes)?,
-    };
+    let trees = SledTrees::open(&path, options.cache_bytes)?;
+    if !left.has_layers {
+        trees.take_in()?;
+    }
     if trees.is_new() {
         return Ok(Arc::new(trees));
     }

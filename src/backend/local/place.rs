@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -47,33 +47,6 @@ impl Place {
 
 fn identity(directory: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(directory).map(|found| (found.dev(), found.ino()))
-}
-
-/// The path without links and detours, also where its end is not there yet.
-pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    let mut missing = Vec::new();
-    let mut components = path.components();
-    loop {
-        match std::fs::canonicalize(components.as_path()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let Some(last) = components.next_back() else {
-                    return Err(error);
-                };
-                missing.push(last);
-            }
-            found => {
-                let mut found = found?;
-                for component in missing.into_iter().rev() {
-                    match component {
-                        Component::ParentDir => drop(found.pop()),
-                        component => found.push(component),
-                    }
-                }
-                return Ok(found);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::pack::{PackOptions, Packs};
 use super::row::{self, Totals};
 use super::trees::Trees;
 use super::trees::sled::SledTrees;
-use super::{Options, failure, keys, open, place, revisions};
+use super::{Options, failure, keys, open, paths, revisions};
 use crate::backend::{BlobId, Row, Tree};
 use crate::error::{Error, Result};
 
@@ -60,7 +60,7 @@ fn refuse_within_a_store(directory: &Path) -> Result<()> {
 impl Restore {
     /// Where a path leads, also one whose end is not there yet.
     pub(crate) fn resolve(path: &Path) -> std::io::Result<PathBuf> {
-        place::resolve(path)
+        paths::resolve(path)
     }
 
     /// Begins in `directory`, which must be missing or empty. The store will go on behind `revision`, by a leap: see
@@ -69,7 +69,7 @@ impl Restore {
     /// # Errors
     /// `Io` of the kind `DirectoryNotEmpty` where there is something; the operating system.
     pub(crate) fn begin(directory: &Path, revision: u64) -> Result<Restore> {
-        let directory = &open::absolute(directory)?;
+        let directory = &paths::absolute(directory)?;
         let place = Restore::resolve(directory)
             .map_err(|error| Error::io(format!("looking for {}", directory.display()), error))?;
         refuse_within_a_store(&place)?;

@@ -184,6 +184,7 @@ struct Identity {
     store_id: [u8; 16],
     checkpoint: u64,
     reserved: u64,
+    /// Whether it is known that long keys lie in layers of the trees.
     has_layers: bool,
 }
 
@@ -233,7 +234,7 @@ fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) ->
         store_id: id,
         checkpoint: 0,
         reserved: 0,
-        has_layers: true,
+        has_layers: false,
     })
 }
 

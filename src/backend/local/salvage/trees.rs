@@ -39,21 +39,49 @@ pub(super) fn read(
         findings.push(Finding::new("trees", name, "they are missing"));
         return Ok(0);
     }
-    let trees = match open(&scratch.path().join(name), has_layers) {
-        Ok(trees) => trees,
+    let copy = scratch.path().join(name);
+    let known = findings.len();
+    let Some(trees) = or_told(open(&copy, has_layers), name, findings)? else {
+        return Ok(0);
+    };
+    let base = read_all(&trees, rows, findings)?;
+    drop(trees);
+    if has_layers || findings.len() > known {
+        return Ok(base);
+    }
+    // Some long keys may lie in layers, and were passed over. The rest can be moved there: it is a copy, and sound.
+    let trees = open(&copy, true).and_then(|trees| trees.take_in().map(|()| trees));
+    match or_told(trees, name, findings)? {
+        Some(trees) => read_all(&trees, rows, findings),
+        None => Ok(base),
+    }
+}
+
+/// What was opened; where that failed it is told as a finding.
+fn or_told(
+    opened: Result<SledTrees>,
+    name: &str,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<SledTrees>> {
+    match opened {
+        Ok(trees) => Ok(Some(trees)),
         // For the copy, not of the store.
-        Err(error @ Error::NoSpace { .. }) => return Err(error),
+        Err(error @ Error::NoSpace { .. }) => Err(error),
         Err(error) => {
             findings.push(Finding::new("trees", name, error.to_string()));
-            return Ok(0);
+            Ok(None)
         }
-    };
+    }
+}
+
+/// Answers the revision up to which the rows are known to be whole, 0 where they are not.
+fn read_all(trees: &SledTrees, rows: &mut Rows, findings: &mut Vec<Finding>) -> Result<u64> {
     // What a crash left twice is told by the digest where this cannot take it out.
     let _ = trees.mend();
     for tree in Tree::ALL {
-        read_tree(&trees, tree, rows, findings)?;
+        read_tree(trees, tree, rows, findings)?;
     }
-    match checkpoint_of(&trees) {
+    match checkpoint_of(trees) {
         Ok(Some((revision, totals))) if digest_of(rows) == totals.digest => Ok(revision),
         _ => Ok(0),
     }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::backend::local::salvage::Salvage;
-use crate::backend::local::trees::former_for_test;
+use crate::backend::local::trees::TreeWrite;
+use crate::backend::local::trees::sled::SledTrees;
 
 const LONG: usize = 600;
 
@@ -19,9 +20,42 @@ fn former() -> TempDir {
     let some = (0..150).map(|number| put(key(number), number.to_be_bytes()));
     commit(&local, rows(Durability::Immediate, some.collect())).unwrap();
     local.close().unwrap();
-    former_for_test(&directory.path().join("trees"));
+    let trees = directory.path().join("trees");
+    let rows = take_all(SledTrees::open(&trees, MIB).unwrap());
+    std::fs::remove_dir_all(&trees).unwrap();
+    let without_layers = SledTrees::open_anyhow(&trees, MIB, false).unwrap();
+    without_layers.apply(&mut rows.into_iter()).unwrap();
+    without_layers.close().unwrap();
     tell_of_format_2(&directory);
     directory
+}
+
+/// All rows, and closes.
+fn take_all(trees: SledTrees) -> Vec<TreeWrite> {
+    let mut rows = Vec::new();
+    for tree in Tree::ALL {
+        let found = trees.range(tree, b"", None, usize::MAX).unwrap();
+        rows.extend(
+            found
+                .into_iter()
+                .map(|(key, value)| (tree, key, Some(value))),
+        );
+    }
+    trees.close().unwrap();
+    rows
+}
+
+/// Also where the journal cannot help.
+fn assert_is_saved_whole(directory: &TempDir) {
+    let beside = tempfile::tempdir().unwrap();
+    let read = |store: &Path| Salvage::read(store, &beside.path().join("saved")).unwrap();
+    let salvage = read(directory.path());
+    assert_eq!(salvage.findings(), []);
+    assert_eq!(salvage.rows(Tree::Entries).count(), 150);
+    let of_the_trees = copy(directory.path());
+    std::fs::remove_dir_all(of_the_trees.path().join("journal")).unwrap();
+    let salvage = read(of_the_trees.path());
+    assert_eq!(salvage.rows(Tree::Entries).count(), 150);
 }
 
 fn tell_of_format_2(directory: &TempDir) {
@@ -45,11 +79,7 @@ fn assert_holds(local: &Local) {
 #[test]
 fn they_are_brought_along_when_they_are_opened() {
     let directory = former();
-    let saved = tempfile::tempdir().unwrap();
-    let salvage = Salvage::read(directory.path(), &saved.path().join("saved")).unwrap();
-    assert_eq!(salvage.findings(), []);
-    assert_eq!(salvage.rows(Tree::Entries).count(), 150);
-    drop(salvage);
+    assert_is_saved_whole(&directory);
     for _ in 0..2 {
         let local = open(&directory);
         assert_holds(&local);
@@ -65,5 +95,18 @@ fn that_may_be_done_again() {
     let directory = former();
     open(&directory).close().unwrap();
     tell_of_format_2(&directory);
+    assert_holds(&open(&directory));
+}
+
+/// Some keys were moved, and then the process ended.
+#[test]
+fn where_that_was_cut_short_it_goes_on_and_nothing_is_lost_to_a_repair() {
+    let directory = former();
+    let trees = SledTrees::open(&directory.path().join("trees"), MIB).unwrap();
+    for number in (2..60).step_by(3) {
+        trees.take_in_only_for_test(&key(number));
+    }
+    trees.close().unwrap();
+    assert_is_saved_whole(&directory);
     assert_holds(&open(&directory));
 }

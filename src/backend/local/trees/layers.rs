@@ -110,7 +110,7 @@ impl<S: BlockStore> Layers<S> {
         &self.store
     }
 
-    /// Moves blocks into layers that were written when there were none. Where it ends early, it can be repeated.
+    /// Moves blocks into layers that were written when there were none.
     pub(super) fn take_in(&self) -> Result<()> {
         let _turn = self.store.turn();
         let mut from = Vec::new();
@@ -121,11 +121,26 @@ impl<S: BlockStore> Layers<S> {
             };
             from = behind(last);
             for (key, block) in blocks {
-                if self.depth(&key) > 0 && !self.is_mark(&key) {
-                    self.write(TREE, &key, Some(&block))?;
-                    self.store.write(TREE, &key, None)?;
-                }
+                self.move_in(&key, &block)?;
             }
+        }
+    }
+
+    /// Moves a block of the first layer to where its key belongs.
+    fn move_in(&self, key: &[u8], block: &[u8]) -> Result<()> {
+        if self.depth(key) == 0 || self.is_mark(key) {
+            return Ok(());
+        }
+        self.write(TREE, key, Some(block))?;
+        self.store.write(TREE, key, None)
+    }
+
+    /// As [`Layers::take_in`], of the block of this key alone.
+    #[cfg(test)]
+    pub(super) fn take_in_only(&self, key: &[u8]) -> Result<()> {
+        match self.store.floor(TREE, key)? {
+            Some((key, block)) => self.move_in(&key, &block),
+            None => Ok(()),
         }
     }
 

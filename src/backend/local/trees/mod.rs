@@ -91,27 +91,5 @@ fn closed() -> Error {
     }
 }
 
-/// Makes trees anew, with all their rows, in which long keys lie in no layers.
-#[cfg(test)]
-pub(super) fn former_for_test(directory: &std::path::Path) {
-    const CACHE_BYTES: u64 = 1024 * 1024;
-    let trees = sled::SledTrees::open(directory, CACHE_BYTES).unwrap();
-    let mut rows = Vec::new();
-    for tree in Tree::ALL {
-        let found = trees.range(tree, b"", None, usize::MAX).unwrap();
-        rows.extend(
-            found
-                .into_iter()
-                .map(|(key, value)| (tree, key, Some(value))),
-        );
-    }
-    trees.close().unwrap();
-    std::fs::remove_dir_all(directory).unwrap();
-    let sled = sled::SledBlocks::open(directory, CACHE_BYTES).unwrap();
-    let former = blocks::BlockTrees::over(layers::Layers::over(sled, MAX_TREE_ROW_BYTES), 0);
-    former.apply(&mut rows.into_iter()).unwrap();
-    former.close().unwrap();
-}
-
 #[cfg(test)]
 mod tests;

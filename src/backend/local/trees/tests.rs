@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::blocks::{BlockStore, BlockTrees};
+use super::blocks::BlockStore;
 use super::fault::{FaultTrees, Lasting, Operation};
-use super::layers::{Layers, SLICE_BYTES};
+use super::layers::SLICE_BYTES;
 use super::memory::MemoryTrees;
-use super::sled::{SledBlocks, SledTrees};
+use super::sled::SledTrees;
 use super::*;
 
 const CACHE: u64 = 4 * 1024 * 1024;
@@ -366,29 +366,27 @@ fn long_keys_need_no_file_of_their_own() {
 #[test]
 fn keys_that_lie_in_no_layer_yet_are_moved_there() {
     let directory = tempfile::tempdir().unwrap();
-    let rows: Vec<_> = [100, 250, 500]
-        .into_iter()
-        .flat_map(|length| numbered(&"m".repeat(length), 50))
-        .collect();
-    let mut rows = rows;
+    let mut rows = Vec::new();
+    for length in [100, 250, 500] {
+        rows.extend(numbered(&"m".repeat(length), 50));
+    }
     rows.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
-    let sled = SledBlocks::open(directory.path(), CACHE).unwrap();
-    let former = BlockTrees::over(Layers::over(sled, MAX_TREE_ROW_BYTES), 0);
+    let former = SledTrees::open_anyhow(directory.path(), CACHE, false).unwrap();
     apply(&former, rows.iter().cloned()).unwrap();
     let some = former.store.range(Tree::Entries, b"", None, usize::MAX);
     let some: Vec<_> = some.unwrap().into_iter().step_by(3).collect();
     former.close().unwrap();
-    let sled = SledBlocks::open(directory.path(), CACHE).unwrap();
-    let cut_short = Layers::over(sled, SLICE_BYTES);
+    let cut_short = open(directory.path());
     for (key, block) in some.iter().filter(|(key, _)| key.len() > SLICE_BYTES) {
-        cut_short.write(Tree::Entries, key, Some(block)).unwrap();
+        let written = cut_short.store.write(Tree::Entries, key, Some(block));
+        written.unwrap();
     }
     cut_short.close().unwrap();
     for is_former in [true, true, false] {
-        let trees = match is_former {
-            true => SledTrees::open_former(directory.path(), CACHE).unwrap(),
-            false => open(directory.path()),
-        };
+        let trees = open(directory.path());
+        if is_former {
+            trees.take_in().unwrap();
+        }
         assert_has(&trees, &rows);
         for (tree, key, value) in &rows {
             assert_eq!(trees.get(*tree, key).unwrap(), *value);
@@ -454,8 +452,7 @@ fn little_is_written_by_removals_and_by_who_reads_behind_them() {
 fn what_lies_in_files_of_their_own_can_still_be_saved() {
     let directory = tempfile::tempdir().unwrap();
     let rows = numbered(&"l".repeat(1_000), 2_000);
-    let sled = SledBlocks::open(directory.path(), CACHE).unwrap();
-    let former = BlockTrees::over(Layers::over(sled, MAX_TREE_ROW_BYTES), 0);
+    let former = SledTrees::open_anyhow(directory.path(), CACHE, false).unwrap();
     apply(&former, rows.iter().cloned()).unwrap();
     former.close().unwrap();
     let refused = SledTrees::open(directory.path(), CACHE).map(drop);

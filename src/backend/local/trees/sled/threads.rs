@@ -18,7 +18,7 @@ const THREADS: usize = 7;
 
 /// The process that opened the first store.
 static FIRST: OnceLock<Process> = OnceLock::new();
-/// Whether sled has opened something.
+/// Whether sled has written something.
 static ARE_THERE: AtomicBool = AtomicBool::new(false);
 
 /// To be called before sled opens anything.
@@ -44,7 +44,7 @@ pub(super) fn check_threads() -> Result<()> {
     })
 }
 
-/// sled has opened something, and started them.
+/// sled has written something, and so has started them.
 pub(super) fn note_threads() {
     ARE_THERE.store(true, Ordering::Release);
 }
