@@ -159,10 +159,13 @@ pub enum Error {
         found: String,
     },
 
-    /// An earlier write failed, so what reached the disk is unknown. Reads go on; open the store again to write.
-    #[error("the store refuses writes since an earlier one failed: {cause}; open it again")]
+    /// A write failed in a way that leaves open what reached the disk. Whether a write that answers this happened is known
+    /// once the store is opened again: look then. Until then reads go on, and writes are refused.
+    #[error(
+        "a write failed, and whether it reached the disk is not known before the store is opened again: {cause}"
+    )]
     Poisoned {
-        /// The earlier failure.
+        /// The failure.
         cause: String,
     },
 
@@ -173,13 +176,13 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// The caller's progress function asked to stop. Nothing is lost, and but for an import, of which
-    /// the entries so far stay, nothing was done.
+    /// The caller's progress function asked to stop. Nothing is lost, and nothing was done, but for an import, of which
+    /// the entries so far stay, a compaction, and what an export has written.
     #[error("cancelled")]
     Cancelled,
 
     /// There is too little room on the disk. Nothing acknowledged is lost, and nothing was done: reads and deletes go on, and
-    /// writes do once there is room again. Only where the next write answers [`Error::Poisoned`] the store must be opened again.
+    /// writes do once there is room again.
     #[error("no space left while {doing}")]
     NoSpace {
         /// What was being done, and to which file.
@@ -188,7 +191,7 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// The operating system refused.
+    /// The operating system refused. A write did not happen; a later one may.
     #[error("i/o error while {doing}")]
     Io {
         /// What was being done, and to which file.

@@ -35,16 +35,16 @@ pub enum Durability {
     Eventual,
 }
 
-/// How much of the history is kept for watchers. What any limit asks to drop is dropped, oldest first,
+/// How much of the history is kept for watchers; the store remembers it. What any limit asks to drop is dropped, oldest first,
 /// by whole segments of the journal (an eighth of `bytes`, from 64 KiB to 8 MiB; 8 MiB where there is no such limit; a 32nd
-/// of what is kept, up to 64 MiB, where that is more), the newest never, and when something is written: so somewhat more than the limit is
+/// of what is kept, up to 1 GiB, where that is more), the newest never, and when something is written: so somewhat more than the limit is
 /// kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct History {
     /// Keep at most about this many bytes of journal.
     pub bytes: Option<u64>,
-    /// Keep at most about this many revisions.
+    /// Keep at most about this many commits.
     pub revisions: Option<u64>,
     /// Keep changes at most about this long.
     pub age: Option<Duration>,
@@ -80,7 +80,7 @@ impl History {
         }
     }
 
-    /// Also limits the number of revisions.
+    /// Also limits the number of commits.
     #[must_use]
     pub fn revisions(self, revisions: u64) -> History {
         History {

@@ -328,9 +328,19 @@ impl StoreBuilder {
         self
     }
 
-    /// How much of the history is kept for watchers. Default: about 64 MiB of journal.
+    /// How much of the history is kept for watchers, from now on: later openings need not say it again, and those of the
+    /// `komatik` command keep as much. Default: as before; of a new store and of a backup, about 64 MiB of journal.
+    ///
+    /// ```
+    /// use komatik::{History, Store};
+    /// let directory = tempfile::tempdir()?;
+    /// let builder = || Store::builder(directory.path());
+    /// builder().history(History::unlimited()).open()?.close()?;
+    /// let keeps_everything = builder().open()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn history(mut self, history: History) -> Self {
-        self.local.history = history;
+        self.local.history = Some(history);
         self
     }
 
@@ -365,7 +375,11 @@ impl StoreBuilder {
     ///
     /// What a crash left is repaired by replaying the journal, and what was begun and not committed is swept. After a crash
     /// every row is read once, to be sure that none is missing. After an orderly end no row is: sled reads the table of its pages
-    /// and what was written to its file since it was last opened. Trees that cannot be used are made anew where the journal reaches back to the first commit.
+    /// and what was written to its file since it was last opened, and the newest segment of the journal is read (up to 8 MiB,
+    /// with a long history up to 1 GiB). Trees that cannot be used are made anew where the journal reaches back to the first commit.
+    ///
+    /// A store of format 2 is brought to format 3, once, by reading all rows and writing those with long keys; older builds
+    /// then refuse it.
     ///
     /// # Errors
     /// * [`Error::InUse`]: another process, or another handle of this one, has it open.
@@ -388,7 +402,7 @@ impl StoreBuilder {
         check_cost(self.settings.password_cost)?;
         let backend: SharedBackend = match self.place {
             Place::Directory(directory) => Arc::new(local::Local::open(&directory, self.local)?),
-            Place::Memory => Arc::new(memory::Memory::new(self.local.history)),
+            Place::Memory => Arc::new(memory::Memory::new(self.local.history.unwrap_or_default())),
         };
         Ok(self.settings.store(backend))
     }

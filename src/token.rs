@@ -166,7 +166,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::TokenRefused`] where the token is unknown, expired, revoked, for another key or for a folder, or where
-    /// the entry has got another view password since; and those of [`Store::reader`].
+    /// the entry has got another lock since, be it with the same view password; and those of [`Store::reader`].
     pub fn read_with(&self, token: &Token, key: &str) -> Result<Option<BlobReader>> {
         let record = self.granted(token)?;
         if record.folder || self.key(key)?.as_str() != record.name {
@@ -241,7 +241,7 @@ impl Store {
     }
 
     /// The tokens that work, for keys and folders in the scope of this view, in no particular order. Reads every token
-    /// of the store.
+    /// of the store, and deletes those that have expired, with a commit for each 10,000.
     ///
     /// # Errors
     /// A damaged row, or the operating system.
@@ -328,8 +328,11 @@ impl Store {
         Ok(expired.len())
     }
 
-    /// Deletes tokens that open nothing any more, as far as that can be done.
+    /// Deletes tokens that open nothing any more, as far as that can be done now.
     fn forget_tokens(&self, expired: &[Granted]) {
+        if self.shared.gate.is_taken() {
+            return;
+        }
         let expired: Vec<_> = expired.iter().map(|granted| granted.hash).collect();
         if let Err(error) = self.delete_tokens(&expired) {
             tracing::debug!(%error, "expired tokens stay for now");

@@ -22,7 +22,8 @@ impl Store {
     /// `body` runs once, while other writers wait and readers go on: it should be quick. Large blobs are better
     /// written before, by [`Store::writer`], and committed by [`Transaction::commit_blob`]. A write to the store itself
     /// from inside `body` is [`Error::Misuse`]; reading from it shows the state before. Two threads, each in a transaction on
-    /// one store and writing to the other's, wait for each other for ever: write to several stores in the same order.
+    /// one store and writing to the other's, wait for each other for ever: write to several stores in the same order. So do a
+    /// transaction that writes to another store and a [callback](Store::on) of that one that writes to the first.
     ///
     /// One that only reads is the way to read several keys at one moment.
     ///

@@ -315,3 +315,27 @@ fn a_copy_does_not_lie_within_a_store() {
         .unwrap();
     assert!(directory.path().join("beside/superblock").exists());
 }
+
+/// The one that came second would remove what the first has made.
+#[test]
+fn of_backups_into_one_directory_one_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path().join("store")).unwrap();
+    store.put("key", "value").unwrap();
+    for round in 0..20 {
+        let path = directory.path().join(format!("copy{round}"));
+        std::fs::create_dir(&path).unwrap();
+        let together = std::sync::Barrier::new(3);
+        let made: Vec<bool> = std::thread::scope(|threads| {
+            let backup = || {
+                together.wait();
+                store.backup(&path, |_| ControlFlow::Continue(())).is_ok()
+            };
+            let threads = [(); 3].map(|()| threads.spawn(backup));
+            threads.map(|thread| thread.join().unwrap()).to_vec()
+        });
+        assert_eq!(made.iter().filter(|made| **made).count(), 1, "{round}");
+        let copy = Store::open(&path).unwrap();
+        assert_eq!(copy.get("key").unwrap().unwrap(), "value");
+    }
+}

@@ -568,6 +568,43 @@ fn a_creation_that_was_cut_short_begins_again() {
     }
 }
 
+/// As a copy that was cut short leaves them, or a mended file system.
+#[test]
+fn filled_trees_are_no_beginning() {
+    for segment in [None, Some(0), Some(SEGMENT_HEADER_BYTES)] {
+        let place = Place::filled(0..3);
+        copy(&place.store(), &place.path("whole"));
+        fs::remove_file(place.store().join("superblock")).unwrap();
+        let packs = place.store().join("packs");
+        if packs.exists() {
+            fs::remove_dir_all(packs).unwrap();
+        }
+        for path in segments(&place.store()) {
+            match segment {
+                None => fs::remove_file(path).unwrap(),
+                Some(bytes) => fs::File::options()
+                    .write(true)
+                    .open(path)
+                    .and_then(|file| file.set_len(bytes as u64))
+                    .unwrap(),
+            }
+        }
+        let opened = place.open();
+        assert!(matches!(opened, Err(Error::Damaged { .. })), "{opened:?}");
+        let opened = Store::builder(place.store()).create(false).open();
+        assert!(matches!(opened, Err(Error::Damaged { .. })), "{opened:?}");
+        for name in ["superblock", "journal", "packs"] {
+            let _ = fs::remove_dir_all(place.store().join(name));
+            let from = place.path("whole").join(name);
+            match from.is_dir() {
+                true => copy(&from, &place.store().join(name)),
+                false => drop(fs::copy(&from, place.store().join(name)).unwrap()),
+            }
+        }
+        assert_holds(&place.open().unwrap(), 0..3);
+    }
+}
+
 #[test]
 fn settings_at_their_bounds_make_no_store_hang() {
     let place = Place::new();
@@ -638,4 +675,30 @@ fn space_comes_back_from_short_sessions() {
     assert_eq!(store.get("replaced").unwrap().unwrap(), vec![29; 2_000_000]);
     let report = store.verify(|_| ControlFlow::Continue(())).unwrap();
     assert!(report.is_sound(), "{report:?}");
+}
+
+/// Who opens a store to look after it does not know what its application asked for.
+#[test]
+fn how_much_history_is_kept_is_remembered() {
+    let place = Place::new();
+    let builder = || Store::builder(place.store());
+    let oldest = |builder: komatik::StoreBuilder| {
+        let store = builder.open().unwrap();
+        for number in 0..60 {
+            let key = format!("{number}");
+            store.put(&key, vec![number; 3_000]).unwrap();
+        }
+        store.compact(|_| ControlFlow::Continue(())).unwrap();
+        store.close().unwrap();
+        Store::open(place.store()).unwrap().history().oldest()
+    };
+    assert_eq!(oldest(builder()), 1);
+    assert_eq!(oldest(builder().history(History::unlimited())), 1);
+    assert_eq!(oldest(builder()), 1);
+    let cut = oldest(builder().history(History::of_bytes(1)));
+    assert!(cut > 1);
+    assert!(oldest(builder()) > cut);
+    let cut = Store::open(place.store()).unwrap().history().oldest();
+    assert_eq!(oldest(builder().history(History::unlimited())), cut);
+    assert_eq!(oldest(builder()), cut);
 }

@@ -48,7 +48,7 @@ pub enum Tree {
     Entries,
     /// Hash of a token → its grant.
     Tokens,
-    /// The store's own settings.
+    /// Of the store itself; nothing lies in it so far.
     Meta,
     /// Where chunks lie. The backend's own: a commit that names it is refused.
     Chunks,
@@ -292,8 +292,8 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// `TooLarge` above [`MAX_COMMIT_ROWS`], [`MAX_COMMIT_BYTES`], [`MAX_ROW_BYTES`] or [`MAX_ROW_KEY_BYTES`];
-    /// `InvalidArgument` for a tree that is not public or a row written twice; `Poisoned`; `NoSpace` and `Io`. After any
-    /// of them the commit did not happen.
+    /// `InvalidArgument` for a tree that is not public or a row written twice; `NoSpace` and `Io`. After any
+    /// of them the commit did not happen. `Poisoned`: whether it did is not known until the store is opened again.
     fn commit(&self, commit: Commit, ordered: &mut dyn FnMut(u64)) -> Result<Outcome>;
 
     /// Waits until the commit is as durable as it asked to be, and settled. `revision` is one that [`Backend::commit`]
@@ -301,7 +301,7 @@ pub trait Backend: Send + Sync {
     /// what it is, for it is there at the next opening.
     ///
     /// # Errors
-    /// `Poisoned`, `NoSpace`, `Io`: whether the commit survives is not known until the store is opened again.
+    /// `Poisoned`: whether the commit survives is not known until the store is opened again.
     fn settle(&self, revision: u64) -> Result<()>;
 
     /// The settled changes behind a place, in order, at most `limit` of them; none when caught up.

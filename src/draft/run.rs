@@ -30,6 +30,11 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
     }
+
+    /// Whether a write would have to wait. Who reads has no reason to: it may be waited for by who has the gate.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.lock.try_read().is_none()
+    }
 }
 
 thread_local! {

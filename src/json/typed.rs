@@ -30,8 +30,8 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
         levels: MAX_DOCUMENT_DEPTH,
     };
     let value = T::deserialize(reader).ok()?;
-    // Each array and object gives out as many values as it has, at most. So where a type has left one, or has given up in the
-    // middle of it and gone on, bytes are over, whatever the later ones were taken for.
+    // Each array and object has given out all of its values. So where a type has given up in the middle of one and gone on,
+    // bytes are over, whatever the later ones were taken for.
     rest.is_empty().then_some(value)
 }
 
@@ -99,11 +99,15 @@ impl<'b> Reader<'_, 'b> {
     }
 
     fn array<'de, V: Visitor<'de>>(mut self, length: usize, visitor: V) -> Result<V::Value> {
-        visitor.visit_seq(&mut self.inside(length)?)
+        let mut inside = self.inside(length)?;
+        let value = visitor.visit_seq(&mut inside)?;
+        inside.ended(value)
     }
 
     fn object<'de, V: Visitor<'de>>(mut self, length: usize, visitor: V) -> Result<V::Value> {
-        visitor.visit_map(&mut self.inside(length)?)
+        let mut inside = self.inside(length)?;
+        let value = visitor.visit_map(&mut inside)?;
+        inside.ended(value)
     }
 }
 
@@ -295,6 +299,14 @@ impl<'b> Inside<'_, 'b> {
         Reader {
             rest: self.rest,
             levels: self.levels,
+        }
+    }
+
+    /// What was made of it, where nothing is left.
+    fn ended<T>(self, value: T) -> Result<T> {
+        match self.left {
+            0 => Ok(value),
+            _ => unread(),
         }
     }
 }

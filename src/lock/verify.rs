@@ -210,7 +210,7 @@ impl Store {
     /// that gave the entry another revision. The lock keeps its id, so tokens go on working. No change is told: nothing
     /// that anyone can see has changed but the revision. Not under the gate.
     pub(crate) fn strengthen(&self, name: &str, lock: &LockRecord) -> bool {
-        if self.passwords.strengthened(lock).is_none() {
+        if self.passwords.strengthened(lock).is_none() || self.shared.gate.is_taken() {
             return false;
         }
         // Nobody waits for it to be durable: it is done again where it is lost.

@@ -36,7 +36,7 @@ pub(super) struct Uploads {
     /// Of all rows that wait.
     waiting_bytes: AtomicUsize,
     /// Shared by those who put chunks; the end of the store waits for them.
-    putting: RwLock<()>,
+    pub(super) putting: RwLock<()>,
 }
 
 /// Chunks one behind the other.

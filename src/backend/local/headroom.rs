@@ -159,8 +159,11 @@ impl Headroom {
     /// `NoSpace` where it will not.
     pub(super) fn check_checkpoint(&self, bytes: u64) -> Result<()> {
         let needed = bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1);
-        let is_short = self.free()? < needed.saturating_add(LEAST_BYTES);
+        let free = self.free();
+        // Where it is not known, nobody may wait for it either.
+        let is_short = !matches!(free, Ok(free) if free >= needed.saturating_add(LEAST_BYTES));
         self.is_short.store(is_short, Ordering::Release);
+        free?;
         if is_short {
             Err(self.no_space())
         } else {
@@ -171,6 +174,7 @@ impl Headroom {
     /// Fails where the last checkpoint found too little room, so that nobody waits for the next one in vain.
     pub(super) fn check_not_short(&self) -> Result<()> {
         if self.is_short.load(Ordering::Acquire) {
+            self.free()?;
             return Err(self.no_space());
         }
         Ok(())

@@ -81,7 +81,8 @@ impl Health {
         }
     }
 
-    /// Refuses writes from now on; answers the error for the caller to hand on. The first cause stays.
+    /// Refuses writes from now on; answers the error for the caller to hand on. The first cause stays. An error of the
+    /// system becomes `Poisoned`: alone, it tells that nothing was done.
     pub(super) fn poison(&self, error: Error) -> Error {
         let mut cause = error.to_string();
         let mut source = std::error::Error::source(&error);
@@ -95,7 +96,10 @@ impl Health {
             }
             tracing::error!(%cause, "a write failed; the store refuses writes until it is opened again");
         }
-        error
+        match error {
+            Error::Io { .. } | Error::NoSpace { .. } => Error::Poisoned { cause },
+            error => error,
+        }
     }
 
     /// Tells the next opening of an error of the system, which nothing follows that could be refused.

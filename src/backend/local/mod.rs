@@ -98,8 +98,8 @@ pub(crate) struct Options {
     pub(crate) cache_bytes: u64,
     /// Memory for commits the trees do not hold yet.
     pub(crate) overlay_bytes: usize,
-    /// What is kept for watchers.
-    pub(crate) history: History,
+    /// What is kept for watchers from now on; `None` for as much as before.
+    pub(crate) history: Option<History>,
     /// How long a commit that does not wait for the disk may be away from it.
     pub(crate) eventual_interval: Duration,
     /// Memory for overwritten rows that open scans still see.
@@ -112,7 +112,7 @@ impl Default for Options {
             create: true,
             cache_bytes: 64 * 1024 * 1024,
             overlay_bytes: 16 * 1024 * 1024,
-            history: History::default(),
+            history: None,
             eventual_interval: Duration::from_millis(500),
             retained_bytes: 64 * 1024 * 1024,
         }
@@ -224,6 +224,9 @@ impl Local {
         self.core.tell_of_room();
         self.workers.join();
         let ended = self.core.shut_down();
+        // Who came in before may still be writing: not into what the next one has opened.
+        drop(self.core.uploads.putting.write());
+        drop(self.core.writer.lock());
         *self.core.lock.lock() = None;
         ended
     }

@@ -49,6 +49,12 @@ pub(super) struct Left {
     pub(super) has_layers: bool,
 }
 
+/// Trees that nothing was written to.
+const NEW: Left = Left {
+    at: None,
+    has_layers: true,
+};
+
 /// What may lie in the directory of a store.
 pub(super) const KNOWN: [&str; 8] = [
     "LOCK",
@@ -124,19 +130,21 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
         replay_from(directory, &segments, &content, 0)?;
     }
     let left = Left {
-        at: content.clean.then_some(content.checkpoint),
+        // What brought its long keys into layers may have ended in the middle.
+        at: (content.clean && superblock.has_layers()).then_some(content.checkpoint),
         has_layers: superblock.has_layers(),
     };
     let trees = open_trees(directory, options, left)?;
     let (base, totals) = base_of(trees.as_ref(), &content)?;
     let replay_from = replay_from(directory, &segments, &content, base)?;
+    let was_clean = left.at.is_some();
     let core = Core {
         health: Health::of(directory, Process::present()?),
         headroom: Headroom::of(directory),
         journal: Journal::new(
             directory.join(JOURNAL),
             superblock.store_id(),
-            options.history,
+            options.history.or(content.history).unwrap_or_default(),
             segments,
         ),
         seed: Seed::of(&superblock.store_id()),
@@ -163,8 +171,7 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
         return Err(Error::damaged("revisions", "they are at their end"));
     }
     // A superblock that lost the word of the last opening says so as well: the commits since then contradict it.
-    let is_clean =
-        content.clean && base == content.checkpoint && core.writer.lock().revision() == base;
+    let is_clean = was_clean && base == content.checkpoint && core.writer.lock().revision() == base;
     audit::audit(&core, base, is_clean)?;
     if !is_clean {
         core.leave_revisions_out(content.reserved)?;
@@ -181,6 +188,7 @@ impl Core {
         self.note(&mut superblock, |before| Content {
             opens: before.opens.saturating_add(1),
             clean: false,
+            history: self.options.history.or(before.history),
             ..before
         })
     }
@@ -242,7 +250,7 @@ fn create(
     options: &Options,
     open_trees: &OpenTrees<'_>,
 ) -> Result<Superblock> {
-    if !is_new && !is_mere_beginning(directory)? {
+    if !is_new && !is_mere_beginning(directory, options, open_trees)? {
         return Err(Error::damaged(
             "superblock",
             format!("{}: it is missing", directory.display()),
@@ -288,11 +296,7 @@ pub(super) fn begin(
         .map_err(|error| Error::io(format!("creating {}", journal.display()), error))?;
     Segment::create(&journal, &store_id, revision + 1)?;
     if revision == 0 {
-        let new = Left {
-            at: None,
-            has_layers: true,
-        };
-        open_trees(directory, options, new)?.close()?;
+        open_trees(directory, options, NEW)?.close()?;
     }
     sync_directory(directory)?;
     let content = Content {
@@ -302,12 +306,18 @@ pub(super) fn begin(
         clean: true,
         created_micros: to_micros(SystemTime::now()),
         reserved: revision,
+        history: None,
     };
     Superblock::create(directory, store_id, content)
 }
 
-/// Whether nothing was ever committed here: the journal of a new store begins with the first revision, and is empty.
-fn is_mere_beginning(directory: &Path) -> Result<bool> {
+/// Whether nothing was ever committed here: the journal of a new store begins with the first revision, and is empty, and its
+/// trees have seen no checkpoint.
+fn is_mere_beginning(
+    directory: &Path,
+    options: &Options,
+    open_trees: &OpenTrees<'_>,
+) -> Result<bool> {
     let failed = |error| Error::io(format!("listing {}", directory.display()), error);
     for name in [JOURNAL, "packs"] {
         let entries = match fs::read_dir(directory.join(name)) {
@@ -324,7 +334,16 @@ fn is_mere_beginning(directory: &Path) -> Result<bool> {
             }
         }
     }
-    Ok(directory.join(JOURNAL).exists() || !directory.join(TREES).exists())
+    if !directory.join(TREES).exists() {
+        return Ok(true);
+    }
+    if !directory.join(JOURNAL).exists() {
+        return Ok(false);
+    }
+    let trees = open_trees(directory, options, NEW)?;
+    let is_new = checkpoint_of(trees.as_ref())?.is_none();
+    trees.close()?;
+    Ok(is_new)
 }
 
 /// Opens sled. After a crash, or where it is at another checkpoint than it was left at, having been put back from somewhere,

@@ -4,6 +4,7 @@
 //! removed again, unless the process ends before.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -228,10 +229,18 @@ impl Target {
     fn make(directory: &Path) -> Result<Target> {
         let made = create_directories(directory, PRIVATE)?;
         let failed = |error| Error::io(format!("writing into {}", directory.display()), error);
-        let mut entries = std::fs::read_dir(directory).map_err(failed)?;
+        let mut entries = fs::read_dir(directory).map_err(failed)?;
         if entries.next().is_some() {
             return Err(failed(ErrorKind::DirectoryNotEmpty.into()));
         }
+        drop(entries);
+        // Of several that find it empty, one goes on; the others have nothing there to remove.
+        fs::create_dir(directory.join(open::TREES)).map_err(|error| {
+            failed(match error.kind() {
+                ErrorKind::AlreadyExists => ErrorKind::DirectoryNotEmpty.into(),
+                _ => error,
+            })
+        })?;
         Ok(Target {
             directory: directory.to_owned(),
             made,
@@ -247,10 +256,10 @@ impl Drop for Target {
         }
         // The superblock first: what is left of a removal cut short must not open.
         for name in ["superblock", "superblock.new", failure::FAILED] {
-            note_left(std::fs::remove_file(self.directory.join(name)));
+            note_left(fs::remove_file(self.directory.join(name)));
         }
         for name in [open::JOURNAL, open::TREES, "packs"] {
-            note_left(std::fs::remove_dir_all(self.directory.join(name)));
+            note_left(fs::remove_dir_all(self.directory.join(name)));
         }
         remove_empty(&self.made);
     }

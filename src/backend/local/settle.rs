@@ -145,14 +145,17 @@ impl Settling {
             state.syncing = true;
             let target = state.ordered;
             let packs: Vec<u64> = std::mem::take(&mut state.packs).into_iter().collect();
-            let synced = MutexGuard::unlocked(&mut state, || {
+            let sync = || {
                 #[cfg(test)]
                 self.test.sync()?;
                 disk.packs.sync(&packs).and_then(|()| disk.journal.sync())
+            };
+            // To poison writes to the disk that has failed, and so is not done under the lock either.
+            let synced = MutexGuard::unlocked(&mut state, || {
+                sync().map_err(|error| disk.health.poison(error))
             });
             state.syncing = false;
             if let Err(error) = synced {
-                let error = disk.health.poison(error);
                 self.changed.notify_all();
                 return Err(error);
             }

@@ -16,7 +16,11 @@
 //! | 68 | 8 | when it was made, in microseconds since 1970 |
 //! | 76 | 1 | 1 where it was closed in good order |
 //! | 77 | 8 | no commit of a higher revision was ever begun, but one that leaves out all up to here |
-//! | 85 | 4007 | zeros |
+//! | 85 | 1 | 1 where it was set how much history is kept; else the next three are zeros |
+//! | 86 | 8 | bytes of history that are kept, all ones for no limit |
+//! | 94 | 8 | commits, likewise |
+//! | 102 | 8 | age in microseconds, likewise |
+//! | 110 | 3982 | zeros |
 //! | 4092 | 4 | CRC-32 of all before |
 //!
 //! The places of magic, version and CRC are the same in every format to come.
@@ -25,6 +29,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
@@ -32,6 +37,7 @@ pub(super) mod fuzzing;
 use super::durable::sync_directory;
 use super::row::MAX_REVISION;
 use crate::error::{Error, Result};
+use crate::options::History;
 
 const FILE_NAME: &str = "superblock";
 const NEW_FILE_NAME: &str = "superblock.new";
@@ -60,6 +66,8 @@ pub(crate) struct Content {
     pub(crate) created_micros: u64,
     /// No commit of a higher revision was ever begun, but one that leaves out all up to here.
     pub(crate) reserved: u64,
+    /// How much history is kept, where it was set.
+    pub(crate) history: Option<History>,
 }
 
 /// The superblock of an open store.
@@ -220,7 +228,7 @@ fn newest_slot(slots: &[Slot; 2], path: &Path) -> Result<Decoded> {
 fn other_format(version: u32, path: &Path) -> Error {
     Error::Unsupported {
         found: format!(
-            "{} is of format version {version}, this version reads {FORMAT_VERSION}",
+            "{} is of format version {version}, this version reads {FORMAT_WITHOUT_LAYERS} and {FORMAT_VERSION}",
             path.display()
         ),
     }
@@ -249,6 +257,17 @@ fn encode(store_id: [u8; 16], sequence: u64, content: Content) -> Slot {
     slot[68..76].copy_from_slice(&content.created_micros.to_be_bytes());
     slot[76] = u8::from(content.clean);
     slot[77..85].copy_from_slice(&content.reserved.to_be_bytes());
+    if let Some(history) = content.history {
+        slot[85] = 1;
+        let age = history.age.map(|age| {
+            let micros = age.as_micros();
+            u64::try_from(micros).unwrap_or(u64::MAX)
+        });
+        for (offset, limit) in [(86, history.bytes), (94, history.revisions), (102, age)] {
+            let limit = limit.unwrap_or(u64::MAX);
+            slot[offset..offset + 8].copy_from_slice(&limit.to_be_bytes());
+        }
+    }
     let crc = crc32fast::hash(&slot[..CRC_OFFSET]);
     slot[CRC_OFFSET..].copy_from_slice(&crc.to_be_bytes());
     slot
@@ -279,6 +298,18 @@ fn decode(slot: &Slot) -> Reading {
             created_micros: u64::from_be_bytes(field(slot, 68)),
             clean: slot[76] == 1,
             reserved,
+            history: (slot[85] == 1).then(|| {
+                let [bytes, revisions, age] = [86, 94, 102].map(|offset| {
+                    let limit = u64::from_be_bytes(field(slot, offset));
+                    (limit < u64::MAX).then_some(limit)
+                });
+                let age = age.map(Duration::from_micros);
+                History {
+                    bytes,
+                    revisions,
+                    age,
+                }
+            }),
         },
     })
 }
@@ -303,6 +334,7 @@ mod tests {
             clean: checkpoint.is_multiple_of(2),
             created_micros: 1_700_000_000_000_000,
             reserved: checkpoint + 0x0506,
+            history: None,
         }
     }
 
@@ -332,6 +364,23 @@ mod tests {
         let crc = crc32fast::hash(&slot[..CRC_OFFSET]);
         assert_eq!(crc, 0x83bf_23cd);
         assert_eq!(slot[CRC_OFFSET..], crc.to_be_bytes());
+        let history = History::of_bytes(0x0506).age(Duration::from_micros(7));
+        let slot = encode(
+            ID,
+            0x0102,
+            Content {
+                history: Some(history),
+                ..content(0x0304)
+            },
+        );
+        let mut golden = vec![1, 0, 0, 0, 0, 0, 0, 5, 6];
+        golden.extend([0xff; 8]);
+        golden.extend([0, 0, 0, 0, 0, 0, 0, 7]);
+        assert_eq!(slot[85..110], golden);
+        assert!(slot[110..CRC_OFFSET].iter().all(|byte| *byte == 0));
+        assert!(
+            matches!(decode(&slot), Reading::Whole(decoded) if decoded.content.history == Some(history))
+        );
     }
 
     /// Numbers are added to them.
@@ -451,7 +500,7 @@ mod tests {
         let future = sealed(future);
         let text = error(&[encode(ID, 2, content(2)), future].concat()).to_string();
         assert!(
-            text.contains("format version 4, this version reads 3"),
+            text.contains("format version 4, this version reads 2 and 3"),
             "{text}"
         );
     }

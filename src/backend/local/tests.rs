@@ -35,7 +35,7 @@ mod conformance {
     impl Harness for OnDisk {
         fn open(&self, history: History) -> Result<SharedBackend> {
             let options = Options {
-                history,
+                history: Some(history),
                 ..self.1.clone()
             };
             Ok(Arc::new(Local::open(self.0.path(), options)?))

@@ -219,3 +219,11 @@ fn on_what_nobody_wrote() {
         assert!(typed::read::<IgnoredAny>(bytes).is_none(), "{bytes:?}");
     }
 }
+
+/// Neither what is missing at its end nor, in its place, what stands behind it.
+#[test]
+fn an_array_that_claims_more_than_is_taken_is_not_read() {
+    assert!(typed::read::<(u8,)>(&[0x91, 1]).is_some());
+    assert!(typed::read::<(u8,)>(&[0x92, 1]).is_none());
+    assert!(typed::read::<((u8,), u8)>(&[0x92, 0x92, 1, 7]).is_none());
+}

@@ -354,3 +354,32 @@ fn a_crowd_that_guesses_is_turned_away() {
     // Four at once, and others 100, 300 and 700 ms later; a few more on a machine that is slow.
     assert!((4..=9).contains(&wrong), "{wrong}");
 }
+
+/// Neither a stronger hash nor a token that has expired is a reason to wait for writers.
+#[test]
+fn a_reader_waits_for_no_transaction() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let cheap = open(&path, CHEAP);
+    cheap.put("k", "content").unwrap();
+    cheap.lock("k", Lock::new().view("v")).unwrap();
+    let brief = crate::Grant::new().expires_in(Duration::ZERO);
+    cheap.unlocked_with("v").grant("k", brief).unwrap();
+    cheap.close().unwrap();
+    let dear = open(&path, DEAR);
+    let read = dear.transaction(|_| {
+        std::thread::scope(|threads| {
+            let reader = threads.spawn(|| {
+                assert!(dear.tokens().unwrap().is_empty());
+                dear.unlocked_with("v").get("k")
+            });
+            reader.join().unwrap()
+        })
+    });
+    assert_eq!(read.unwrap().unwrap(), "content");
+    let (lock, _) = stored(&dear, "k");
+    assert!(!is_dear(lock.view.as_ref()));
+    dear.unlocked_with("v").get("k").unwrap();
+    let (lock, _) = stored(&dear, "k");
+    assert!(is_dear(lock.view.as_ref()));
+}

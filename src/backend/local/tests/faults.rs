@@ -130,7 +130,8 @@ fn a_sync_that_fails_acknowledges_nobody() {
         });
         drop(held);
         for writer in writers {
-            assert!(writer.join().unwrap().is_err());
+            let failed = writer.join().unwrap();
+            assert!(matches!(failed, Err(Error::Poisoned { .. })), "{failed:?}");
         }
     });
     assert!(matches!(
@@ -184,7 +185,10 @@ fn lose(local: &Local, keys: &[u32]) {
 
 fn with_rows(history: History) -> (TempDir, Local) {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { history, ..slow() };
+    let options = Options {
+        history: Some(history),
+        ..slow()
+    };
     let local = Local::open(directory.path(), options).unwrap();
     for number in 0_u32..300 {
         write(&local, number.to_be_bytes(), [7; 1000]).unwrap();
@@ -240,7 +244,7 @@ fn rows_that_sled_lost_come_back_as_they_were_last() {
     drop(no_checkpoint);
     let options = Options {
         overlay_bytes: 16 * 1024,
-        history,
+        history: Some(history),
         ..slow()
     };
     let local = Local::open(crashed.path(), options).unwrap();

@@ -67,7 +67,7 @@ fn the_history_keeps_what_each_limit_asks() {
     let run = |history: History| {
         let directory = tempfile::tempdir().unwrap();
         let options = Options {
-            history,
+            history: Some(history),
             ..Options::default()
         };
         let local = Local::open(directory.path(), options.clone()).unwrap();
@@ -120,7 +120,7 @@ fn everything_at_once() {
     let options = Options {
         overlay_bytes: 256 * 1024,
         retained_bytes: 256 * 1024,
-        history: History::of_bytes(MIB),
+        history: Some(History::of_bytes(MIB)),
         ..Options::default()
     };
     let local = Local::open(directory.path(), options).unwrap();

@@ -75,7 +75,7 @@ fn a_commit_whose_chunks_are_there_is_kept_and_a_flipped_byte_is_damage() {
 fn with_unsynced_segments() -> (TempDir, Vec<std::path::PathBuf>) {
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
-        history: History::of_bytes(1),
+        history: Some(History::of_bytes(1)),
         ..slow()
     };
     let local = Local::open(directory.path(), options).unwrap();
@@ -225,7 +225,7 @@ fn revisions_are_reserved_before_they_are_used() {
 fn a_segment_that_is_missing_from_the_history_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
-        history: History::of_bytes(400_000),
+        history: Some(History::of_bytes(400_000)),
         ..Options::default()
     };
     let open = || Local::open(directory.path(), options.clone()).unwrap();

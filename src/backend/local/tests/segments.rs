@@ -7,7 +7,10 @@ use super::*;
 /// A copy of a store of many small segments, none of which a checkpoint made superfluous, and their paths in order.
 fn with_segments(history: History) -> (Local, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options { history, ..slow() };
+    let options = Options {
+        history: Some(history),
+        ..slow()
+    };
     let local = Local::open(directory.path(), options).unwrap();
     for number in 0_u32..200 {
         let row = vec![put(number.to_be_bytes(), [1; 1000])];
@@ -115,7 +118,7 @@ fn a_time_ahead_of_the_clock_keeps_no_history_and_an_unknown_one_drops_none() {
     };
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
-        history: small(hour),
+        history: Some(small(hour)),
         ..slow()
     };
     let local = Local::open(directory.path(), options).unwrap();

@@ -17,7 +17,9 @@ struct MemoryBlocks {
     blocks: RwLock<BTreeMap<(Tree, Bytes), Bytes>>,
     /// Writes that are still done; all, where there is no number.
     remaining: Mutex<Option<usize>>,
-    /// What comes in behind the next look at a floor.
+    /// Where a leaf begins: a floor is looked for in it, and then in the one before it, as sled does.
+    leaf: Mutex<Option<Bytes>>,
+    /// What comes in behind the next look at a floor, or between its two.
     behind_floor: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -27,16 +29,22 @@ impl BlockStore for MemoryBlocks {
     fn turn(&self) {}
 
     fn floor(&self, tree: Tree, key: &[u8]) -> Result<Option<(Bytes, Bytes)>> {
-        let blocks = self.blocks.read();
-        let key = Bytes::copy_from_slice(key);
-        let last = blocks.range((tree, Bytes::new())..=(tree, key)).next_back();
-        let last = last.map(|((_, key), block)| (key.clone(), block.clone()));
-        drop(blocks);
+        let last = |from: &Bytes, upto: &[u8]| {
+            let blocks = self.blocks.read();
+            let upto = (tree, Bytes::copy_from_slice(upto));
+            let last = blocks.range((tree, from.clone())..=upto).next_back();
+            last.map(|((_, key), block)| (key.clone(), block.clone()))
+        };
+        let leaf = self.leaf.lock().clone().filter(|leaf| leaf[..] <= *key);
+        let found = last(&leaf.clone().unwrap_or_default(), key);
         let behind = self.behind_floor.lock().take();
         if let Some(come_in) = behind {
             come_in();
         }
-        Ok(last)
+        match (found, leaf) {
+            (None, Some(leaf)) => Ok(last(&Bytes::new(), &leaf)),
+            (found, _) => Ok(found),
+        }
     }
 
     fn range(
@@ -378,4 +386,31 @@ fn a_reader_sees_all_layers_at_one_moment() {
     let found = layers.floor(TREE, key.as_bytes()).unwrap();
     let (_, block) = found.unwrap();
     assert!(block == "old" || block == "new", "{block:?}");
+}
+
+/// Between its two looks at the leaves a block may be cut, of which the one before is read and the other is not.
+#[test]
+fn a_row_is_found_while_its_block_is_cut_between_two_leaves() {
+    for (key, is_there) in [("k0203", true), ("k0209", false)] {
+        let trees = Arc::new(BlockTrees::over(MemoryBlocks::default(), 0));
+        let rows = |numbers: std::ops::Range<u32>, end: &str| {
+            let end = end.to_owned();
+            numbers.map(move |number| {
+                let key = Bytes::from(format!("k{number:04}{end}"));
+                (TREE, key, Some(Bytes::from(vec![7; 100])))
+            })
+        };
+        trees.apply(&mut rows(196..204, "")).unwrap();
+        assert_eq!(trees.store.blocks.read().len(), 1);
+        *trees.store.leaf.lock() = Some(Bytes::from_static(b"k02"));
+        let writer = Arc::clone(&trees);
+        *trees.store.behind_floor.lock() = Some(Box::new(move || {
+            writer.apply(&mut rows(200..203, "a")).unwrap();
+        }));
+        let found = trees.get(TREE, key.as_bytes()).unwrap();
+        assert_eq!(found.is_some(), is_there);
+        let blocks = trees.store.blocks.read();
+        let second = blocks.keys().nth(1).unwrap();
+        assert!(second.1[..] > b"k02"[..] && second.1[..] < b"k0203"[..]);
+    }
 }
