@@ -31,7 +31,7 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidKey`], also for the root; [`Error::Locked`] and [`Error::WrongPassword`] where any entry has
     /// an edit password that is not offered; [`Error::Damaged`] where the row of any entry is; [`Error::TooLarge`];
-    /// [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`]. Nothing is deleted then.
+    /// [`Error::NoSpace`], [`Error::Io`]. Nothing is deleted then. After [`Error::Poisoned`] it may be.
     pub fn delete_folder(&self, folder: &str) -> Result<u64> {
         let folder = self.key(folder)?;
         let (deleted, _) = self.write_alone(|draft| draft.delete_folder(&folder))?;
@@ -47,7 +47,8 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`] where there is no folder `from`; [`Error::AlreadyExists`] where there is a folder `to`;
     /// [`Error::InvalidArgument`] where `to` lies in `from`; [`Error::InvalidKey`], also for the root and where a
-    /// key would become too long; otherwise as [`Store::delete_folder`]. Nothing is moved then.
+    /// key would become too long; otherwise as [`Store::delete_folder`]. Nothing is moved then. After
+    /// [`Error::Poisoned`] it may be.
     pub fn rename_folder(&self, from: &str, to: &str) -> Result<u64> {
         let (from, to) = (self.key(from)?, self.key(to)?);
         let (moved, _) = self.write_alone(|draft| draft.rename_folder(&from, &to))?;
@@ -127,8 +128,9 @@ impl Draft<'_> {
         self.create_folder_as_of(folder, self.now)
     }
 
-    /// Creates a folder that was made at another time, in microseconds since 1970; one that is there keeps its own.
+    /// Creates a folder that was made at an earlier time, in microseconds since 1970; one that is there keeps its own.
     pub(crate) fn create_folder_as_of(&mut self, folder: &Key, made: u64) -> Result<()> {
+        let made = made.min(self.now);
         let row_key = format!("{folder}/");
         if self.read(&row_key)?.is_some() {
             return Ok(());

@@ -207,6 +207,10 @@ fn times_ahead_of_the_clock_are_not_taken_over() {
         }
     }
     assert_eq!(changed, 2);
+    // As an archive of before there was a digest of the metadata.
+    let told = br#""metadata":""#;
+    let at = archive.windows(told.len()).position(|bytes| bytes == told);
+    archive[at.unwrap() + 1] = b'M';
     let imported = import(&archive).unwrap();
     let metadata = imported.metadata("a").unwrap().unwrap();
     let now = std::time::SystemTime::now();
@@ -274,6 +278,37 @@ fn changed_content_is_not_imported() {
     let found = target.import(&archive[..], PutMode::Create, go_on);
     assert!(matches!(found, Err(Error::Damaged { .. })), "{found:?}");
     assert!(!target.exists("a").unwrap());
+}
+
+#[test]
+fn changed_documents_and_metadata_are_not_imported_in_silence() {
+    let store = Store::in_memory().unwrap();
+    let who = Attributes::from([("who".to_owned(), "ann".to_owned())]);
+    store.save("a", &json!({"width": 800})).unwrap();
+    store
+        .put_with("b", "b", PutOptions::new().attributes(who))
+        .unwrap();
+    let archive = archive(&store);
+    let imported = |from: &str, to: &str| {
+        let mut archive = archive.clone();
+        let at = archive
+            .windows(from.len())
+            .position(|bytes| bytes == from.as_bytes())
+            .unwrap();
+        archive[at..][..to.len()].copy_from_slice(to.as_bytes());
+        let target = Store::in_memory().unwrap();
+        let imported = target.import(&archive[..], PutMode::Create, go_on);
+        (imported, target.exists("a").unwrap())
+    };
+    assert!(matches!(imported("800", "800"), (Ok(2), true)));
+    assert!(matches!(
+        imported("800", "900"),
+        (Err(Error::Damaged { .. }), false)
+    ));
+    assert!(matches!(
+        imported("ann", "bob"),
+        (Err(Error::Damaged { .. }), true)
+    ));
 }
 
 /// An archive with these members after a proper beginning, and a proper end.

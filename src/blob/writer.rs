@@ -199,7 +199,7 @@ impl BlobWriter {
     /// # Errors
     /// As [`Store::writer`], for what has changed since; [`Error::RevisionMismatch`] where an entry that is appended
     /// to has changed (one that was missing counts as revision 0); [`Error::Misuse`] where a write failed before;
-    /// [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`]. Nothing has happened then.
+    /// [`Error::NoSpace`], [`Error::Io`]. Nothing has happened then. After [`Error::Poisoned`] it may have.
     pub fn commit(self) -> Result<Metadata> {
         let store = self.store.clone();
         let (key, new) = self.finish()?;

@@ -7,7 +7,7 @@
 //! | `files/KEY` | the bytes of a blob |
 //! | `documents/KEY.json` | the JSON text of a document |
 //! | `folders/KEY/` | an explicit folder |
-//! | `end.json` | the last: `{"entries": N}`. Without it the archive is cut short |
+//! | `end.json` | the last: `{"entries": N, "metadata": BLAKE3 of all metadata in order}`. Without it the archive is cut short |
 //!
 //! No two keys share a member. Where a key is both an entry and a folder (`a` and `a/b`), a file system cannot hold
 //! both and other programs may refuse to unpack one of them; [`Store::import`](crate::Store::import) takes both.
@@ -34,6 +34,9 @@ pub(super) struct Manifest {
 #[derive(Serialize, Deserialize)]
 pub(super) struct End {
     pub(super) entries: u64,
+    /// BLAKE3 of what all metadata members hold, one behind the other, in hexadecimal; earlier archives have none.
+    #[serde(default)]
+    pub(super) metadata: Option<String>,
 }
 
 /// What an archive tells of an entry beside its content. Locks and tokens are not part of it.
@@ -50,7 +53,7 @@ pub(super) struct About {
     /// Microseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) updated: Option<u64>,
-    /// BLAKE3 of the bytes of a blob, in hexadecimal.
+    /// BLAKE3 of what the member of the content holds, in hexadecimal; earlier archives have none for documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) blake3: Option<String>,
 }
@@ -101,11 +104,17 @@ impl<'a> Member<'a> {
 const LONG_NAME: &[u8] = b"././@LongLink";
 
 /// Writes an archive, member by member.
-pub(super) struct Pack<W: Write>(Builder<W>);
+pub(super) struct Pack<W: Write> {
+    builder: Builder<W>,
+    metadata: blake3::Hasher,
+}
 
 impl<W: Write> Pack<W> {
     pub(super) fn new(writer: W) -> Pack<W> {
-        Pack(Builder::new(writer))
+        Pack {
+            builder: Builder::new(writer),
+            metadata: blake3::Hasher::new(),
+        }
     }
 
     /// Adds a member of exactly `size` bytes, changed at `micros`.
@@ -142,13 +151,21 @@ impl<W: Write> Pack<W> {
     ) -> Result<()> {
         let text = serde_json::to_vec(value)
             .map_err(|error| Error::io(WRITING, std::io::Error::from(error)))?;
+        if let Member::Metadata(_) = member {
+            self.metadata.update(&text);
+        }
         let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
         self.add(member, micros, size, &text[..])
     }
 
-    /// Ends the archive.
-    pub(super) fn finish(self) -> Result<()> {
-        let mut writer = self.0.into_inner().map_err(|error| undo(WRITING, error))?;
+    /// Ends the archive, of so many entries.
+    pub(super) fn finish(mut self, entries: u64) -> Result<()> {
+        let metadata = Some(self.metadata.finalize().to_hex().to_string());
+        self.add_json(&Member::End, 0, &End { entries, metadata })?;
+        let mut writer = self
+            .builder
+            .into_inner()
+            .map_err(|error| undo(WRITING, error))?;
         writer.flush().map_err(|error| undo(WRITING, error))
     }
 
@@ -167,7 +184,7 @@ impl<W: Write> Pack<W> {
     }
 
     fn append(&mut self, header: &Header, data: impl Read) -> Result<()> {
-        let appended = self.0.append(header, data);
+        let appended = self.builder.append(header, data);
         appended.map_err(|error| undo(WRITING, error))
     }
 }

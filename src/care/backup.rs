@@ -20,8 +20,8 @@ const BYTES_A_STEP: u64 = 1024 * 1024;
 
 impl Store {
     /// Copies the whole store, as it is at one moment, into `directory`, which must be missing or empty. The copy opens
-    /// as a store: entries with their revisions, locks and attributes, tokens and settings; not the history, which
-    /// begins anew. It begins far behind the revision of the original, at a revision drawn by chance: whoever watched the
+    /// as a store: entries with their revisions, locks and attributes, and tokens; not the history, which
+    /// begins anew, nor how much of it is kept, which is set again. It begins far above the revision of the original, at a revision drawn by chance: whoever watched the
     /// original, or another copy, and goes on with this one is told so ([`Error::Compacted`]) and misses nothing.
     ///
     /// Readers and writers go on meanwhile. The copy is durable when the call returns. One that was not finished is

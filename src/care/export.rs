@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::{Buf, Bytes};
 
-use super::archive::{About, End, FORMAT, Manifest, Member, Pack};
+use super::archive::{About, FORMAT, Manifest, Member, Pack};
 use super::overtaken;
 use crate::backend::{Scan, Tree};
 use crate::blob::Source;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::EntryRecord;
 use crate::json;
 use crate::lock::{Need, Trying};
-use crate::metadata::Kind;
+use crate::metadata::{Digest, Kind};
 use crate::report::{Progress, Step};
 use crate::store::Store;
 
@@ -69,7 +69,7 @@ impl Store {
             total,
         };
         export.run(scan)?;
-        export.pack.finish()?;
+        export.pack.finish(export.done)?;
         Ok(export.done)
     }
 
@@ -141,8 +141,7 @@ impl<W: Write> Export<'_, W> {
                 member => member?,
             }
         }
-        let end = End { entries: self.done };
-        self.pack.add_json(&Member::End, 0, &end)
+        Ok(())
     }
 
     fn member(&mut self, key: &str, record: &EntryRecord) -> Result<()> {
@@ -169,31 +168,32 @@ impl<W: Write> Export<'_, W> {
         self.progress.step("entries", self.done, Some(self.total))
     }
 
-    fn about(&mut self, name: &str, record: &EntryRecord) -> Result<()> {
+    /// Tells of an entry whose content comes next and has this digest.
+    fn about(&mut self, name: &str, record: &EntryRecord, digest: Digest) -> Result<()> {
         let is_blob = record.kind == Kind::Blob;
         let about = About {
             content_type: is_blob.then(|| record.content_type.clone()),
             attributes: record.attributes.clone(),
             created: Some(record.created),
             updated: Some(record.updated),
-            blake3: is_blob.then(|| record.digest.to_string()),
+            blake3: Some(digest.to_string()),
         };
         let member = Member::Metadata(name);
         self.pack.add_json(&member, record.updated, &about)
     }
 
     fn document(&mut self, name: &str, key: &str, record: &EntryRecord) -> Result<()> {
-        self.about(name, record)?;
         let body = open(self.store, key, record)?.read_all(key, &record.digest)?;
         let value = json::decode(&body).map_err(|_| Error::damaged("document", key))?;
         let text = json::to_text(&value);
+        self.about(name, record, Digest::of(&text))?;
         let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
         let member = Member::Document(name);
         self.pack.add(&member, record.updated, size, &text[..])
     }
 
     fn blob(&mut self, name: &str, key: &str, record: &EntryRecord) -> Result<()> {
-        self.about(name, record)?;
+        self.about(name, record, record.digest)?;
         let (done, total) = (self.done, self.total);
         let reader = Content {
             source: open(self.store, key, record)?,

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::to_micros;
 use crate::json::parse_json;
 use crate::key::Key;
+use crate::metadata::Digest;
 use crate::options::{Durability, MAX_DOCUMENT_BYTES, PutMode, PutOptions, WriteOptions};
 use crate::report::{Progress, Step};
 use crate::store::Store;
@@ -39,7 +40,8 @@ impl Store {
     /// `PutMode::Overwrite` it can simply be repeated.
     ///
     /// The archive need not be trusted: every key is checked, links and anything else that an export does not write
-    /// are refused, and a blob is compared with its digest before it becomes visible.
+    /// are refused, and content is compared with its digest before it becomes visible. What the archive tells of the entries, such as
+    /// attributes, is compared at its end.
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: it is no such archive, or of a later format; a `mode` that names a revision.
@@ -64,6 +66,7 @@ impl Store {
             mode,
             progress: Progress::new(&mut progress),
             about: None,
+            metadata: blake3::Hasher::new(),
             done: 0,
         };
         let imported = import.run(Source(reader));
@@ -96,6 +99,8 @@ struct Import<'a> {
     progress: Progress<'a>,
     /// What was told of the entry whose content is to come next, and its name.
     about: Option<(String, About)>,
+    /// Of all that was told of entries.
+    metadata: blake3::Hasher,
     done: u64,
 }
 
@@ -152,14 +157,16 @@ impl Import<'_> {
         }
         match member {
             Member::Manifest => {
-                let manifest: Manifest = small_json(data)?;
+                let manifest: Manifest = of_json(&data.read_all(MAX_SMALL_BYTES)?)?;
                 if manifest.format != FORMAT {
                     return Err(refused("it is of a later format"));
                 }
             }
             Member::Metadata(key) => {
                 self.store.key(key)?;
-                self.about = Some(((*key).to_owned(), small_json(data)?));
+                let text = data.read_all(MAX_SMALL_BYTES)?;
+                self.metadata.update(&text);
+                self.about = Some(((*key).to_owned(), of_json(&text)?));
             }
             Member::Folder(folder) => {
                 let folder = self.store.key(folder)?;
@@ -170,11 +177,16 @@ impl Import<'_> {
             Member::File(key) => self.blob(key, data)?,
             Member::Document(key) => self.document(key, data)?,
             Member::End => {
-                let end: End = small_json(data)?;
-                return if end.entries == self.done {
-                    Ok(true)
-                } else {
-                    Err(cut_short())
+                let end: End = of_json(&data.read_all(MAX_SMALL_BYTES)?)?;
+                if end.entries != self.done {
+                    return Err(cut_short());
+                }
+                let metadata = self.metadata.finalize().to_hex();
+                return match end.metadata {
+                    Some(told) if told != metadata.as_str() => {
+                        Err(Error::damaged("archive", "metadata of its entries"))
+                    }
+                    _ => Ok(true),
                 };
             }
         }
@@ -197,16 +209,14 @@ impl Import<'_> {
             self.progress.step("entries", self.done, None)?;
         }
         let (key, new) = writer.finish()?;
-        let expected = about.as_ref().and_then(|about| about.blake3.as_deref());
-        if expected.is_some_and(|expected| expected != new.content.digest.to_string()) {
-            return Err(Error::damaged("archive", name));
-        }
+        check_digest(about.as_ref(), new.content.digest, name)?;
         self.commit(&key, &new, about)
     }
 
     fn document(&mut self, name: &str, data: &mut Whole<impl Read>) -> Result<()> {
         let about = self.take_about(name)?;
         let text = data.read_all(MAX_TEXT_BYTES)?;
+        check_digest(about.as_ref(), Digest::of(&text), name)?;
         let value = parse_json(&text).map_err(|error| refused(&error.to_string()))?;
         let mut options = PutOptions::new().mode(self.mode);
         options.attributes = about.as_ref().map(|about| about.attributes.clone());
@@ -232,6 +242,14 @@ impl Import<'_> {
         })?;
         self.done += 1;
         self.progress.step("entries", self.done, None)
+    }
+}
+
+/// Fails where the content is not what the archive told of it.
+fn check_digest(about: Option<&About>, found: Digest, name: &str) -> Result<()> {
+    match about.and_then(|about| about.blake3.as_deref()) {
+        Some(expected) if expected != found.to_string() => Err(Error::damaged("archive", name)),
+        _ => Ok(()),
     }
 }
 
@@ -325,9 +343,8 @@ fn extended_path<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Vec<u8
     Ok(path)
 }
 
-fn small_json<T: DeserializeOwned>(data: &mut Whole<impl Read>) -> Result<T> {
-    let text = data.read_all(MAX_SMALL_BYTES)?;
-    serde_json::from_slice(&text).map_err(|error| refused(&error.to_string()))
+fn of_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|error| refused(&error.to_string()))
 }
 
 /// An error that came through the reader of archives: one of this crate, or a complaint of that reader.

@@ -12,7 +12,8 @@ pub struct Stats {
     pub entries: u64,
     /// Tokens, expired ones that nobody has met yet included.
     pub tokens: u64,
-    /// Bytes of keys, metadata and the contents that lie in the records of their entries.
+    /// Bytes of all rows, keys included: entries with the contents that lie in their records, tokens, and where chunks lie
+    /// (with `chunk_bytes` of at most 4,096 the chunks as well).
     pub row_bytes: u64,
     /// Bytes of the larger contents; what entries share by a copy counts once.
     pub chunk_bytes: u64,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use komatik::{PutMode, Store};
 use serde_json::json;
 
+use super::documents::not_found;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::output::Manner;
@@ -152,6 +153,10 @@ impl Export {
     pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
         let folder = self.folder.as_str();
         let manner = session.manner;
+        // An archive of nothing must not replace one.
+        if !session.store.is_folder(folder)? {
+            return Err(not_found(folder));
+        }
         let export = |target: &mut dyn Write| {
             let bar = manner.bar();
             let store = session.store.scoped(folder)?;

@@ -26,7 +26,7 @@ const KINDS: [(Exit, &str, &str); 12] = [
     (
         Exit::Failed,
         "failed",
-        "the system refused, or an earlier write failed",
+        "the system refused, or a write failed",
     ),
     (
         Exit::Usage,

@@ -146,6 +146,7 @@ fn advice(error: &komatik::Error) -> Option<String> {
         }
         Error::AlreadyExists { .. } => "without `--create` it is replaced",
         Error::RevisionMismatch { .. } => "load it again, decide, and name the revision it has now",
+        Error::Poisoned { .. } => "look whether it was done, then do it again",
         Error::NoSpace { .. } => "free some room; `compact` gives back what was deleted",
         _ => return None,
     };

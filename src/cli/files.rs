@@ -12,6 +12,19 @@ use super::failure::{Doing, Outcome};
 /// What a new file may be, before the mask of the process.
 const MODE: u32 = 0o666;
 
+/// What the name of a file begins with that is being written beside its place, and how much is behind it.
+const BESIDE: &str = ".komatik-";
+const BESIDE_LETTERS: usize = 6;
+
+/// Whether it is named as what a command that was killed leaves of a file.
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let letters = name.and_then(|name| name.strip_prefix(BESIDE));
+    letters.is_some_and(|letters| {
+        letters.len() == BESIDE_LETTERS && letters.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
 /// Writes a file beside its place and moves it there once `write` is done. What is no file of its own, such as a
 /// device or a pipe, is written to as it is.
 pub(crate) fn write<T>(
@@ -52,7 +65,8 @@ fn write_with<T>(
     // Told by its own name, not by that of the file beside.
     fs::metadata(directory).doing(writing)?;
     let mut beside = Builder::new()
-        .prefix(".komatik-")
+        .prefix(BESIDE)
+        .rand_bytes(BESIDE_LETTERS)
         .permissions(found.map_or_else(
             |_| Permissions::from_mode(MODE),
             |found| found.permissions(),

@@ -3,7 +3,7 @@
 //! A blob and a file are the same where their digests are, whatever their times. A document stays a document: its file
 //! holds JSON, and is the same where the values are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,7 +16,7 @@ use super::failure::{Doing, Failure, Outcome};
 use super::output::Manner;
 use super::progress::Bar;
 use super::session::{Globals, Session};
-use super::target::{StoreDirectory, Target};
+use super::target::{StoreDirectory, Target, only_place};
 use super::transfer::{self, PIECE_BYTES, Tally};
 use super::upload::of_one_key;
 use super::walk::{self, Skipped, Tree};
@@ -111,6 +111,10 @@ impl Sync {
 
 impl Run<'_> {
     fn put(&mut self, mut tree: Tree, delete: bool) -> Outcome<()> {
+        let passed_over = tree.skipped.iter();
+        let passed_over: Vec<String> = passed_over
+            .filter_map(|skipped| walk::name(self.target.directory, &skipped.path).ok())
+            .collect();
         for skipped in std::mem::take(&mut tree.skipped) {
             self.tally.skip(&self.bar, skipped);
         }
@@ -142,7 +146,7 @@ impl Run<'_> {
         if delete && self.may_delete()? {
             let files = tree.files.iter().map(|file| (file.name.as_str(), false));
             let folders = tree.empty.iter().map(|name| (name.as_str(), true));
-            self.delete_entries(files.chain(folders).collect())?;
+            self.delete_entries(files.chain(folders).collect(), &passed_over)?;
         }
         Ok(())
     }
@@ -205,8 +209,12 @@ impl Run<'_> {
         Ok(Ok(()))
     }
 
-    /// Deletes what is not kept. An entry and a folder of one name are two.
-    fn delete_entries(&mut self, kept: BTreeSet<(&str, bool)>) -> Outcome<()> {
+    /// Deletes what is not kept, but where something was passed over. An entry and a folder of one name are two.
+    fn delete_entries(
+        &mut self,
+        kept: BTreeSet<(&str, bool)>,
+        passed_over: &[String],
+    ) -> Outcome<()> {
         let mut done: BTreeSet<(String, bool)> = kept
             .into_iter()
             .map(|(name, is_folder)| (name.to_owned(), is_folder))
@@ -215,7 +223,11 @@ impl Run<'_> {
             let before = self.tally.deleted;
             for item in transfer::everything(&self.store, "")? {
                 interrupt::check()?;
-                if done.insert((item.name.clone(), item.is_folder)) {
+                let is_passed_over = passed_over.iter().any(|name| {
+                    let behind = item.name.strip_prefix(name.as_str());
+                    behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('/'))
+                });
+                if !is_passed_over && done.insert((item.name.clone(), item.is_folder)) {
                     self.delete_item(&item)?;
                 }
             }
@@ -288,7 +300,10 @@ impl Run<'_> {
             Err(skipped) => return Ok(Err(skipped)),
         };
         match self.is_same_file(item, &path) {
-            Ok(true) => self.tally.count_unchanged(size(item)),
+            Ok(true) => {
+                self.tally.wrote(&path, &item.name);
+                self.tally.count_unchanged(size(item));
+            }
             Ok(false) => {
                 if self.will("get", &item.name)? {
                     transfer::get_file(&self.store, &item.name, &path, &mut self.tally, &self.bar)?;
@@ -321,12 +336,20 @@ impl Run<'_> {
 
     fn delete_files(&mut self, kept: &BTreeSet<&str>) -> Outcome<()> {
         let tree = Tree::beside(self.target.store, self.target.directory)?;
+        // By another name, where the file system does not tell them apart.
+        let places: HashSet<_> = kept
+            .iter()
+            .filter_map(|name| only_place(&self.target.directory.join(name)))
+            .collect();
         for file in tree
             .files
             .iter()
             .filter(|file| !kept.contains(file.name.as_str()))
         {
             interrupt::check()?;
+            if only_place(&file.path).is_some_and(|place| places.contains(&place)) {
+                continue;
+            }
             if !self.will("delete", &file.name)? {
                 continue;
             }

@@ -48,6 +48,12 @@ impl StoreDirectory {
     }
 }
 
+/// What tells a file from all others that has one name; where it is found by two, the file system takes them for one.
+pub(crate) fn only_place(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::symlink_metadata(path).ok()?;
+    (found.is_file() && found.nlink() == 1).then(|| identity(&found))
+}
+
 /// Device and number: the same by whatever name it was found.
 fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())

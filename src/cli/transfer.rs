@@ -2,6 +2,7 @@
 //!
 //! What cannot be taken along is told and passed over; where it should have been, the command ends as incomplete.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use super::failure::{Doing, Failure, Outcome, with_causes};
 use super::output::Manner;
 use super::progress::Bar;
 use super::session::Session;
-use super::target::Target;
+use super::target::{Target, only_place};
 use super::upload::{of_one_key, store_file};
 use super::walk::{Skipped, Tree};
 use super::{files, interrupt, output, show};
@@ -32,6 +33,8 @@ pub(crate) struct Tally {
     unchanged_bytes: u64,
     pub(crate) deleted: u64,
     skipped: Vec<Skipped>,
+    /// The names of the files that are there.
+    places: HashMap<(u64, u64), String>,
 }
 
 impl Tally {
@@ -44,7 +47,21 @@ impl Tally {
             unchanged_bytes: 0,
             deleted: 0,
             skipped: Vec::new(),
+            places: HashMap::new(),
         }
+    }
+
+    /// What lies at this place is that of the name.
+    pub(crate) fn wrote(&mut self, path: &Path, name: &str) {
+        if let Some(place) = only_place(path) {
+            self.places.insert(place, name.to_owned());
+        }
+    }
+
+    /// The name of what this command put at this place before, where that is another one.
+    fn other(&self, path: &Path, name: &str) -> Option<&str> {
+        let other = self.places.get(&only_place(path)?)?;
+        (other != name).then_some(other)
     }
 
     pub(crate) fn count(&mut self, bytes: u64) {
@@ -270,6 +287,12 @@ pub(crate) fn get_file(
         tally.skip(bar, Skipped::failed(path, error.to_string()));
         return Ok(());
     }
+    if let Some(other) = tally.other(path, key) {
+        let reason =
+            format!("the file system takes its name for that of {other:?}, which lies there");
+        tally.skip(bar, Skipped::failed(path, reason));
+        return Ok(());
+    }
     let reader = match store.reader(key) {
         Ok(Some(reader)) => reader.with_digest_check(),
         // Deleted since it was listed.
@@ -295,7 +318,10 @@ pub(crate) fn get_file(
         Ok(())
     });
     match written {
-        Ok(()) => tally.count(done),
+        Ok(()) => {
+            tally.wrote(path, key);
+            tally.count(done);
+        }
         // Damage in one entry does not keep the others from being saved.
         Err(Failure::Told(told)) if told.exit != Exit::NoSpace => {
             tally.skip(bar, Skipped::failed(path, told.text));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::failure::{Doing, Outcome, ensure};
+use super::files;
 use super::target::StoreDirectory;
 
 /// A file that may be stored.
@@ -185,14 +186,20 @@ fn is_directory(
             None => Ok(true),
         };
     }
-    match kind.is_file() {
-        true => Ok(false),
-        false => Err(Skipped::passed_over(&path, "not a file")),
+    if !kind.is_file() {
+        return Err(Skipped::passed_over(&path, "not a file"));
+    }
+    match files::is_unfinished(&path) {
+        true => Err(Skipped::passed_over(
+            &path,
+            "half a file, which a command left that was killed",
+        )),
+        false => Ok(false),
     }
 }
 
 /// The path of a file below `root`, or why it can have none.
-fn name(root: &Path, path: &Path) -> Result<String, String> {
+pub(crate) fn name(root: &Path, path: &Path) -> Result<String, String> {
     let below = path.strip_prefix(root).map_err(|error| error.to_string())?;
     let segments: Option<Vec<&str>> = below.iter().map(|segment| segment.to_str()).collect();
     let segments = segments.ok_or("its name is not UTF-8")?;

@@ -238,6 +238,10 @@ async fn take_files(
             "" => name.to_owned(),
             folder => format!("{folder}/{name}"),
         };
+        if stored.iter().any(|stored| stored["key"] == key) {
+            let detail = format!("the form has two files of the name {name:?}");
+            return Err(Problem::bad_request(detail));
+        }
         let mut options = WriteOptions::new();
         options.content_type = part.content_type().map(str::to_owned);
         let store = store.clone();

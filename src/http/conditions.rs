@@ -26,10 +26,12 @@ pub(super) fn date(metadata: &Metadata) -> Option<SystemTime> {
     Some(metadata.updated).filter(|updated| *updated <= SystemTime::now())
 }
 
-/// Whether it is `*` or a list of entity tags, RFC 9110, sections 8.8.3 and 13.1: the library takes a text that is none for a tag
-/// that nothing has.
-fn is_tags(value: &HeaderValue) -> bool {
-    let mut rest = value.as_bytes().trim_ascii();
+/// Whether these lines together are `*` or a list of entity tags, RFC 9110, sections 5.3, 8.8.3 and 13.1: the library takes a
+/// text that is none for a tag that nothing has. Tags of other than ASCII it does not read, nor the list they are in.
+fn is_tags<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> bool {
+    let lines: Vec<&[u8]> = lines.map(HeaderValue::as_bytes).collect();
+    let list = lines.join(&b", "[..]);
+    let mut rest = list.trim_ascii();
     if rest == b"*" {
         return true;
     }
@@ -41,6 +43,9 @@ fn is_tags(value: &HeaderValue) -> bool {
         let Some(length) = opaque.iter().position(|byte| *byte == b'"') else {
             return false;
         };
+        if !opaque[..length].iter().all(u8::is_ascii_graphic) {
+            return false;
+        }
         rest = opaque[length + 1..].trim_ascii_start();
         if rest.is_empty() {
             return true;
@@ -78,7 +83,8 @@ impl Conditions {
             headers.typed_try_get().map_err(unreadable)
         }
         // An unreadable `If-Match` is matched by nothing, and so refused; an unreadable `If-None-Match` would be met by everything.
-        if !headers.get_all(header::IF_NONE_MATCH).iter().all(is_tags) {
+        let lines = headers.get_all(header::IF_NONE_MATCH);
+        if lines.iter().next().is_some() && !is_tags(lines.iter()) {
             return Err(Problem::bad_request(
                 "`if-none-match` is no list of entity tags",
             ));

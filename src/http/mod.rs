@@ -181,8 +181,8 @@ impl Service {
         Ok((service, first))
     }
 
-    /// Every route of the service.
-    pub fn router(&self) -> Router {
+    /// Every route of the service, as [`serve`] answers them: it tells each whom it talks to.
+    fn router(&self) -> Router {
         let nosniff = SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),

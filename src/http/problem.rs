@@ -175,7 +175,7 @@ impl From<Error> for Problem {
             Error::Poisoned { .. } => logged(
                 &error,
                 StatusCode::SERVICE_UNAVAILABLE,
-                "an earlier write failed; the service takes no more until it is started again",
+                "a write failed, and whether it was done is not known; the service takes no more until it is started again",
             ),
             Error::Misuse { .. } | Error::Cancelled => logged(
                 &error,

@@ -41,6 +41,11 @@ fn a_folder_that_is_not_there_empties_no_directory() {
         );
         env.fails(3, "not_found", &["sync", "--get", folder, "new"]);
         env.fails(3, "not_found", &["get", "-r", folder, "new"]);
+        env.fails(
+            3,
+            "not_found",
+            &["export", "site/precious", "--folder", folder],
+        );
     }
     assert_eq!(fs::read(env.path("site/precious")).unwrap(), b"mine");
     assert!(!env.path("new").exists());

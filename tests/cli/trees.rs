@@ -271,7 +271,7 @@ fn sync_deletes_nothing_where_something_was_skipped() {
 #[test]
 fn sync_deletes_no_entry_whose_file_came_meanwhile() {
     let env = Env::with(|store| {
-        for key in ["f/late", "f/gone", "f/link"] {
+        for key in ["f/late", "f/gone", "f/link", "f/link/below/it", "f/links"] {
             store.put(key, key).unwrap();
         }
         store.create_folder("f/made").unwrap();
@@ -289,7 +289,27 @@ fn sync_deletes_no_entry_whose_file_came_meanwhile() {
     let said = Said::of(sync.wait_with_output().unwrap());
     assert_eq!(said.code, Some(0), "{}", said.complaint);
     assert_eq!(said.objects()[0]["deleted"], 2);
-    assert_eq!(env.ok(&["ls", "-r", "f"]), "late\nmade/\nthere\n");
+    assert_eq!(
+        env.ok(&["ls", "-r", "f"]),
+        "late\nlink\nlink/below/it\nmade/\nthere\n"
+    );
+}
+
+#[test]
+fn what_a_killed_command_left_of_a_file_is_no_entry() {
+    let env = Env::with(|_| ());
+    for name in ["in/.komatik-a1B2c3", "in/.komatik-notes", "in/there"] {
+        env.write(name, "x");
+    }
+    for command in [
+        &["sync", "in", "f", "--delete"][..],
+        &["put", "-r", "in", "f"],
+    ] {
+        let said = env.run(command);
+        assert_eq!(said.code, Some(0), "{}", said.complaint);
+        assert!(said.complaint.contains("a1B2c3"), "{}", said.complaint);
+        assert_eq!(env.ok(&["ls", "f"]), ".komatik-notes\nthere\n");
+    }
 }
 
 #[test]

@@ -197,6 +197,10 @@ fn a_form_brings_files_into_a_folder() {
     assert_eq!(admin.get("/v1/blobs/top.txt").text(), "in top.txt");
     let partly = form("/v1/blobs/inbox", &["c.txt", ".."]).problem(400);
     assert_eq!(partly["stored"][0]["key"], "inbox/c.txt");
+    let twice = form("/v1/blobs/inbox", &["x/same.txt", "y/same.txt"]).problem(400);
+    assert_eq!(twice["stored"].as_array().unwrap().len(), 1);
+    let first = admin.get("/v1/blobs/inbox/same.txt");
+    assert_eq!(first.text(), "in x/same.txt");
     // What has no name must not become what has that of the folder.
     admin.put("/v1/blobs/docs", b"precious");
     let reply = form("/v1/blobs/docs", &["", "d.txt"]);
@@ -326,6 +330,14 @@ fn conditions_hold_for_contents_too() {
         put("if-none-match", unreadable).problem(400);
         put("if-match", unreadable).problem(412);
     }
+    // Of several lines, each of which could be read.
+    for second in ["*", tag.as_str()] {
+        let lines = [("if-none-match", "*"), ("if-none-match", second)];
+        admin.send("PUT", "/v1/blobs/b", &lines, b"y").problem(400);
+    }
+    let lines = [("if-none-match", "\"a\""), ("if-none-match", tag.as_str())];
+    admin.send("PUT", "/v1/blobs/b", &lines, b"y").problem(412);
+    put("if-none-match", &format!("\"ä\", {tag}")).problem(400);
     assert_eq!(admin.get("/v1/blobs/b").header("etag"), tag);
 }
 
