@@ -156,8 +156,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] where nothing is stored; [`Error::InvalidDocument`] where the patch does not fit, a `test` in
-    /// it fails, its copies together take more than 256 MiB of memory, or what it adds, removes and moves shifts more
-    /// than 100,000,000 elements and members to other places; as [`Store::merge_with`].
+    /// it fails, its copies together take more than 256 MiB of memory, or it goes over more than 100,000,000
+    /// values: those it brings, and those it shifts to other places; as [`Store::merge_with`].
     pub fn patch(&self, key: &str, patch: &json_patch::Patch) -> Result<Metadata> {
         self.patch_with(key, patch, PutMode::Overwrite)
     }

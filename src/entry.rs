@@ -155,8 +155,8 @@ impl Store {
         Ok(moved.unwrap_or(present))
     }
 
-    /// Copies an entry to another key, in one step. No bytes are copied: both entries share them until either is
-    /// written anew.
+    /// Copies an entry to another key, in one step. Content of more than about 4 KiB is not copied: both entries share it
+    /// until either is written anew.
     ///
     /// The copy has the attributes and the content type of `from`, and not its lock; an entry `to` that is replaced
     /// keeps its own lock and its time of creation. `mode` says what must be true of `to`. To copy an entry to its own
