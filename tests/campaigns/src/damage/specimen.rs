@@ -212,6 +212,7 @@ impl Specimen {
                 let whole = store.with_durability(Durability::Immediate);
                 let own = whole.scoped(&thread_folder(seed % 3))?;
                 step.perform(&own, &whole.scoped(SHARED)?, &whole, &beside)
+                    .map(drop)
             });
         };
         let counts = [random.below(40), random.below(40), random.below(40)];

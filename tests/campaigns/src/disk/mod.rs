@@ -128,6 +128,71 @@ pub fn record() {
     with(|state| state.log = Some(Vec::new()));
 }
 
+/// As [`record`], where files are there that are on the disk.
+pub fn record_existing() -> io::Result<()> {
+    let root = with(|state| state.root.clone());
+    let (mut directories, mut files) = (vec![root.clone()], Vec::new());
+    let mut next = 0;
+    while let Some(directory) = directories.get(next) {
+        next += 1;
+        let entries: Vec<_> = std::fs::read_dir(directory)?.collect::<io::Result<_>>()?;
+        for entry in entries {
+            match entry.file_type()?.is_dir() {
+                true => directories.push(entry.path()),
+                false => files.push((entry.path(), std::fs::read(entry.path())?)),
+            }
+        }
+    }
+    with(|state| {
+        state.log = Some(Vec::new());
+        let names: Vec<_> = directories
+            .iter()
+            .filter_map(|name| state.below(name))
+            .collect();
+        for name in names.iter().skip(1) {
+            state.push(Event::MakeDirectory(name.clone()));
+        }
+        for (path, bytes) in files {
+            let Some(name) = state.below(&path) else {
+                continue;
+            };
+            state.files += 1;
+            let id = state.files;
+            state.names.insert(name.clone(), id);
+            state.push(Event::Create(name, id));
+            state.push(Event::Write(id, 0, bytes.into()));
+            state.push(Event::Sync(id, state.now()));
+        }
+        for name in names {
+            state.push(Event::SyncDirectory(name, state.now()));
+        }
+    });
+    Ok(())
+}
+
+/// As [`record`], where these events have left what is there.
+pub fn record_behind(events: &[Event]) {
+    with(|state| {
+        for event in events {
+            match event {
+                Event::Create(name, id) => {
+                    state.files = state.files.max(*id);
+                    state.names.insert(name.clone(), *id);
+                }
+                Event::Unlink(name) => drop(state.names.remove(name)),
+                Event::Rename(from, to) => state.rename(from, to),
+                _ => {}
+            }
+        }
+        state.log = Some(events.to_vec());
+    });
+}
+
+/// What was written down so far.
+pub fn recorded_so_far() -> usize {
+    with(|state| state.now())
+}
+
 /// What was written down.
 pub fn recorded() -> Vec<Event> {
     with(|state| state.log.take().unwrap_or_default())

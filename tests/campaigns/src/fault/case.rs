@@ -160,7 +160,11 @@ impl Work {
             }
             self.failures.push(error);
         }
-        Ok(())
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let looked = timed("looking", || self.ledger.look(store));
+        looked.map_err(|error| format!("behind {action:?}: {error}"))
     }
 
     fn perform(&mut self, number: usize, action: &Action) -> komatik::Result<()> {

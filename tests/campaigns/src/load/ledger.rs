@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use komatik::Store;
+use komatik::{Error, Store};
 
 use super::content::Model;
 use super::script::{PASSWORD, SHARED, Step, thread_folder};
@@ -29,9 +29,14 @@ impl Ledger {
         };
         let performed = perform();
         let before = match performed {
-            Ok(()) => Vec::new(),
+            Ok(_) => Vec::new(),
             Err(_) => self.models.clone(),
         };
+        // Of any other error it is open whether the step was done.
+        let tells_of_nothing = matches!(performed, Err(Error::NoSpace { .. } | Error::Io { .. }));
+        if tells_of_nothing && step.is_one_commit() {
+            self.models.clear();
+        }
         for model in &mut self.models {
             step.apply(model);
         }
@@ -44,12 +49,26 @@ impl Ledger {
             }
         }
         self.models = different;
-        performed
+        performed.map(drop)
+    }
+
+    /// Holds what is seen now against what may be there. A read may be refused, and then says nothing.
+    pub fn look(&self, store: &Store) -> Result<(), String> {
+        match Seen::read(store, 0) {
+            Ok(seen) => self.model_of(&seen).map(drop),
+            Err(Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. }) => Ok(()),
+            Err(error) => Err(format!("reading: {error:?}")),
+        }
     }
 
     /// Holds what is there against what may be, and then knows which of it is.
     pub fn check(&mut self, store: &Store) -> Result<(), String> {
         let seen = Seen::read(store, 0).map_err(|error| format!("reading: {error:?}"))?;
+        self.models = vec![self.model_of(&seen)?];
+        Ok(())
+    }
+
+    fn model_of(&self, seen: &Seen) -> Result<Model, String> {
         let mut digests = Default::default();
         let mut closest = String::new();
         let found = self.models.iter().rev().find(|model| {
@@ -57,12 +76,7 @@ impl Ledger {
             closest = difference.unwrap_or_default();
             closest.is_empty()
         });
-        match found.cloned() {
-            Some(model) => {
-                self.models = vec![model];
-                Ok(())
-            }
-            None => Err(format!("none of {} models: {closest}", self.models.len())),
-        }
+        let found = found.cloned();
+        found.ok_or_else(|| format!("none of {} models: {closest}", self.models.len()))
     }
 }

@@ -45,6 +45,8 @@ pub enum Step {
     MoveFolder,
     /// Two documents and a blob in one step, and the pair of all threads in another.
     Together(u64, Piece),
+    /// So many entries in one step that the journal writes it in parts.
+    Many(u64),
     Lock(String),
     Unlock(String),
     Abandon(usize),
@@ -99,7 +101,8 @@ impl Script {
             290..310 => Step::Delete(blob),
             310..320 => Step::Delete(document),
             320..324 => Step::DeleteFolder,
-            324..340 => Step::MoveFolder,
+            324..338 => Step::MoveFolder,
+            338..340 => Step::Many(random.next()),
             340..365 => Step::Together(random.next(), piece(&mut random)),
             365..372 => Step::Lock(document),
             372..378 => Step::Unlock(document),
@@ -126,16 +129,6 @@ fn folders(is_there: impl Fn(&str) -> bool) -> Option<(&'static str, &'static st
 }
 
 impl Step {
-    /// Whether all that was acknowledged before survives a power cut once the step is done.
-    pub fn settles(&self, durability: Durability) -> bool {
-        let commits = match self {
-            Step::Save(..) | Step::Merge(..) | Step::Put(..) | Step::Together(..) => true,
-            // The others may find nothing to do.
-            _ => false,
-        };
-        matches!(self, Step::Flush) || (commits && durability == Durability::Immediate)
-    }
-
     /// What the step makes of what is there.
     pub fn apply(&self, model: &mut Model) {
         match self {
@@ -188,6 +181,11 @@ impl Step {
                 }
                 model.insert("together/c".into(), Content::Blob(vec![*piece]));
             }
+            Step::Many(number) => {
+                for (key, piece) in entries_of_many(*number) {
+                    model.insert(key, Content::Blob(vec![piece]));
+                }
+            }
             Step::Lock(key) | Step::Unlock(key) => {
                 if let Some(Content::Document { is_locked, .. }) = model.get_mut(key) {
                     *is_locked = matches!(self, Step::Lock(_));
@@ -198,57 +196,68 @@ impl Step {
     }
 
     /// Does the step, through a view of the thread's folder that knows the password. `beside` is a directory outside of
-    /// the store.
+    /// the store. Answers whether something was committed for sure, or all that was before is on the disk.
     pub fn perform(
         &self,
         own: &Store,
         shared: &Store,
         whole: &Store,
         beside: &Path,
-    ) -> komatik::Result<()> {
+    ) -> komatik::Result<bool> {
+        let done = |_| true;
         match self {
-            Step::Save(key, number) => own.save(key, &document(*number)).map(drop),
-            Step::Merge(key, number) => own.merge(key, &addition(*number)).map(drop),
-            Step::Put(key, piece) => put(own, key, &bytes(&[*piece])),
+            Step::Save(key, number) => own.save(key, &document(*number)).map(|_| true),
+            Step::Merge(key, number) => own.merge(key, &addition(*number)).map(|_| true),
+            Step::Put(key, piece) => put(own, key, &bytes(&[*piece])).map(done),
             Step::Append(key, piece) => {
                 let mut writer = own.writer(key, WriteOptions::append())?;
                 writer.write_all(&bytes(&[*piece])).map_err(unwrapped)?;
-                writer.commit().map(drop)
+                writer.commit().map(|_| true)
             }
             Step::Copy(from, to) => match own.exists(from)? && from != to {
-                true => own.copy(from, to, PutMode::Overwrite).map(drop),
-                false => Ok(()),
+                true => own.copy(from, to, PutMode::Overwrite).map(|_| true),
+                false => Ok(false),
             },
             Step::Rename(from, to) => match own.exists(from)? && from != to {
-                true => own.rename(from, to, PutMode::Overwrite).map(drop),
-                false => Ok(()),
+                true => own.rename(from, to, PutMode::Overwrite).map(|_| true),
+                false => Ok(false),
             },
-            Step::Delete(key) => own.delete(key).map(drop),
-            Step::DeleteFolder => own.delete_folder("in").map(drop),
+            Step::Delete(key) => own.delete(key),
+            Step::DeleteFolder => own.delete_folder("in").map(|deleted| deleted > 0),
             Step::MoveFolder => {
                 let there = [own.exists("in")?, own.exists("moved")?];
                 match folders(|name| there[usize::from(name == "moved")]) {
-                    Some((from, to)) => own.rename_folder(from, to).map(drop),
-                    None => Ok(()),
+                    Some((from, to)) => own.rename_folder(from, to).map(|moved| moved > 0),
+                    None => Ok(false),
                 }
             }
-            Step::Together(number, piece) => together(own, shared, *number, *piece),
+            Step::Together(number, piece) => together(own, shared, *number, *piece).map(done),
+            Step::Many(number) => many(own, *number).map(done),
             Step::Lock(key) => match own.exists(key)? {
-                true => own.lock(key, Lock::new().edit(PASSWORD)),
-                false => Ok(()),
+                true => own.lock(key, Lock::new().edit(PASSWORD)).map(done),
+                false => Ok(false),
             },
             Step::Unlock(key) => match own.exists(key)? {
-                true => own.unlock(key).map(drop),
-                false => Ok(()),
+                true => own.unlock(key),
+                false => Ok(false),
             },
             Step::Abandon(size) => {
                 let mut writer = own.writer("never", WriteOptions::new())?;
-                writer.write_all(&vec![7; 2 * size]).map_err(unwrapped)
+                writer.write_all(&vec![7; 2 * size]).map_err(unwrapped)?;
+                Ok(false)
             }
-            Step::Flush => own.flush(),
-            Step::Compact => own.compact(|_| ControlFlow::Continue(())),
-            Step::Backup => back_up(whole, beside),
+            Step::Flush => own.flush().map(done),
+            Step::Compact => {
+                own.compact(|_| ControlFlow::Continue(()))?;
+                Ok(false)
+            }
+            Step::Backup => back_up(whole, beside).map(|()| false),
         }
+    }
+
+    /// Whether it is one commit, so that an error that tells that nothing was done is to be believed.
+    pub fn is_one_commit(&self) -> bool {
+        !matches!(self, Step::Together(..))
     }
 }
 
@@ -273,6 +282,17 @@ fn move_folder(model: &mut Model) {
     for (key, content) in moved {
         model.insert(key.replacen(from, to, 1), content);
     }
+}
+
+/// Some 1.2 MB, each of which lies in its record where the step waits for the disk.
+fn entries_of_many(number: u64) -> impl Iterator<Item = (String, Piece)> {
+    (0..300).map(move |entry| (format!("in/many{entry:03}"), (number ^ entry, 4_000)))
+}
+
+fn many(own: &Store, number: u64) -> komatik::Result<()> {
+    own.transaction(|transaction| {
+        entries_of_many(number).try_for_each(|(key, piece)| transaction.put(&key, bytes(&[piece])))
+    })
 }
 
 fn put(own: &Store, key: &str, bytes: &[u8]) -> komatik::Result<()> {

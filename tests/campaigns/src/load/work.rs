@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use komatik::{History, PasswordCost, Store};
+use komatik::{Durability, History, PasswordCost, Store};
 
-use super::script::{PASSWORD, SHARED, Script, thread_folder};
+use super::script::{PASSWORD, SHARED, Script, Step, thread_folder};
 use crate::common::Random;
 
 /// The name of the command that works.
@@ -14,7 +14,7 @@ pub const WORK: &str = "work";
 /// A write that does not wait for the disk is there to be brought after so long…
 const EVENTUAL_INTERVAL: Duration = Duration::from_millis(100);
 /// …and is there after so long, on a machine that has other things to do as well.
-const EVENTUAL_BOUND: Duration = Duration::from_secs(1);
+pub const EVENTUAL_BOUND: Duration = Duration::from_secs(1);
 
 /// How a store is opened; follows from the seed.
 #[derive(Debug, Clone)]
@@ -109,8 +109,8 @@ impl Script {
         let own = whole
             .scoped(&thread_folder(thread))?
             .unlocked_with(PASSWORD);
-        step.perform(&own, &whole.scoped(SHARED)?, &whole, beside)?;
-        Ok(step.settles(durability))
+        let is_done = step.perform(&own, &whole.scoped(SHARED)?, &whole, beside)?;
+        Ok(is_done && (durability == Durability::Immediate || matches!(step, Step::Flush)))
     }
 }
 

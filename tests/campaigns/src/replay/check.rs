@@ -8,28 +8,45 @@ use komatik::Store;
 use super::record::{Note, settings};
 use crate::child::{Watchdog, guarded};
 use crate::common::Random;
-use crate::disk::{Event, Lie};
+use crate::disk::{self, Event, Lie};
 use crate::kill::{check_shared, check_sound};
-use crate::load::{Model, Script, Seen, check_step};
+use crate::load::{Model, Script, Seen, Settings, check_step};
 
+use super::again;
 use super::crash::{Fate, Image};
+
+/// Of one state in so many the opening is cut as well. Every fourth is a plain prefix, and so is not the only kind.
+const STATES_CUT_AGAIN: u64 = 5;
 
 /// Written once a state is found to be right.
 const AFTER: &str = "after";
 
+/// Written once the store has opened after a first cut, before a second one.
+pub const BETWEEN: &str = "between";
+pub const BETWEEN_BYTES: [u8; 3000] = [2; 3000];
+
 /// What was acknowledged up to a moment.
 #[derive(Debug, Default, Clone)]
-struct Acknowledged {
+pub struct Acknowledged {
     /// By thread: how many steps no power cut can undo, and how many are done.
-    steps: Vec<(u64, u64)>,
-    seen: u64,
+    pub steps: Vec<(u64, u64)>,
+    pub seen: u64,
+    /// Whether [`BETWEEN`] is there.
+    pub between: bool,
+}
+
+/// Whose store it is.
+pub struct Recorded {
+    pub seed: u64,
+    pub settings: Settings,
+    pub threads: u64,
 }
 
 impl Acknowledged {
     fn of(events: &[Event], threads: u64) -> Acknowledged {
         let mut acknowledged = Acknowledged {
             steps: vec![(0, 0); threads as usize],
-            seen: 0,
+            ..Acknowledged::default()
         };
         for event in events {
             let Event::Note(word) = event else { continue };
@@ -42,7 +59,7 @@ impl Acknowledged {
                     }
                 }
                 Note::Seen(revision) => acknowledged.seen = acknowledged.seen.max(revision),
-                Note::Closed => {
+                Note::Closed | Note::Rested => {
                     for (least, done) in &mut acknowledged.steps {
                         *least = *done;
                     }
@@ -81,7 +98,27 @@ pub fn check_states(
         let directory = tempfile::tempdir_in(scratch)?;
         Image::after(events, fate, &mut random).write(directory.path())?;
         let store = directory.path().join("store");
-        let checked = guarded(|| check(&store, events, seed, lie));
+        let (settings, threads) = settings(seed, lie);
+        let recorded = Recorded {
+            seed,
+            settings,
+            threads,
+        };
+        let acknowledged = Acknowledged::of(events, threads);
+        // An opening after a cut is cut itself.
+        let is_cut_again = lie.is_none() && state % STATES_CUT_AGAIN == 0;
+        let checked = guarded(|| match is_cut_again {
+            true => again::check(
+                directory.path(),
+                scratch,
+                &recorded,
+                &acknowledged,
+                (fate == Fate::Whole).then_some(events),
+                &mut random,
+            ),
+            false => check(&store, &recorded, &acknowledged),
+        });
+        disk::release();
         say(state, checked.err().map(|error| format!("{what}: {error}")));
     }
     Ok(())
@@ -106,27 +143,40 @@ fn moment_of(events: &[Event], state: u64, of: u64) -> usize {
     (state * (events.len() as u64 + 1) / of) as usize
 }
 
-fn check(path: &Path, events: &[Event], seed: u64, lie: Option<Lie>) -> Result<(), String> {
-    let (settings, threads) = settings(seed, lie);
-    let acknowledged = Acknowledged::of(events, threads);
-    let open = |when: &str| {
-        let opened = settings.open(path);
+impl Recorded {
+    pub fn open(&self, path: &Path, when: &str) -> Result<Store, String> {
+        let opened = self.settings.open(path);
         opened.map_err(|error| format!("it does not open {when}: {}", told(&error)))
-    };
+    }
+
+    /// At which step each thread is, and what it has stored by then.
+    pub fn steps(
+        &self,
+        store: &Store,
+        acknowledged: &Acknowledged,
+    ) -> Result<Vec<(u64, Model)>, String> {
+        let threads = (0..self.threads).zip(&acknowledged.steps);
+        let step = |(thread, (least, done)): (u64, &(u64, u64))| {
+            let mut model = Model::new();
+            let seen = read(store, thread)?;
+            let script = Script::small(self.seed);
+            let step = check_step(&seen, &mut model, script, thread, *least, *done)?;
+            Ok((step, model))
+        };
+        threads.map(step).collect()
+    }
+}
+
+pub fn check(path: &Path, recorded: &Recorded, acknowledged: &Acknowledged) -> Result<(), String> {
+    let open = |when: &str| recorded.open(path, when);
     let store = open("at first")?;
-    let mut models = Vec::new();
-    for (thread, (least, done)) in (0..threads).zip(&acknowledged.steps) {
-        let mut model = Model::new();
-        let seen = read(&store, thread)?;
-        check_step(
-            &seen,
-            &mut model,
-            Script::small(seed),
-            thread,
-            *least,
-            *done,
-        )?;
-        models.push(model);
+    let models = recorded.steps(&store, acknowledged)?;
+    match store.get(BETWEEN).map_err(|error| told(&error))? {
+        None if acknowledged.between => return Err("the write between two cuts is gone".into()),
+        Some(bytes) if bytes[..] != BETWEEN_BYTES => {
+            return Err("the write between two cuts is another one".into());
+        }
+        _ => {}
     }
     check_shared(&store)?;
     check_sound(&store)?;
@@ -144,7 +194,7 @@ fn check(path: &Path, events: &[Event], seed: u64, lie: Option<Lie>) -> Result<(
         .close()
         .map_err(|error| format!("closing: {}", told(&error)))?;
     let store = open("again")?;
-    for (thread, model) in (0..threads).zip(&models) {
+    for (thread, (_, model)) in (0..recorded.threads).zip(&models) {
         let seen = read(&store, thread)?;
         if let Some(difference) = seen.difference(model, &mut Default::default()) {
             return Err(format!("thread {thread} after opening again: {difference}"));
@@ -161,6 +211,6 @@ fn read(store: &Store, thread: u64) -> Result<Seen, String> {
     Seen::read(store, thread).map_err(|error| format!("reading: {}", told(&error)))
 }
 
-fn told(error: &komatik::Error) -> String {
+pub fn told(error: &komatik::Error) -> String {
     format!("{error:?}")
 }

@@ -5,6 +5,7 @@
 //! Recording and checking are done by processes of their own. A recording is kept where a state of it is wrong; the command
 //! that looks at the state again is told with it.
 
+mod again;
 mod check;
 mod crash;
 mod record;

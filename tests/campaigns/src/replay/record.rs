@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::common::Random;
 use crate::disk::{self, Event, Lie};
-use crate::load::{Script, Settings};
+use crate::load::{EVENTUAL_BOUND, Script, Settings};
 
 /// More threads make the log no richer, only longer.
 const MAX_THREADS: u64 = 3;
@@ -34,6 +34,8 @@ pub enum Note {
     Seen(u64),
     /// The store was closed in good order.
     Closed,
+    /// Nobody did anything for so long that all that is done is on the disk.
+    Rested,
 }
 
 impl Note {
@@ -42,6 +44,7 @@ impl Note {
             Note::Done { thread, is_settled } => thread << 3 | u64::from(is_settled) << 2,
             Note::Seen(revision) => revision << 2 | 1,
             Note::Closed => 2,
+            Note::Rested => 3,
         });
     }
 
@@ -52,7 +55,8 @@ impl Note {
                 is_settled: word & 4 != 0,
             },
             1 => Note::Seen(word >> 2),
-            _ => Note::Closed,
+            2 => Note::Closed,
+            _ => Note::Rested,
         }
     }
 }
@@ -121,6 +125,10 @@ fn session(
         })
     })?;
     if is_killed {
+        if seed.is_multiple_of(2) {
+            std::thread::sleep(EVENTUAL_BOUND);
+            Note::Rested.say();
+        }
         disk::freeze();
     } else {
         store.close()?;

@@ -14,6 +14,7 @@ use komatik::{Durability, Error, Events, History, Since, Store};
 use super::log::{Event, Log, difference};
 use crate::common::Random;
 use crate::disk::{self, FileId};
+use crate::kill::check_sound;
 use crate::tally::Tally;
 
 /// Commits that a thread makes.
@@ -196,6 +197,10 @@ fn check(
     for change in read(&store, Since::Start).map_err(failed)? {
         there.add(change)?;
     }
+    if there.events().last().is_some_and(|event| !event.last) {
+        return Err("the end of a commit is missing".to_owned());
+    }
+    check_sound(&store)?;
     let count = there.events().len();
     let until = there.events().last().map_or(0, |last| last.revision);
     if let Some(difference) = difference(
