@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 #[cfg(feature = "http")]
 pub use crate::http::fuzz_packets as room_packets;
 pub use directory::store_directory;
-pub use files::{journal_frame, pack_frame, rows, superblock};
+pub use files::{blocks, journal_frame, pack_frame, rows, superblock};
 
 use crate::error::Result;
 use crate::format::{ChangeRecord, EntryRecord, GrantRecord};
@@ -33,6 +33,11 @@ mod files {
     /// Frames of packs, and packs with junk between the frames.
     pub fn pack_frame(bytes: &[u8]) {
         local::pack_frame(bytes);
+    }
+
+    /// Blocks of rows, and trees of them in layers.
+    pub fn blocks(bytes: &[u8]) {
+        local::blocks(bytes);
     }
 
     /// Rows in their envelopes, and the backend's own.

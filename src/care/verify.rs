@@ -19,7 +19,9 @@ impl Store {
     /// Reads everything and tells what is not as it was written: what the backend keeps, every entry and its content
     /// against its digest, every token, every change of the history. Of the whole store, whatever the scope.
     ///
-    /// It asks for no password, since it tells of no content. It reads everything about twice, and again what is
+    /// It asks for no password, since it tells of no content. Rows that sled has in memory (of up to 16,000 of its leaves) are
+    /// looked at there, not on the disk: to see all that is on the disk, verify a store that was just opened. It reads
+    /// everything about twice, and again what is
     /// overwritten in between, in constant memory but for what it finds. Readers and writers may go on meanwhile: what they write in that time is not looked at, and the space of
     /// what they replace is given back afterwards. Where they overwrite more than 64 MiB of rows, what they replace may
     /// be passed over; that no row is missing can then not be told, and [`Report::unchecked`] says so.

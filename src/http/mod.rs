@@ -1,6 +1,6 @@
 //! A store served over HTTP.
 //!
-//! [`Service`] is a store, the accounts that may use it and the limits that hold; [`Service::router`] is every route, one
+//! [`Service`] is a store, the accounts that may use it and the limits that hold; its router has every route, one
 //! file a topic, each with a `routes()` that is merged there. [`serve`] listens.
 //!
 //! A request comes in through `auth`, which turns credentials into a `Caller`: a view of the store that sees only what the

@@ -16,6 +16,7 @@ use super::keys::{self, ChunkRow, DOOMED, UPLOADS};
 pub(crate) use super::pack::fuzzing::pack_frame;
 use super::row;
 pub(crate) use super::superblock::fuzzing::superblock;
+pub(crate) use super::trees::fuzzing::blocks;
 use crate::backend::{Row, Tree};
 
 /// Envelopes, and the rows the backend keeps for itself.

@@ -363,7 +363,7 @@ fn a_reader_waits_for_no_transaction() {
     let cheap = open(&path, CHEAP);
     cheap.put("k", "content").unwrap();
     cheap.lock("k", Lock::new().view("v")).unwrap();
-    let brief = crate::Grant::new().expires_in(Duration::ZERO);
+    let brief = crate::options::Grant::new().expires_in(Duration::ZERO);
     cheap.unlocked_with("v").grant("k", brief).unwrap();
     cheap.close().unwrap();
     let dear = open(&path, DEAR);

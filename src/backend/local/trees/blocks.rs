@@ -432,5 +432,9 @@ fn damaged(tree: Tree, key: &[u8]) -> Error {
     Error::damaged(WHAT, format!("{tree:?} {}", key.escape_ascii()))
 }
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+#[cfg(any(test, fuzzing))]
+mod memory;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@ use crate::report::Finding;
 
 mod block;
 mod blocks;
+#[cfg(fuzzing)]
+pub(crate) use blocks::fuzzing;
 mod cache;
 #[cfg(test)]
 pub(crate) mod fault;
