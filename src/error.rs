@@ -191,7 +191,8 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// The operating system refused. A write did not happen; a later one may.
+    /// The operating system refused. The write that answers this did not happen; of calls that make several commits (an import, a
+    /// compaction, thousands of tokens revoked at once) those before it did.
     #[error("i/o error while {doing}")]
     Io {
         /// What was being done, and to which file.

@@ -210,7 +210,7 @@ impl Store {
     /// Makes every write acknowledged so far survive a power cut, also those of [`Durability::Eventual`].
     ///
     /// # Errors
-    /// [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`].
+    /// [`Error::Poisoned`]; [`Error::Misuse`] after [`Store::close`].
     pub fn flush(&self) -> Result<()> {
         self.shared.backend.flush()
     }
@@ -221,7 +221,8 @@ impl Store {
     /// What was deleted or replaced and not yet given back is given back first, for about a second at most.
     ///
     /// # Errors
-    /// As [`Store::flush`].
+    /// [`Error::Poisoned`]: what was not durable yet may be gone. [`Error::NoSpace`], [`Error::Io`]: what was acknowledged is safe, and
+    /// the next opening has more to do. The store is closed all the same.
     pub fn close(&self) -> Result<()> {
         let closed = self.shared.backend.close();
         if !matches!(closed, Err(Error::Misuse { .. })) {

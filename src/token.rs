@@ -324,19 +324,22 @@ impl Store {
         let now = to_micros(SystemTime::now());
         let mut expired = self.all_tokens()?;
         expired.retain(|granted| granted.is_expired(now));
-        self.forget_tokens(&expired);
-        Ok(expired.len())
+        Ok(match self.forget_tokens(&expired) {
+            true => expired.len(),
+            false => 0,
+        })
     }
 
     /// Deletes tokens that open nothing any more, as far as that can be done now.
-    fn forget_tokens(&self, expired: &[Granted]) {
+    fn forget_tokens(&self, expired: &[Granted]) -> bool {
         if self.shared.gate.is_taken() {
-            return;
+            return false;
         }
         let expired: Vec<_> = expired.iter().map(|granted| granted.hash).collect();
-        if let Err(error) = self.delete_tokens(&expired) {
-            tracing::debug!(%error, "expired tokens stay for now");
-        }
+        let deleted = self.delete_tokens(&expired);
+        deleted
+            .inspect_err(|error| tracing::debug!(%error, "expired tokens stay for now"))
+            .is_ok()
     }
 
     fn delete_tokens(&self, hashes: &[[u8; 32]]) -> Result<()> {

@@ -699,6 +699,10 @@ fn how_much_history_is_kept_is_remembered() {
     assert_eq!(oldest(builder()), 1);
     assert_eq!(oldest(builder().history(History::unlimited())), 1);
     assert_eq!(oldest(builder()), 1);
+    let slots = fs::read(place.store().join("superblock")).unwrap();
+    for slot in slots.chunks(SLOT_BYTES) {
+        assert_eq!(slot[85..94], [1, 255, 255, 255, 255, 255, 255, 255, 255]);
+    }
     let cut = oldest(builder().history(History::of_bytes(1)));
     assert!(cut > 1);
     assert!(oldest(builder()) > cut);

@@ -56,8 +56,7 @@ impl fmt::Debug for UploadOptions<'_> {
 
 impl Store {
     /// Puts everything that `source` gives as a blob, in about 1 MiB of memory whatever its size. The last byte makes it
-    /// visible, in one step; until then, and after any error but
-    /// [`Error::Poisoned`], nothing has happened.
+    /// visible, in one step; until then, and after any error but [`Error::Poisoned`], nothing has happened.
     ///
     /// ```
     /// use komatik::{Store, UploadOptions};

@@ -37,7 +37,8 @@ impl Store {
     /// the journal still holds are saved as well; chunks are found in the packs also where nothing points to them any
     /// more. An entry is saved only when all of its content is as its digest says; any other is listed. Where damage
     /// took a newer version of a row without a trace, the older one is what is saved; the list says then that rows are
-    /// missing or older. Entries keep their revisions, locks and attributes; the history begins anew.
+    /// missing or older. Entries keep their revisions, locks and attributes; the history begins anew, and how
+    /// much of it is kept is set again.
     ///
     /// Cost: all rows are held in memory, and everything is read twice.
     ///

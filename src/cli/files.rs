@@ -12,14 +12,15 @@ use super::failure::{Doing, Outcome};
 /// What a new file may be, before the mask of the process.
 const MODE: u32 = 0o666;
 
-/// What the name of a file begins with that is being written beside its place, and how much is behind it.
+/// What the name of a file that is being written beside its place begins and ends with, and how much is between.
 const BESIDE: &str = ".komatik-";
-const BESIDE_LETTERS: usize = 6;
+const BESIDE_LETTERS: usize = 12;
+const BESIDE_END: &str = ".part";
 
 /// Whether it is named as what a command that was killed leaves of a file.
 pub(crate) fn is_unfinished(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    let letters = name.and_then(|name| name.strip_prefix(BESIDE));
+    let letters = name.and_then(|name| name.strip_prefix(BESIDE)?.strip_suffix(BESIDE_END));
     letters.is_some_and(|letters| {
         letters.len() == BESIDE_LETTERS && letters.bytes().all(|byte| byte.is_ascii_alphanumeric())
     })
@@ -67,6 +68,7 @@ fn write_with<T>(
     let mut beside = Builder::new()
         .prefix(BESIDE)
         .rand_bytes(BESIDE_LETTERS)
+        .suffix(BESIDE_END)
         .permissions(found.map_or_else(
             |_| Permissions::from_mode(MODE),
             |found| found.permissions(),

@@ -20,7 +20,7 @@ use super::target::{StoreDirectory, Target, only_place};
 use super::transfer::{self, PIECE_BYTES, Tally};
 use super::upload::of_one_key;
 use super::walk::{self, Skipped, Tree};
-use super::{blobs, interrupt, output, show};
+use super::{blobs, files, interrupt, output, show};
 
 /// Make a folder the same as a directory, storing only what differs by its digest
 #[derive(clap::Args)]
@@ -112,7 +112,7 @@ impl Sync {
 impl Run<'_> {
     fn put(&mut self, mut tree: Tree, delete: bool) -> Outcome<()> {
         let passed_over = tree.skipped.iter();
-        let passed_over: Vec<String> = passed_over
+        let passed_over: HashSet<String> = passed_over
             .filter_map(|skipped| walk::name(self.target.directory, &skipped.path).ok())
             .collect();
         for skipped in std::mem::take(&mut tree.skipped) {
@@ -213,7 +213,7 @@ impl Run<'_> {
     fn delete_entries(
         &mut self,
         kept: BTreeSet<(&str, bool)>,
-        passed_over: &[String],
+        passed_over: &HashSet<String>,
     ) -> Outcome<()> {
         let mut done: BTreeSet<(String, bool)> = kept
             .into_iter()
@@ -223,11 +223,16 @@ impl Run<'_> {
             let before = self.tally.deleted;
             for item in transfer::everything(&self.store, "")? {
                 interrupt::check()?;
-                let is_passed_over = passed_over.iter().any(|name| {
-                    let behind = item.name.strip_prefix(name.as_str());
-                    behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('/'))
+                if !done.insert((item.name.clone(), item.is_folder)) {
+                    continue;
+                }
+                let mut above = Some(item.name.as_str());
+                let mut above = std::iter::from_fn(|| {
+                    let name = above?;
+                    above = name.rsplit_once('/').map(|(above, _)| above);
+                    Some(name)
                 });
-                if !is_passed_over && done.insert((item.name.clone(), item.is_folder)) {
+                if !above.any(|name| passed_over.contains(name)) {
                     self.delete_item(&item)?;
                 }
             }
@@ -341,26 +346,32 @@ impl Run<'_> {
             .iter()
             .filter_map(|name| only_place(&self.target.directory.join(name)))
             .collect();
-        for file in tree
-            .files
-            .iter()
-            .filter(|file| !kept.contains(file.name.as_str()))
-        {
+        let files = tree.files.iter();
+        let unfinished = tree.skipped.iter().filter_map(|skipped| {
+            let name = walk::name(self.target.directory, &skipped.path).ok()?;
+            files::is_unfinished(&skipped.path).then_some((name, &skipped.path))
+        });
+        let files: Vec<_> = files
+            .map(|file| (file.name.clone(), &file.path))
+            .chain(unfinished)
+            .filter(|(name, _)| !kept.contains(name.as_str()))
+            .collect();
+        for (name, path) in files {
             interrupt::check()?;
-            if only_place(&file.path).is_some_and(|place| places.contains(&place)) {
+            if only_place(path).is_some_and(|place| places.contains(&place)) {
                 continue;
             }
-            if !self.will("delete", &file.name)? {
+            if !self.will("delete", &name)? {
                 continue;
             }
-            match fs::remove_file(&file.path) {
+            match fs::remove_file(path) {
                 Ok(()) => self.tally.deleted += 1,
                 Err(error) => {
-                    let skipped = Skipped::failed(&file.path, error.to_string());
+                    let skipped = Skipped::failed(path, error.to_string());
                     self.tally.skip(&self.bar, skipped);
                 }
             }
-            self.remove_emptied(&file.name, kept);
+            self.remove_emptied(&name, kept);
         }
         for name in tree
             .empty

@@ -31,7 +31,7 @@ impl Gate {
         self.is_closed.store(true, Ordering::Release);
     }
 
-    /// Whether a write would have to wait. Who reads has no reason to: it may be waited for by who has the gate.
+    /// Whether a write would have to wait. A reader that would write by the way leaves it then: who has the gate may be waiting for it.
     pub(crate) fn is_taken(&self) -> bool {
         self.lock.try_read().is_none()
     }

@@ -298,7 +298,11 @@ fn sync_deletes_no_entry_whose_file_came_meanwhile() {
 #[test]
 fn what_a_killed_command_left_of_a_file_is_no_entry() {
     let env = Env::with(|_| ());
-    for name in ["in/.komatik-a1B2c3", "in/.komatik-notes", "in/there"] {
+    for name in [
+        "in/.komatik-a1B2c3D4e5F6.part",
+        "in/.komatik-notes",
+        "in/there",
+    ] {
         env.write(name, "x");
     }
     for command in [
@@ -310,6 +314,9 @@ fn what_a_killed_command_left_of_a_file_is_no_entry() {
         assert!(said.complaint.contains("a1B2c3"), "{}", said.complaint);
         assert_eq!(env.ok(&["ls", "f"]), ".komatik-notes\nthere\n");
     }
+    env.ok(&["sync", "--get", "f", "in", "--delete"]);
+    let left = fs::read_dir(env.path("in")).unwrap().count();
+    assert_eq!(left, 2);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! could lose), then the rows are applied with the checkpoint row last, then the trees are flushed, then the superblock
 //! tells of it, and only then do the rows leave the overlay and old segments the disk.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -14,6 +14,10 @@ use super::{Core, keys, row};
 use crate::backend::{Row, Tree};
 use crate::error::{Error, Result};
 use crate::format::to_micros;
+use crate::sync::{Instant, thread};
+
+/// How long an end waits for those who are in the middle of a write.
+const LEAVING: Duration = Duration::from_secs(10);
 
 impl Core {
     /// Makes a checkpoint of everything ordered before the call, and removes what the journal need not keep.
@@ -126,6 +130,25 @@ impl Core {
             })
         });
         ended.inspect_err(|error| self.health.note_failure(error))
+    }
+}
+
+impl Core {
+    /// Waits until nobody is in the middle of a write any more that came in before the store was closed, lest it goes on in what
+    /// the next one has opened. Answers `false` where one stays for too long: on files that have failed, it may hang.
+    pub(super) fn is_left(&self) -> bool {
+        let until = Instant::now() + LEAVING;
+        loop {
+            // Each was free once since nobody comes in; and who is alone takes the others.
+            let is_left = self.space.is_free()
+                && self.superblock.try_lock().is_some()
+                && self.uploads.is_free()
+                && self.writer.try_lock().is_some();
+            if is_left || Instant::now() >= until {
+                return is_left;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 

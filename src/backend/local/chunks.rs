@@ -36,7 +36,7 @@ pub(super) struct Uploads {
     /// Of all rows that wait.
     waiting_bytes: AtomicUsize,
     /// Shared by those who put chunks; the end of the store waits for them.
-    pub(super) putting: RwLock<()>,
+    putting: RwLock<()>,
 }
 
 /// Chunks one behind the other.
@@ -95,6 +95,11 @@ impl Uploads {
             .values()
             .flat_map(|staging| staging.packs.iter().copied())
             .collect()
+    }
+
+    /// Whether nobody puts chunks.
+    pub(super) fn is_free(&self) -> bool {
+        self.putting.try_write().is_some()
     }
 
     /// Forgets all uploads, the store being closed; answers the chunks that no commit holds.

@@ -20,6 +20,7 @@ pub(super) struct Health {
     /// Since the store begins to end: up to when that may take.
     ends_at: OnceLock<Instant>,
     closed: AtomicBool,
+    opened: AtomicBool,
     /// Whether the trees were found not to hold what they should.
     distrusted: AtomicBool,
 }
@@ -33,6 +34,7 @@ impl Health {
             cause: OnceLock::default(),
             ends_at: OnceLock::default(),
             closed: AtomicBool::new(false),
+            opened: AtomicBool::new(false),
             distrusted: AtomicBool::new(false),
         }
     }
@@ -81,10 +83,18 @@ impl Health {
         }
     }
 
-    /// Refuses writes from now on; answers the error for the caller to hand on. The first cause stays. An error of the
-    /// system becomes `Poisoned`: alone, it tells that nothing was done.
+    /// The opening is over.
+    pub(super) fn has_opened(&self) {
+        self.opened.store(true, Ordering::Release);
+    }
+
+    /// Refuses writes from now on; answers the error for the caller to hand on. The first cause stays. `Io` and `NoSpace` are kept
+    /// for writes of which it is known that they did not happen, and for openings, in which nobody writes.
     pub(super) fn poison(&self, error: Error) -> Error {
-        let mut cause = error.to_string();
+        let mut cause = match &error {
+            Error::Poisoned { cause } => cause.clone(),
+            error => error.to_string(),
+        };
         let mut source = std::error::Error::source(&error);
         while let Some(inner) = source {
             cause = format!("{cause}: {inner}");
@@ -97,7 +107,9 @@ impl Health {
             tracing::error!(%cause, "a write failed; the store refuses writes until it is opened again");
         }
         match error {
-            Error::Io { .. } | Error::NoSpace { .. } => Error::Poisoned { cause },
+            Error::Io { .. } | Error::NoSpace { .. } if self.opened.load(Ordering::Acquire) => {
+                Error::Poisoned { cause }
+            }
             error => error,
         }
     }

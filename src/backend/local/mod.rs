@@ -181,6 +181,7 @@ impl Local {
 
     fn start(core: Core) -> Result<Local> {
         let core = Arc::new(core);
+        core.health.has_opened();
         let workers = Workers::start(&core)?;
         Ok(Local { core, workers })
     }
@@ -224,10 +225,12 @@ impl Local {
         self.core.tell_of_room();
         self.workers.join();
         let ended = self.core.shut_down();
-        // Who came in before may still be writing: not into what the next one has opened.
-        drop(self.core.uploads.putting.write());
-        drop(self.core.writer.lock());
-        *self.core.lock.lock() = None;
+        match self.core.is_left() {
+            true => *self.core.lock.lock() = None,
+            false => tracing::error!(
+                "a thread still writes to the store, which stays locked until the process ends"
+            ),
+        }
         ended
     }
 }

@@ -133,7 +133,7 @@ fn open_parts(directory: &Path, options: &Options, open_trees: &OpenTrees<'_>) -
         replay_from(directory, &segments, &content, 0)?;
     }
     let left = Left {
-        // What brought its long keys into layers may have ended in the middle.
+        // Trees of format 2 may have been left in the middle of being brought into layers: they count as after a crash.
         at: (content.clean && superblock.has_layers()).then_some(content.checkpoint),
         has_layers: superblock.has_layers(),
     };
@@ -332,6 +332,9 @@ fn is_mere_beginning(directory: &Path) -> Result<bool> {
                 return Ok(false);
             }
         }
+    }
+    if directory.join(aside::DIRECTORY).exists() {
+        return Ok(false);
     }
     if !directory.join(TREES).exists() {
         return Ok(true);

@@ -236,6 +236,7 @@ impl Target {
         drop(entries);
         // Of several that find it empty, one goes on; the others have nothing there to remove.
         fs::create_dir(directory.join(open::TREES)).map_err(|error| {
+            remove_empty(&made);
             failed(match error.kind() {
                 ErrorKind::AlreadyExists => ErrorKind::DirectoryNotEmpty.into(),
                 _ => error,
@@ -258,7 +259,8 @@ impl Drop for Target {
         for name in ["superblock", "superblock.new", failure::FAILED] {
             note_left(fs::remove_file(self.directory.join(name)));
         }
-        for name in [open::JOURNAL, open::TREES, "packs"] {
+        // The trees last: while they are there, nobody else begins here.
+        for name in [open::JOURNAL, "packs", open::TREES] {
             note_left(fs::remove_dir_all(self.directory.join(name)));
         }
         remove_empty(&self.made);

@@ -104,6 +104,11 @@ impl Space {
         }
     }
 
+    /// Whether nobody gives space back.
+    pub(super) fn is_free(&self) -> bool {
+        self.giving.try_lock().is_some()
+    }
+
     /// Fails where this very thread gives space back and is only telling of its progress: it would wait for itself.
     pub(super) fn check_not_giving(&self) -> Result<()> {
         if *self.giver.lock() == Some(thread::current().id()) {

@@ -367,16 +367,18 @@ fn a_reader_waits_for_no_transaction() {
     cheap.unlocked_with("v").grant("k", brief).unwrap();
     cheap.close().unwrap();
     let dear = open(&path, DEAR);
+    let (tell, told) = std::sync::mpsc::channel();
     let read = dear.transaction(|_| {
-        std::thread::scope(|threads| {
-            let reader = threads.spawn(|| {
-                assert!(dear.tokens().unwrap().is_empty());
-                dear.unlocked_with("v").get("k")
-            });
-            reader.join().unwrap()
-        })
+        let reader = dear.clone();
+        std::thread::spawn(move || {
+            let tokens = reader.tokens().unwrap();
+            let read = reader.unlocked_with("v").get("k").unwrap();
+            tell.send((tokens.len(), read)).unwrap();
+        });
+        Ok(told.recv_timeout(Duration::from_secs(60)))
     });
-    assert_eq!(read.unwrap().unwrap(), "content");
+    let (tokens, read) = read.unwrap().unwrap();
+    assert_eq!((tokens, read.unwrap()), (0, "content".into()));
     let (lock, _) = stored(&dear, "k");
     assert!(!is_dear(lock.view.as_ref()));
     dear.unlocked_with("v").get("k").unwrap();

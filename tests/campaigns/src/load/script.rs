@@ -204,22 +204,21 @@ impl Step {
         whole: &Store,
         beside: &Path,
     ) -> komatik::Result<bool> {
-        let done = |_| true;
         match self {
-            Step::Save(key, number) => own.save(key, &document(*number)).map(|_| true),
-            Step::Merge(key, number) => own.merge(key, &addition(*number)).map(|_| true),
+            Step::Save(key, number) => own.save(key, &document(*number)).map(done),
+            Step::Merge(key, number) => own.merge(key, &addition(*number)).map(done),
             Step::Put(key, piece) => put(own, key, &bytes(&[*piece])).map(done),
             Step::Append(key, piece) => {
                 let mut writer = own.writer(key, WriteOptions::append())?;
                 writer.write_all(&bytes(&[*piece])).map_err(unwrapped)?;
-                writer.commit().map(|_| true)
+                writer.commit().map(done)
             }
             Step::Copy(from, to) => match own.exists(from)? && from != to {
-                true => own.copy(from, to, PutMode::Overwrite).map(|_| true),
+                true => own.copy(from, to, PutMode::Overwrite).map(done),
                 false => Ok(false),
             },
             Step::Rename(from, to) => match own.exists(from)? && from != to {
-                true => own.rename(from, to, PutMode::Overwrite).map(|_| true),
+                true => own.rename(from, to, PutMode::Overwrite).map(done),
                 false => Ok(false),
             },
             Step::Delete(key) => own.delete(key),
@@ -259,6 +258,10 @@ impl Step {
     pub fn is_one_commit(&self) -> bool {
         !matches!(self, Step::Together(..))
     }
+}
+
+fn done<T>(_: T) -> bool {
+    true
 }
 
 fn is_locked(model: &Model, key: &str) -> bool {

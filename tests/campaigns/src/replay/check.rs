@@ -15,7 +15,7 @@ use crate::load::{Model, Script, Seen, Settings, check_step};
 use super::again;
 use super::crash::{Fate, Image};
 
-/// Of one state in so many the opening is cut as well. Every fourth is a plain prefix, and so is not the only kind.
+/// Of one state in so many the opening is cut as well. Not four, since every fourth is a plain prefix: so all kinds come up.
 const STATES_CUT_AGAIN: u64 = 5;
 
 /// Written once a state is found to be right.

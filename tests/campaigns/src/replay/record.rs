@@ -126,7 +126,8 @@ fn session(
     })?;
     if is_killed {
         if seed.is_multiple_of(2) {
-            std::thread::sleep(EVENTUAL_BOUND);
+            // Also where the machine has other things to do.
+            std::thread::sleep(3 * EVENTUAL_BOUND);
             Note::Rested.say();
         }
         disk::freeze();

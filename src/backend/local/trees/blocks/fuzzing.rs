@@ -114,14 +114,16 @@ fn expect(expected: &mut Expected, writes: Vec<(Bytes, Option<Bytes>)>) {
 
 fn all(trees: &Blocks, limit: usize) -> Vec<(Bytes, Bytes)> {
     let (mut start, mut all) = (Vec::new(), Vec::new());
-    while let Ok(found) = trees.range(TREE, &start, None, limit) {
+    loop {
+        let found = trees.range(TREE, &start, None, limit);
+        assert!(found.is_ok());
+        let found = found.unwrap_or_default();
         let Some((last, _)) = found.last() else {
-            break;
+            return all;
         };
         start = behind(last);
         all.extend(found);
     }
-    all
 }
 
 fn take(input: &mut &[u8]) -> Option<u8> {
