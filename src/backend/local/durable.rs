@@ -63,8 +63,16 @@ pub(crate) fn flush_is_durable() -> bool {
     true
 }
 
+#[cfg(test)]
+std::thread_local! {
+    /// The directories that this thread has synced.
+    pub(super) static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// Makes durable that files were made, renamed or removed in a directory.
 pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    #[cfg(test)]
+    SYNCED.with_borrow_mut(|synced| synced.push(path.to_owned()));
     std::fs::File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| Error::io(format!("syncing the directory {}", path.display()), error))

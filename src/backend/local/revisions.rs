@@ -8,6 +8,7 @@
 use std::time::SystemTime;
 
 use super::Core;
+use super::durable::sync_directory;
 use super::journal::CommitImage;
 use super::row::MAX_REVISION;
 use super::superblock::{Content, Superblock};
@@ -92,6 +93,10 @@ impl Core {
 
     /// After a crash: begins behind every revision that may have been given out, and makes durable what was replayed.
     pub(super) fn leave_revisions_out(&self, reserved: u64) -> Result<()> {
+        // A process that was killed may have made files and not come to syncing their names.
+        for directory in [self.journal.directory(), self.packs.directory()] {
+            sync_directory(directory)?;
+        }
         let mut writer = self.writer.lock();
         let before = writer.revision();
         // What was replayed is durable before anybody decides anything on it.

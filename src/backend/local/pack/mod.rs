@@ -88,6 +88,11 @@ struct Range {
 }
 
 impl Packs {
+    /// Where the packs lie.
+    pub(super) fn directory(&self) -> &Path {
+        self.place.path()
+    }
+
     /// Opens the packs of the store in `store_directory`. All that are there are sealed. None is in use until
     /// [`Packs::set_live`] says so: before, [`Packs::victims`] and [`Packs::sparse`] must not be asked.
     ///

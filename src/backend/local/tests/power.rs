@@ -1,5 +1,6 @@
 //! What a power cut may leave: files as they were when they were last synced, or anything between then and now.
 
+use super::super::durable::SYNCED;
 use super::*;
 
 /// A store of one synced row and one blob that did not wait for the disk, as it lies in the files now.
@@ -282,4 +283,21 @@ fn the_stores_own_commits_are_no_place_to_stand_before_they_are_durable() {
             .unwrap()
             .is_empty()
     );
+}
+
+/// Whoever is killed behind the making of a file has not made its name durable, and what follows would go with it.
+#[test]
+fn names_that_a_killed_process_made_are_durable_before_anything_follows() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    write(&local, b"key", b"1").unwrap();
+    let killed = copy(directory.path());
+    let synced = || {
+        SYNCED.take();
+        drop(Local::open(killed.path(), slow()).unwrap());
+        let synced = SYNCED.take();
+        ["journal", "packs"].map(|name| synced.contains(&killed.path().join(name)))
+    };
+    assert_eq!(synced(), [true, true]);
+    assert_eq!(synced(), [false, false], "after an orderly end they are");
 }
