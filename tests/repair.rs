@@ -195,6 +195,40 @@ fn without_its_superblock_the_journal_tells_whose_store_it_was() {
 }
 
 #[test]
+fn a_superblock_that_is_another_file_is_as_good_as_none() {
+    let (repaired, _store, _directory) = repaired(History::default(), |store| {
+        fs::copy(store.join("trees/db"), store.join("superblock")).unwrap();
+    });
+    assert_eq!(repaired.entries, ENTRIES);
+    assert_eq!(repaired.lost.len(), 1, "{:?}", repaired.lost);
+}
+
+#[test]
+fn without_superblock_and_journal_the_packs_tell_whose_store_it_was() {
+    let (repaired, _store, _directory) = repaired(History::default(), |store| {
+        fs::remove_file(store.join("superblock")).unwrap();
+        fs::remove_dir_all(store.join("journal")).unwrap();
+    });
+    assert_eq!(repaired.entries, ENTRIES);
+}
+
+#[test]
+fn whole_trees_alone_are_enough_for_what_lies_in_them() {
+    let (repaired, store, _directory) = repaired(History::default(), |store| {
+        fs::remove_file(store.join("superblock")).unwrap();
+        for name in ["journal", "packs"] {
+            fs::remove_dir_all(store.join(name)).unwrap();
+        }
+    });
+    assert_eq!(repaired.entries, 81, "documents and what is inline");
+    assert!(store.exists("blobs/inline/39").unwrap());
+    let lost: Vec<&str> = repaired.lost.iter().map(|lost| &*lost.location).collect();
+    for key in ["copy", "blobs/large/39", "blobs/medium/0"] {
+        assert!(lost.contains(&key), "{key}: {lost:?}");
+    }
+}
+
+#[test]
 fn a_damaged_journal_leaves_what_the_trees_hold() {
     let (repaired, _store, _directory) = repaired(History::default(), |store| {
         flip(below(store, "journal"));

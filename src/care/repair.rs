@@ -44,7 +44,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where one of the directories is or holds the other; [`Error::InUse`];
-    /// [`Error::Unsupported`] for another format; [`Error::Damaged`] where nothing tells whose store this was;
+    /// [`Error::Unsupported`] for another format; [`Error::Damaged`] where nothing tells that this was a store;
     /// [`Error::Cancelled`]; [`Error::NoSpace`], [`Error::Io`].
     pub fn repair(
         damaged: impl AsRef<Path>,

@@ -117,6 +117,18 @@ impl Superblock {
     /// # Errors
     /// `Unsupported` for a format to come or the file of another program, `Damaged` where neither slot is whole.
     pub(crate) fn load(directory: &Path) -> Result<Option<Superblock>> {
+        Superblock::load_or(directory, unreadable)
+    }
+
+    /// As [`Superblock::load`], where there was a store: the file of another program is damage.
+    pub(crate) fn load_of_store(directory: &Path) -> Result<Option<Superblock>> {
+        Superblock::load_or(directory, |_, path| damaged(path))
+    }
+
+    fn load_or(
+        directory: &Path,
+        unreadable: fn(&[Slot; 2], &Path) -> Error,
+    ) -> Result<Option<Superblock>> {
         let path = directory.join(FILE_NAME);
         let failed = |error| Error::io(format!("reading {}", path.display()), error);
         let file = match File::options().read(true).write(true).open(&path) {
@@ -128,7 +140,7 @@ impl Superblock {
             read_slot(&file, 0).map_err(failed)?,
             read_slot(&file, 1).map_err(failed)?,
         ];
-        let newest = newest_slot(&slots, &path)?;
+        let newest = newest_slot(&slots, &path)?.ok_or_else(|| unreadable(&slots, &path))?;
         Ok(Some(Superblock {
             file,
             path,
@@ -207,7 +219,8 @@ enum Reading {
     Torn,
 }
 
-fn newest_slot(slots: &[Slot; 2], path: &Path) -> Result<Decoded> {
+/// The newer of the slots that are whole, where one is.
+fn newest_slot(slots: &[Slot; 2], path: &Path) -> Result<Option<Decoded>> {
     let mut newest: Option<Decoded> = None;
     for slot in slots {
         match decode(slot) {
@@ -222,7 +235,7 @@ fn newest_slot(slots: &[Slot; 2], path: &Path) -> Result<Decoded> {
             Reading::Whole(_) | Reading::Torn => {}
         }
     }
-    newest.ok_or_else(|| unreadable(slots, path))
+    Ok(newest)
 }
 
 fn other_format(version: u32, path: &Path) -> Error {
@@ -242,6 +255,10 @@ fn unreadable(slots: &[Slot; 2], path: &Path) -> Error {
             found: format!("{} is not the superblock of a store", path.display()),
         };
     }
+    damaged(path)
+}
+
+fn damaged(path: &Path) -> Error {
     Error::damaged("superblock", path.display().to_string())
 }
 

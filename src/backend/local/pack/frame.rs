@@ -110,6 +110,16 @@ impl PackName {
         header
     }
 
+    /// Whose pack it is, where its header is whole.
+    pub(super) fn store_id_in(header: &[u8; FILE_HEADER_BYTES]) -> Option<[u8; 16]> {
+        let store_id = header[12..28].try_into().ok()?;
+        let name = PackName {
+            store_id,
+            number: 0,
+        };
+        (name.file_header() == *header).then_some(store_id)
+    }
+
     /// Whether it is the whole header of a pack of another store or format.
     pub(super) fn is_foreign(self, header: &[u8; FILE_HEADER_BYTES]) -> bool {
         let is_whole = crc32fast::hash(&header[..28]).to_be_bytes() == header[28..];

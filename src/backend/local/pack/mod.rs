@@ -397,6 +397,16 @@ fn no_pack(name: PackName) -> Error {
     Error::damaged("pack", name.location(0))
 }
 
+/// Whose the packs of the store in `store_directory` are, by the first header that is whole.
+pub(crate) fn store_id_in(store_directory: &Path) -> Option<[u8; 16]> {
+    let files = std::fs::read_dir(store_directory.join(DIRECTORY_NAME)).ok()?;
+    files.flatten().find_map(|file| {
+        PackName::parse_file_name(file.file_name().to_str()?)?;
+        let file = open_file(&file.path()).ok()??;
+        PackName::store_id_in(&read_header(&file).ok()?)
+    })
+}
+
 fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {
     let mut table = Table::default();
     for file in std::fs::read_dir(directory)? {

@@ -16,11 +16,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::aside;
 use super::journal::Segment;
 use super::keys::{self, ChunkRow};
 use super::lock_file::LockFile;
-use super::open::JOURNAL;
-use super::pack::{ChunkLocation, PackOptions, Packs};
+use super::open::{JOURNAL, TREES};
+use super::pack::{self, ChunkLocation, PackOptions, Packs};
 use super::row::Totals;
 use super::superblock::Superblock;
 use crate::backend::{BlobId, Row, Tree};
@@ -188,10 +189,10 @@ struct Identity {
     has_layers: bool,
 }
 
-/// Whose store it is: from the superblock, else from the journal.
+/// Whose store it is: from the superblock, else from the journal or the packs.
 fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) -> Result<Identity> {
     scratch.copy_file(directory, Path::new(SUPERBLOCK), findings)?;
-    match Superblock::load(scratch.path()) {
+    match Superblock::load_of_store(scratch.path()) {
         Ok(Some(superblock)) => {
             let content = superblock.content();
             return Ok(Identity {
@@ -221,15 +222,23 @@ fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) ->
     let mut ids = segments
         .into_keys()
         .filter_map(|first| Segment::store_id(&directory.join(JOURNAL), first));
-    let id = ids.next_back().ok_or_else(|| {
-        Error::damaged(
-            "superblock",
-            format!(
-                "{}: nothing tells whose store this was",
-                directory.display()
-            ),
-        )
-    })?;
+    let id = ids.next_back().or_else(|| pack::store_id_in(directory));
+    // Nothing of the trees depends on it, and nothing else is left.
+    let has_trees = || {
+        let mut names = [TREES, aside::DIRECTORY].into_iter();
+        names.any(|name| directory.join(name).join("db").is_file())
+    };
+    let id = id
+        .or_else(|| has_trees().then_some([0; 16]))
+        .ok_or_else(|| {
+            Error::damaged(
+                "superblock",
+                format!(
+                    "{}: nothing tells that this was a store",
+                    directory.display()
+                ),
+            )
+        })?;
     Ok(Identity {
         store_id: id,
         checkpoint: 0,

@@ -124,14 +124,20 @@ fn either_slot_may_be_damaged_at_any_byte() {
         for flip in [1, 0x80, 0xff] {
             let mut torn = new;
             torn[byte] ^= flip;
-            assert_eq!(newest_slot(&[old, torn], path).unwrap().content, content(4));
+            assert_eq!(
+                newest_slot(&[old, torn], path).unwrap().unwrap().content,
+                content(4)
+            );
             let mut torn = old;
             torn[byte] ^= flip;
-            assert_eq!(newest_slot(&[torn, new], path).unwrap().content, content(5));
+            assert_eq!(
+                newest_slot(&[torn, new], path).unwrap().unwrap().content,
+                content(5)
+            );
         }
         let mut cut = new;
         cut[..byte].copy_from_slice(&encode(ID, 3, content(3))[..byte]);
-        let survivor = newest_slot(&[old, cut], path).unwrap();
+        let survivor = newest_slot(&[old, cut], path).unwrap().unwrap();
         assert!(survivor.sequence >= 4, "cut at {byte}");
     }
 }

@@ -32,7 +32,10 @@ use super::{MAX_TREE_ROW_BYTES, check_bytes, closed};
 use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::report::Finding;
-use files::{create_directory, refuse_large_leaves, remove_unfinished_snapshots, sync_files};
+use files::{
+    create_directory, refuse_large_leaves, remove_damaged_conf, remove_unfinished_snapshots,
+    sync_files,
+};
 use guard::{guarded, timed_out};
 use log::read_log;
 use threads::{check_threads, note_threads};
@@ -147,6 +150,7 @@ impl SledBlocks {
         check_threads()?;
         create_directory(directory)?;
         remove_unfinished_snapshots(directory)?;
+        remove_damaged_conf(directory)?;
         read_log(directory)?;
         let config = Config::new()
             .path(directory)

@@ -201,13 +201,9 @@ fn a_second_open_is_refused_and_one_that_waits_gets_in() {
 
 #[test]
 fn damaged_files_are_told_and_never_a_panic() {
-    for (name, bytes) in [
-        (
-            "conf",
-            &b"segment_size: 1024\nuse_compression: false\nversion: 0.34\n1234"[..],
-        ),
-        ("snap", b""),
-    ] {
+    let mut conf = b"segment_size: 1024\nuse_compression: false\nversion: 0.34\n".to_vec();
+    conf.extend(crc32fast::hash(&conf).to_le_bytes());
+    for (name, bytes) in [("conf", &conf[..]), ("snap", b"")] {
         let directory = tempfile::tempdir().unwrap();
         let trees = open(directory.path());
         apply(&trees, [put(Tree::Entries, "a", "1")]).unwrap();
@@ -231,6 +227,30 @@ fn damaged_files_are_told_and_never_a_panic() {
             matches!(refused, Err(Error::Damaged { .. })),
             "{name}: {refused:?}"
         );
+    }
+}
+
+#[test]
+fn a_damaged_conf_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let trees = open(directory.path());
+    apply(&trees, [put(Tree::Entries, "a", "1")]).unwrap();
+    trees.close().unwrap();
+    let path = directory.path().join("conf");
+    let whole = fs::read(&path).unwrap();
+    let flipped = (0..whole.len()).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        bytes
+    });
+    let cut = [0, 3, 9, whole.len() - 1].map(|length| whole[..length].to_vec());
+    let others = [vec![0; whole.len()], vec![7; 100_000]];
+    for bytes in flipped.chain(cut).chain(others) {
+        fs::write(&path, &bytes).unwrap();
+        let trees = open(directory.path());
+        assert_eq!(keys(&trees, Tree::Entries, "", None, 9), ["a"], "{bytes:?}");
+        trees.close().unwrap();
+        assert!(fs::read(&path).unwrap() == whole);
     }
 }
 

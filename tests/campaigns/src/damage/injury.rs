@@ -152,9 +152,9 @@ impl Injury {
         Injury::Stale { stage, path }
     }
 
-    /// The parts of the store it is in: the first names of the paths.
-    pub fn parts(&self) -> Vec<&str> {
-        let paths = match self {
+    /// What of the store it hits.
+    pub fn paths(&self) -> Vec<&PathBuf> {
+        match self {
             Injury::Control => vec![],
             Injury::Flip { file, .. }
             | Injury::Truncate { file, .. }
@@ -166,7 +166,12 @@ impl Injury {
             | Injury::Missing(file)
             | Injury::Stale { path: file, .. } => vec![file],
             Injury::SwapFiles(first, second) => vec![first, second],
-        };
+        }
+    }
+
+    /// The parts of the store it is in: the first names of the paths.
+    pub fn parts(&self) -> Vec<&str> {
+        let paths = self.paths();
         let is_hit = |part: &&str| paths.iter().any(|path| path.starts_with(part));
         PARTS.into_iter().filter(is_hit).collect()
     }

@@ -1,7 +1,7 @@
 //! The process that opens a damaged store, reads everything, and tells whether the law holds: what is returned was once
 //! acknowledged; what is missing or older is reported; what comes after still works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,38 +10,18 @@ use std::time::Duration;
 use komatik::{Error, ListOptions, Since, Store};
 
 use super::expected::{Entries, Expected, PIECE_BYTES, piece, shown, token_lines};
-use super::specimen::{Past, open};
+use super::law::{Law, Takes};
+use super::specimen::open;
 
 const CHUNK_BYTES: usize = 65_536;
 /// What is written into a damaged store, to see whether it still can be.
 const WRITTEN: &str = "written after the damage";
+/// More entries than lie in one leaf of sled.
+const A_LEAF: usize = 100;
 /// How often the store is opened.
 const ROUNDS: usize = 3;
 /// What a store gives back of what it takes for unused, it begins with in this time.
 const A_WHILE: Duration = Duration::from_millis(400);
-
-/// What must hold of this damage.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub struct Law {
-    /// The oldest state that may be found without a word: a crash would leave it as well.
-    #[arg(long)]
-    pub floor: u64,
-    /// Whether the journal has everything, so that all must come back.
-    #[arg(long)]
-    pub heals: bool,
-    /// Whether the journal goes back to the first commit.
-    #[arg(long)]
-    pub whole_past: bool,
-}
-
-impl Law {
-    fn past(self) -> Past {
-        match self.whole_past {
-            true => Past::Whole,
-            false => Past::Short,
-        }
-    }
-}
 
 /// Everything that can be read of a store.
 #[derive(Default)]
@@ -57,6 +37,8 @@ struct Observed {
     refused: Vec<String>,
     /// What was reported.
     complaints: Vec<String>,
+    /// What is reported as damaged, by its place.
+    named: BTreeSet<String>,
 }
 
 type Verdict = Result<&'static str, String>;
@@ -142,6 +124,9 @@ fn one_round(
         eprintln!("{key}: {complaint}");
     }
     let state = check(expected, &observed, law.floor, was_reported)?;
+    if !was_reported {
+        check_what_is_taken(expected, &observed, law.takes, state)?;
+    }
     let tolerated = |doing: &str, error: Error| match state {
         Some(_) => Err(format!("{doing}: {error:?}")),
         None => check_refusal(&error),
@@ -202,6 +187,8 @@ fn observe(expected: &Expected, store: &Store) -> Observed {
         Ok(report) => {
             let findings = report.findings.iter().map(|finding| format!("{finding:?}"));
             observed.complaints.extend(findings);
+            let places = report.findings.into_iter().map(|finding| finding.location);
+            observed.named.extend(places);
         }
         Err(error) => observed.complaints.push(format!("verify: {error}")),
     }
@@ -322,6 +309,27 @@ fn check_nothing_is_wrong(expected: &Expected, observed: &Observed) -> Result<()
     }
 }
 
+/// Damage takes no more than it may, of the last state where it is none.
+fn check_what_is_taken(
+    expected: &Expected,
+    observed: &Observed,
+    takes: Takes,
+    state: Option<u64>,
+) -> Result<(), String> {
+    let mut lost = expected.entries_at(state.unwrap_or(expected.last()));
+    lost.retain(|key, entry| observed.entries.get(key) != Some(entry));
+    match takes {
+        Takes::Any => return Ok(()),
+        Takes::Named => lost.retain(|key, _| !observed.named.contains(key)),
+        Takes::Leaf if lost.len() <= A_LEAF => return Ok(()),
+        Takes::Leaf | Takes::Nothing => {}
+    }
+    match lost.is_empty() {
+        true => Ok(()),
+        false => Err(format!("more is lost than was damaged: {:?}", lost.keys())),
+    }
+}
+
 fn difference(expected: &Expected, observed: &Observed, revision: u64) -> Option<String> {
     let entries = expected.entries_at(revision);
     if entries != observed.entries {
@@ -362,7 +370,10 @@ fn repair(expected: &Expected, damaged: &Path, law: Law) -> Verdict {
         Ok(repaired) => repaired,
         Err(error) => {
             check_refusal(&error)?;
-            return Ok("refused, nothing saved");
+            return match law.takes {
+                Takes::Any => Ok("refused, nothing saved"),
+                _ => Err(format!("nothing saved: {error}")),
+            };
         }
     };
     let store =
@@ -373,12 +384,17 @@ fn repair(expected: &Expected, damaged: &Path, law: Law) -> Verdict {
     }
     // What was written after the damage, and the history, which begins anew.
     observed.entries.retain(|key, _| !key.starts_with(WRITTEN));
+    observed
+        .named
+        .extend(repaired.lost.iter().map(|finding| finding.location.clone()));
     observed.history.clear();
     observed.oldest = u64::MAX;
     check_nothing_is_wrong(expected, &observed).map_err(|what| format!("repaired: {what}"))?;
     store
         .close()
         .map_err(|error| format!("repaired: {error:?}"))?;
+    check_what_is_taken(expected, &observed, law.takes, None)
+        .map_err(|what| format!("repaired: {what}"))?;
     let states = expected.revisions_from(law.floor).into_iter().rev();
     let is_a_state = states
         .map(|revision| difference(expected, &observed, revision))

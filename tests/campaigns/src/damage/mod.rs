@@ -4,6 +4,7 @@
 mod expected;
 mod injury;
 mod judge;
+mod law;
 mod specimen;
 
 use std::io::Read;
@@ -19,9 +20,10 @@ use crate::child::{Worker, hush_sled};
 use crate::common::Random;
 use crate::tally::{Outcome, Tally};
 use injury::{Injury, files};
-pub use judge::{Law, judge};
+pub use judge::judge;
+pub use law::Law;
 pub use specimen::copy;
-use specimen::{ENDS, End, Past, Specimen};
+use specimen::{ENDS, Past, Specimen};
 
 /// The name of the command that judges.
 const JUDGE: &str = "judge";
@@ -150,7 +152,7 @@ fn one(specimen: &Specimen, injury: &Injury, run: &Run) -> Result<&'static str, 
     let store = directory.path().join("store");
     copy(&specimen.store(), &store);
     injury.inflict(specimen, &store);
-    let law = law(specimen, injury);
+    let law = Law::of(specimen, injury);
     let mut arguments = vec![
         JUDGE.into(),
         specimen.expected_file().into_os_string(),
@@ -158,6 +160,10 @@ fn one(specimen: &Specimen, injury: &Injury, run: &Run) -> Result<&'static str, 
         "--floor".into(),
         law.floor.to_string().into(),
     ];
+    arguments.extend([
+        "--takes".into(),
+        format!("{:?}", law.takes).to_lowercase().into(),
+    ]);
     arguments.extend(law.heals.then(|| "--heals".into()));
     arguments.extend(law.whole_past.then(|| "--whole-past".into()));
     let ended = Worker::start(arguments, |mut output| {
@@ -181,24 +187,6 @@ fn one(specimen: &Specimen, injury: &Injury, run: &Run) -> Result<&'static str, 
         (Some(known), Injury::Control) => Err(format!("undamaged, and it is {known}")),
         (Some(known), _) => Ok(known),
         (None, _) => Err(format!("{verdict}: {}", ended.errors)),
-    }
-}
-
-/// What must hold. After a kill the end of the journal proves itself only: without it the store is as if the last
-/// commits had not come to the disk.
-fn law(specimen: &Specimen, injury: &Injury) -> Law {
-    let expected = &specimen.expected;
-    let parts = injury.parts();
-    let floor = match injury {
-        _ if specimen.end != End::Killed || !parts.contains(&"journal") => expected.last(),
-        Injury::Flip { .. } => expected.last_but_one(),
-        _ => specimen.checkpoint,
-    };
-    let is_whole = specimen.past == Past::Whole;
-    Law {
-        floor,
-        heals: is_whole && parts.iter().all(|part| *part == "trees"),
-        whole_past: is_whole,
     }
 }
 
