@@ -187,7 +187,7 @@ impl Core {
             rows: &staged.rows,
         }
         .encode(&mut writer.buffer);
-        let appended = self.journal.append(&writer.buffer, revision, time);
+        let appended = self.journal.append(&writer.buffer, revision);
         writer.buffer.shrink_to(MAX_KEPT_BUFFER_BYTES);
         appended.map_err(|failed| match failed.error {
             // The disk is full, or too many files are open, and the journal as it was: nothing happened, and it may go later.

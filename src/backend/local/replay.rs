@@ -67,7 +67,7 @@ fn find_end(core: &Core, from: usize, base: u64, content: &Content) -> Result<u6
                 return Err(damaged_at(&segment.path, chain.offset));
             }
             check_digest(segment, &chain, content)?;
-            segment.note(chain.revision(), chain.offset, chain.last.time);
+            chain.note_in(segment);
             last = chain.revision();
             proof = proof.max(chain.last.synced);
         }
@@ -149,6 +149,14 @@ struct Chain {
 impl Chain {
     fn revision(&self) -> u64 {
         self.last.revision
+    }
+
+    fn note_in(&self, segment: &Segment) {
+        let mut offset = self.offset;
+        for (header, _) in &self.frames {
+            segment.note(header, offset);
+            offset += header.frame_bytes() as u64;
+        }
     }
 
     /// Whether nothing is missing between the commit `before` and this one.

@@ -117,7 +117,7 @@ impl Core {
         }
         .encode(&mut chain);
         self.journal
-            .append_gap(&chain, revision, time)
+            .append_gap(&chain)
             .map_err(|failed| failed.error)?;
         writer.pass_to(revision);
         self.revisions.used(revision);

@@ -27,6 +27,8 @@ use crate::backend::{MAX_CHANGE_BYTES, MAX_ROW_BYTES, Tree};
 pub(in crate::backend::local) const HEADER_BYTES: usize = 96;
 /// A frame is closed once its payload is this large.
 const PART_BYTES: usize = 1024 * 1024;
+/// And before the next change once it is this large: who reads changes on from the middle of a commit reads a frame of them.
+const CHANGES_BYTES: usize = 64 * 1024;
 /// The largest payload a frame may claim: the part and the one change or row that went over it.
 const MAX_PAYLOAD_BYTES: usize = PART_BYTES + MAX_CHANGE_BYTES + MAX_ROW_BYTES;
 
@@ -106,13 +108,13 @@ impl CommitImage<'_> {
     pub(in crate::backend::local) fn encode(&self, out: &mut Vec<u8>) {
         let mut part = Part::open(out, 0);
         for change in self.changes {
-            part = part.with_room(out, self);
+            part = part.with_room(out, self, CHANGES_BYTES);
             out.put_u32(length_of(change));
             out.extend_from_slice(change);
             part.changes += 1;
         }
         for row in self.rows {
-            part = part.with_room(out, self);
+            part = part.with_room(out, self, PART_BYTES);
             out.put_u8(tree_number(row.tree));
             #[expect(
                 clippy::cast_possible_truncation,
@@ -156,8 +158,8 @@ impl Part {
         }
     }
 
-    fn with_room(self, out: &mut Vec<u8>, commit: &CommitImage<'_>) -> Part {
-        if out.len() - self.start < HEADER_BYTES + PART_BYTES {
+    fn with_room(self, out: &mut Vec<u8>, commit: &CommitImage<'_>, bytes: usize) -> Part {
+        if out.len() - self.start < HEADER_BYTES + bytes {
             return self;
         }
         let next = self.number + 1;
@@ -197,6 +199,11 @@ impl Part {
 }
 
 impl Header {
+    /// Bytes of the frame.
+    pub(in crate::backend::local) fn frame_bytes(&self) -> usize {
+        HEADER_BYTES + self.length
+    }
+
     /// Number of the frame in its chain.
     pub(in crate::backend::local) fn part(&self) -> u32 {
         self.part

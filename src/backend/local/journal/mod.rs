@@ -86,32 +86,21 @@ impl Journal {
     ///
     /// Where writing fails, what was written of the chain is cut off again; `Err` carries whether that worked, and so
     /// whether the journal can go on.
-    pub(super) fn append(&self, chain: &[u8], revision: u64, time: u64) -> Result<(), AppendError> {
+    pub(super) fn append(&self, chain: &[u8], revision: u64) -> Result<(), AppendError> {
         let segment = self.active(revision).map_err(|error| AppendError {
             error,
             intact: true,
         })?;
-        self.append_to(segment, chain, revision, time)
+        self.append_to(segment, chain)
     }
 
     /// As [`Journal::append`], but never to a new segment: the chain leaves revisions out.
-    pub(super) fn append_gap(
-        &self,
-        chain: &[u8],
-        revision: u64,
-        time: u64,
-    ) -> Result<(), AppendError> {
-        self.append_to(self.last(), chain, revision, time)
+    pub(super) fn append_gap(&self, chain: &[u8]) -> Result<(), AppendError> {
+        self.append_to(self.last(), chain)
     }
 
-    fn append_to(
-        &self,
-        segment: Arc<Segment>,
-        chain: &[u8],
-        revision: u64,
-        time: u64,
-    ) -> Result<(), AppendError> {
-        if let Err(error) = segment.append(chain, revision, time) {
+    fn append_to(&self, segment: Arc<Segment>, chain: &[u8]) -> Result<(), AppendError> {
+        if let Err(error) = segment.append(chain) {
             let intact = segment.trim().is_ok();
             return Err(AppendError { error, intact });
         }
@@ -318,8 +307,7 @@ impl Journal {
                 let location = format!("{}: a commit before it is missing", segment.path.display());
                 return Err(Error::damaged("journal", location));
             }
-            let reader = segment.read_from(segment.seek(after.revision.saturating_sub(1))?);
-            match read_changes(segment, reader, after, newest, limit, &mut found)? {
+            match read_changes(segment, after, newest, limit, &mut found)? {
                 None => break,
                 Some(read) => last = Some(read),
             }
@@ -338,7 +326,6 @@ pub(super) struct AppendError {
 /// Reads the changes of one segment; answers its last revision where the next is to be read as well.
 fn read_changes(
     segment: &Segment,
-    mut reader: FrameReader<'_>,
     after: Position,
     newest: u64,
     limit: usize,
@@ -347,7 +334,8 @@ fn read_changes(
     let failed = |error| Error::io(format!("reading {}", segment.path.display()), error);
     let damaged =
         |offset: u64| Error::damaged("journal", format!("{} at {offset}", segment.path.display()));
-    let mut index = 0;
+    let (offset, mut index) = segment.seek(after)?;
+    let mut reader = segment.read_from(offset);
     let mut last = segment.first - 1;
     loop {
         let (offset, header, payload) = match reader.next().map_err(failed)? {

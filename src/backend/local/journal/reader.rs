@@ -9,7 +9,7 @@ use super::frame::{CRC_ENDS_AT, HEADER_BYTES, Header, MAGIC_BYTE, Seed};
 use super::sums::Sums;
 
 /// Read ahead by this much; a frame that is larger is read whole.
-const WINDOW_BYTES: usize = 256 * 1024;
+const WINDOW_BYTES: usize = 128 * 1024;
 
 /// What lies at an offset of a segment.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl<'a> FrameReader<'a> {
         let Some(header) = Header::decode(&head) else {
             return Ok(Found::Invalid(offset));
         };
-        let whole = HEADER_BYTES + header.length;
+        let whole = header.frame_bytes();
         let payload = match self.peek(whole)? {
             Some(frame) => Bytes::copy_from_slice(&frame[HEADER_BYTES..]),
             None => return Ok(Found::Invalid(offset)),
@@ -99,7 +99,7 @@ impl<'a> FrameReader<'a> {
         let Some(header) = head.and_then(Header::decode) else {
             return Ok(None);
         };
-        self.offset += (HEADER_BYTES + header.length) as u64;
+        self.offset += header.frame_bytes() as u64;
         Ok((self.offset <= self.end).then_some((offset, header)))
     }
 
@@ -143,7 +143,7 @@ impl<'a> FrameReader<'a> {
         let Some(header) = head.and_then(Header::decode) else {
             return Ok(false);
         };
-        let behind = self.offset + (HEADER_BYTES + header.length) as u64;
+        let behind = self.offset + header.frame_bytes() as u64;
         if behind > self.end {
             return Ok(false);
         }

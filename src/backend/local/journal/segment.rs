@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::BufMut;
 
-use super::frame::Seed;
+use super::frame::{Header, Seed};
 use super::reader::FrameReader;
+use crate::backend::Position;
 use crate::backend::local::durable::sync_directory;
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
@@ -25,7 +26,7 @@ const MAGIC: u32 = u32::from_be_bytes(*b"KJRN");
 /// The file grows in steps of so many bytes.
 const RESERVED_BYTES: u64 = ZEROS.len() as u64;
 const ZEROS: &[u8] = &[0; 64 * 1024];
-/// Frames are indexed at least so many bytes apart.
+/// Frames are in the index at least so many bytes apart.
 const INDEX_STRIDE_BYTES: u64 = 16 * 1024;
 /// Of a segment alone.
 const FORMAT_VERSION: u32 = 2;
@@ -45,13 +46,22 @@ pub(in crate::backend::local) struct Segment {
     last_time: AtomicU64,
     /// How many commits are noted.
     commits: AtomicU64,
-    /// Revisions and the offsets at which their chains begin, ascending, some way apart.
-    index: Mutex<Vec<(u64, u64)>>,
+    index: Mutex<Index>,
     /// Whether the index reaches to the end; false for segments of earlier openings until they are first read.
     indexed: Mutex<bool>,
     /// Bytes that a power cut would leave.
     #[cfg(all(test, shuttle))]
     synced: std::sync::atomic::AtomicU64,
+}
+
+/// Where to begin reading.
+#[derive(Default)]
+struct Index {
+    /// The first changes of frames (where there is none, the one behind those of its commit) and the offsets at which they
+    /// begin, ascending, some way apart.
+    frames: Vec<(Position, u64)>,
+    /// How many changes the frames told that were noted last, of one commit.
+    changes: u32,
 }
 
 impl Segment {
@@ -202,12 +212,7 @@ impl Segment {
     }
 
     /// Writes the chain of one commit behind what is there. One caller at a time.
-    pub(in crate::backend::local) fn append(
-        &self,
-        chain: &[u8],
-        revision: u64,
-        time: u64,
-    ) -> Result<()> {
+    pub(in crate::backend::local) fn append(&self, chain: &[u8]) -> Result<()> {
         let offset = self.length();
         let end = offset + chain.len() as u64;
         // What is written of it, should that fail, is cut by it.
@@ -219,7 +224,7 @@ impl Segment {
         if end > reserved {
             self.reserve(end);
         }
-        self.note(revision, offset, time);
+        self.note_chain(chain, offset);
         self.length.store(end, Ordering::Release);
         Ok(())
     }
@@ -271,16 +276,34 @@ impl Segment {
         Ok(durable)
     }
 
-    /// Notes that the chain of `revision` begins at `offset`.
-    pub(in crate::backend::local) fn note(&self, revision: u64, offset: u64, time: u64) {
-        self.last_time.store(time, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
+    fn note_chain(&self, chain: &[u8], mut offset: u64) {
+        let mut rest = chain;
+        while let Some(header) = rest.first_chunk().and_then(Header::decode) {
+            self.note(&header, offset);
+            let Some((_, behind)) = rest.split_at_checked(header.frame_bytes()) else {
+                return;
+            };
+            offset += header.frame_bytes() as u64;
+            rest = behind;
+        }
+    }
+
+    /// Notes that a frame begins at `offset`. Each is, in their order.
+    pub(in crate::backend::local) fn note(&self, header: &Header, offset: u64) {
         let mut index = self.index.lock();
-        if index
-            .last()
-            .is_none_or(|(_, last)| offset >= last + INDEX_STRIDE_BYTES)
-        {
-            index.push((revision, offset));
+        if header.part() == 0 {
+            self.last_time.store(header.time, Ordering::Relaxed);
+            self.commits.fetch_add(1, Ordering::Relaxed);
+            index.changes = 0;
+        }
+        let position = Position {
+            revision: header.revision,
+            index: index.changes,
+        };
+        index.changes = index.changes.saturating_add(header.changes);
+        let last = index.frames.last();
+        if last.is_none_or(|(_, last)| offset >= last + INDEX_STRIDE_BYTES) {
+            index.frames.push((position, offset));
         }
     }
 
@@ -292,7 +315,7 @@ impl Segment {
             .map_err(|error| Error::io(format!("cutting {}", self.path.display()), error))?;
         self.length.store(length, Ordering::Release);
         self.reserved.store(length, Ordering::Relaxed);
-        self.index.lock().clear();
+        *self.index.lock() = Index::default();
         self.commits.store(0, Ordering::Relaxed);
         *self.indexed.lock() = false;
         // At once: what is appended is noted behind what is there.
@@ -304,14 +327,18 @@ impl Segment {
         *self.indexed.lock() = true;
     }
 
-    /// An offset at which a chain begins, at or before that of the first commit behind `revision`.
-    pub(in crate::backend::local) fn seek(&self, revision: u64) -> Result<u64> {
+    /// An offset at which a frame begins, no later than that of the first change behind `after`, and how many changes of
+    /// its commit come before it.
+    pub(in crate::backend::local) fn seek(&self, after: Position) -> Result<(u64, u32)> {
         self.build_index()?;
         let index = self.index.lock();
-        let behind = index.partition_point(|(indexed, _)| *indexed <= revision);
-        Ok(behind
-            .checked_sub(1)
-            .map_or(SEGMENT_HEADER_BYTES, |at| index[at].1))
+        let behind = (index.frames).partition_point(|(position, _)| *position <= after);
+        let found = behind.checked_sub(1).and_then(|at| index.frames.get(at));
+        Ok(
+            found.map_or((SEGMENT_HEADER_BYTES, 0), |(position, offset)| {
+                (*offset, position.index)
+            }),
+        )
     }
 
     fn build_index(&self) -> Result<()> {
@@ -322,9 +349,7 @@ impl Segment {
                 .next_header()
                 .map_err(|error| Error::io(format!("reading {}", self.path.display()), error))?
             {
-                if header.part == 0 {
-                    self.note(header.revision, offset, header.time);
-                }
+                self.note(&header, offset);
             }
             *indexed = true;
         }

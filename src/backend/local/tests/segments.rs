@@ -145,3 +145,41 @@ fn a_time_ahead_of_the_clock_keeps_no_history_and_an_unknown_one_drops_none() {
     std::fs::write(&segments[2].path, b"").unwrap();
     assert_eq!(dropped_at(later(written[3])), 0);
 }
+
+/// Whoever reads changes goes through a large commit once, and not anew from its beginning for each batch.
+#[test]
+fn a_large_commit_is_read_once() {
+    for opened_again in [false, true] {
+        let directory = TempDir::new().unwrap();
+        let mut local = open(&directory);
+        for count in [50_000, 50_000, 1] {
+            let changes = (0..count).map(|number| Bytes::from(format!("{number:0100}")));
+            let told = Commit {
+                changes: changes.collect(),
+                ..rows(Durability::Eventual, vec![put("key", "value")])
+            };
+            commit(&local, told).unwrap();
+        }
+        if opened_again {
+            local.close().unwrap();
+            local = open(&directory);
+        }
+        let newest = local.history().newest;
+        let before = bytes_read();
+        let (mut after, mut told) = (Position::after(0), 0);
+        loop {
+            let batch = local.changes(after, 256).unwrap();
+            let Some(change) = batch.last() else { break };
+            for change in &batch {
+                let number = told % 50_000;
+                assert_eq!(change.bytes, format!("{number:0100}"));
+                assert_eq!(change.last, told == 100_000 || number == 49_999, "{told}");
+                told += 1;
+            }
+            after = change.position;
+        }
+        assert_eq!((told, after.revision), (100_001, newest));
+        let read = bytes_read() - before;
+        assert!(read < 8 * 100_000 * 104, "{read} bytes were read");
+    }
+}
