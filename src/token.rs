@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 
 use crate::backend::{Tree, View};
 use crate::blob::BlobReader;
+use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::format::{EntryRecord, GrantRecord, LockRecord, from_micros, to_micros};
 use crate::list::Listing;
@@ -332,27 +333,28 @@ impl Store {
 
     /// Deletes tokens that open nothing any more, as far as that can be done now.
     fn forget_tokens(&self, expired: &[Granted]) -> bool {
-        if self.shared.gate.is_taken() {
-            return false;
-        }
         let expired: Vec<_> = expired.iter().map(|granted| granted.hash).collect();
-        let deleted = self.delete_tokens(&expired);
-        deleted
-            .inspect_err(|error| tracing::debug!(%error, "expired tokens stay for now"))
-            .is_ok()
+        let mut parts = expired.chunks(TOKENS_A_COMMIT);
+        parts.all(|part| {
+            self.try_write(|draft| deletion_of(part, draft))
+                .inspect_err(|error| tracing::debug!(%error, "expired tokens stay for now"))
+                .is_ok_and(|written| written.is_some())
+        })
     }
 
     fn delete_tokens(&self, hashes: &[[u8; 32]]) -> Result<()> {
-        for hashes in hashes.chunks(TOKENS_A_COMMIT) {
-            self.write(|draft| {
-                for hash in hashes {
-                    draft.write_token(*hash, None);
-                }
-                Ok(())
-            })?;
+        for part in hashes.chunks(TOKENS_A_COMMIT) {
+            self.write(|draft| deletion_of(part, draft))?;
         }
         Ok(())
     }
+}
+
+fn deletion_of(hashes: &[[u8; 32]], draft: &mut Draft<'_>) -> Result<()> {
+    for hash in hashes {
+        draft.write_token(*hash, None);
+    }
+    Ok(())
 }
 
 /// The lock of an entry, where it asks for a password to read.

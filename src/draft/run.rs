@@ -30,11 +30,6 @@ impl Gate {
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
     }
-
-    /// Whether a write would have to wait. A reader that would write by the way leaves it then: who has the gate may be waiting for it.
-    pub(crate) fn is_taken(&self) -> bool {
-        self.lock.try_read().is_none()
-    }
 }
 
 thread_local! {
@@ -128,6 +123,26 @@ impl Store {
             }
         }
         self.rounds_alone(body, passed)
+    }
+
+    /// Runs `body` once for what a reader writes by the way; `None` where it was left, which is the case where the reader would
+    /// have to wait: who has the gate may be waiting for it.
+    pub(crate) fn try_write<R>(
+        &self,
+        mut body: impl FnMut(&mut Draft<'_>) -> Result<R>,
+    ) -> Result<Option<(R, Option<u64>)>> {
+        drop(InsideGuard::enter(&self.shared)?);
+        let Some(beside_others) = self.shared.gate.lock.try_read() else {
+            return Ok(None);
+        };
+        let draft = Draft::new(self, Run::Together, Passed::new());
+        let round = self.round(draft, &mut body)?;
+        drop(beside_others);
+        match round {
+            Round::Ordered(answer, ordered) => Ok(Some((answer, self.finish(ordered)?))),
+            Round::Verify(_) | Round::Stale => Ok(None),
+            Round::Refused(error, _) => Err(error),
+        }
     }
 
     /// Runs `body` with no other writer beside it and every earlier commit settled: once, and again where passwords had

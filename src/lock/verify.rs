@@ -210,13 +210,13 @@ impl Store {
     /// that gave the entry another revision. The lock keeps its id, so tokens go on working. No change is told: nothing
     /// that anyone can see has changed but the revision. Not under the gate.
     pub(crate) fn strengthen(&self, name: &str, lock: &LockRecord) -> bool {
-        if self.passwords.strengthened(lock).is_none() || self.shared.gate.is_taken() {
+        if self.passwords.strengthened(lock).is_none() {
             return false;
         }
         // Nobody waits for it to be durable: it is done again where it is lost.
         let quick = self.with_durability(Durability::Eventual);
         let written = self.key(name).and_then(|key| {
-            quick.write(|draft| {
+            quick.try_write(|draft| {
                 let present = draft.read(key.as_str())?.map(|present| present.record);
                 let is_weak = |lock: &LockRecord| self.passwords.strengthened(lock).is_some();
                 if let Some(record) = present
@@ -228,7 +228,7 @@ impl Store {
             })
         });
         match written {
-            Ok((_, revision)) => revision.is_some(),
+            Ok(written) => written.is_some_and(|((), revision)| revision.is_some()),
             Err(error) => {
                 tracing::debug!(%error, "a lock keeps its old hash");
                 false

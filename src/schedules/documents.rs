@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::options::Durability;
+use crate::options::{Durability, Grant};
+use crate::sync::{Condvar, Mutex};
 
 #[test]
 fn no_merge_and_no_addition_in_a_transaction_is_lost() {
@@ -77,5 +78,32 @@ fn a_reader_reads_one_value_while_others_replace_it() {
             .compact(|_| std::ops::ControlFlow::Continue(()))
             .unwrap();
         assert_eq!(store.stats().unwrap().chunk_bytes, BYTES as u64);
+    });
+}
+
+/// What a reader finds to do by the way it leaves to others rather than to wait for who waits for it.
+#[test]
+fn a_transaction_may_wait_for_a_reader_that_finds_expired_tokens() {
+    explore(|| {
+        let (store, _directory) = fresh();
+        store.put("key", "content").unwrap();
+        let expired = Grant::new().expires_in(std::time::Duration::ZERO);
+        store.grant("key", expired).unwrap();
+        let (has_read, told) = (Mutex::new(false), Condvar::new());
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                assert!(store.tokens().unwrap().is_empty());
+                *has_read.lock() = true;
+                told.notify_all();
+            });
+            let waited = store.transaction(|_| {
+                let mut has_read = has_read.lock();
+                while !*has_read {
+                    told.wait(&mut has_read);
+                }
+                Ok(())
+            });
+            waited.unwrap();
+        });
     });
 }
