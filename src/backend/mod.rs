@@ -308,7 +308,7 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// `Compacted` where the history no longer reaches back so far: where [`HistoryRange::oldest`] is above 1 and `after`
-    /// lies before [`Position::after`]`(oldest - 1)`; and where `after` is in a commit that a power cut took back, `oldest` being
+    /// lies before [`Position::after`]`(oldest - 1)`, unless it is known that no commit in between told of changes; and where `after` is in a commit that a power cut took back, `oldest` being
     /// then the first that there is behind it. `Damaged`; the operating system.
     fn changes(&self, after: Position, limit: usize) -> Result<Vec<StoredChange>>;
 

@@ -25,7 +25,6 @@ use super::place::Place;
 use crate::backend::{Position, StoredChange};
 use crate::error::{Error, Result};
 use crate::options::History;
-#[cfg(test)]
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 
@@ -47,6 +46,8 @@ pub(super) struct Journal {
     segment_bytes: u64,
     /// Oldest first, never empty; the last one is written to.
     segments: RwLock<VecDeque<Arc<Segment>>>,
+    /// The last commit with changes in the segments that are gone, or a later one where that is not known.
+    last_gone: AtomicU64,
     /// Segments written to since the last sync.
     unsynced: Mutex<Vec<Arc<Segment>>>,
     /// Segments synced so far.
@@ -65,12 +66,14 @@ impl Journal {
         let segment_bytes = history.bytes.map_or(MAX_SEGMENT_BYTES, |bytes| {
             (bytes / SEGMENTS_OF_A_HISTORY).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
         });
+        let first = segments.front().map_or(1, |segment| segment.first);
         Journal {
             place: Place::of(directory),
             store_id,
             history,
             segment_bytes,
             segments: RwLock::new(segments),
+            last_gone: AtomicU64::new(first - 1),
             unsynced: Mutex::default(),
             #[cfg(test)]
             synced: Default::default(),
@@ -208,7 +211,7 @@ impl Journal {
     /// Removes the segments that neither the trees nor the history need. `checkpoint` is what the trees hold durably.
     pub(super) fn drop_old(&self, checkpoint: u64, now: u64) -> Result<()> {
         loop {
-            let Some(oldest) = self.superfluous(checkpoint, now) else {
+            let Some((oldest, next)) = self.superfluous(checkpoint, now) else {
                 return Ok(());
             };
             self.place.check()?;
@@ -221,6 +224,9 @@ impl Journal {
                     return Err(Error::io(doing, error));
                 }
             }
+            // Before the segment is taken out: who does not find it there looks for it here.
+            let last_gone = oldest.last_told().unwrap_or(next - 1);
+            self.last_gone.fetch_max(last_gone, Ordering::Relaxed);
             // Another thread may have come first.
             let mut segments = self.segments.write();
             if segments
@@ -255,7 +261,8 @@ impl Journal {
         self.unsynced.lock().push(Arc::clone(segment));
     }
 
-    fn superfluous(&self, checkpoint: u64, now: u64) -> Option<Arc<Segment>> {
+    /// The oldest segment, where it is not needed, and the first revision of the next one.
+    fn superfluous(&self, checkpoint: u64, now: u64) -> Option<(Arc<Segment>, u64)> {
         // Not under the lock: to count the commits of a segment of an earlier opening reads all of it.
         let segments = self.segments();
         let (oldest, next) = (segments.first()?, segments.get(1)?);
@@ -280,7 +287,7 @@ impl Journal {
             let time = times.find(|time| (1..=now).contains(time));
             time.is_some_and(|time| u128::from(now - time) > limit.as_micros())
         });
-        (above_bytes || above_revisions || above_age).then(|| Arc::clone(oldest))
+        (above_bytes || above_revisions || above_age).then(|| (Arc::clone(oldest), next.first))
     }
 
     /// The changes behind a place up to the revision `newest`, at most `limit`.
@@ -295,9 +302,10 @@ impl Journal {
             return Ok(found);
         }
         let segments = self.segments();
-        let oldest = segments.first().map_or(1, |segment| segment.first);
-        // Nobody knows how many changes the commits before had: only behind the last of them is nothing missed.
-        if oldest > 1 && after < Position::after(oldest - 1) {
+        // Nobody knows how many changes the commits before had: only behind the last that had some is nothing missed.
+        let last_gone = self.last_gone.load(Ordering::Relaxed);
+        if last_gone > 0 && after < Position::after(last_gone) {
+            let oldest = segments.first().map_or(1, |segment| segment.first);
             return Err(Error::Compacted { oldest });
         }
         let start = segments.partition_point(|segment| segment.first <= after.revision);

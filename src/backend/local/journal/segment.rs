@@ -44,6 +44,8 @@ pub(in crate::backend::local) struct Segment {
     reserved: AtomicU64,
     /// Time of the last commit, microseconds since 1970; 0 where that is not known.
     last_time: AtomicU64,
+    /// The last commit that is noted and told of changes, 0 where none did.
+    last_told: AtomicU64,
     /// How many commits are noted.
     commits: AtomicU64,
     index: Mutex<Index>,
@@ -92,6 +94,7 @@ impl Segment {
             length: AtomicU64::new(SEGMENT_HEADER_BYTES),
             reserved: AtomicU64::new(SEGMENT_HEADER_BYTES),
             last_time: AtomicU64::new(0),
+            last_told: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             index: Mutex::default(),
             indexed: Mutex::new(true),
@@ -153,6 +156,7 @@ impl Segment {
             length: AtomicU64::new(written),
             reserved: AtomicU64::new(length),
             last_time: AtomicU64::new(0),
+            last_told: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             index: Mutex::default(),
             indexed: Mutex::new(false),
@@ -201,6 +205,12 @@ impl Segment {
     #[cfg(test)]
     pub(in crate::backend::local) fn set_last_time_for_test(&self, time: u64) {
         self.last_time.store(time, Ordering::Relaxed);
+    }
+
+    /// The last commit in it that told of changes, 0 where none did; `None` where that is not known.
+    pub(in crate::backend::local) fn last_told(&self) -> Option<u64> {
+        let is_known = *self.indexed.lock();
+        is_known.then(|| self.last_told.load(Ordering::Relaxed))
     }
 
     /// How many commits it holds.
@@ -301,6 +311,9 @@ impl Segment {
             index: index.changes,
         };
         index.changes = index.changes.saturating_add(header.changes);
+        if header.changes > 0 {
+            self.last_told.store(header.revision, Ordering::Relaxed);
+        }
         let last = index.frames.last();
         if last.is_none_or(|(_, last)| offset >= last + INDEX_STRIDE_BYTES) {
             index.frames.push((position, offset));
@@ -317,6 +330,7 @@ impl Segment {
         self.reserved.store(length, Ordering::Relaxed);
         *self.index.lock() = Index::default();
         self.commits.store(0, Ordering::Relaxed);
+        self.last_told.store(0, Ordering::Relaxed);
         *self.indexed.lock() = false;
         // At once: what is appended is noted behind what is there.
         self.build_index()

@@ -146,6 +146,53 @@ fn a_time_ahead_of_the_clock_keeps_no_history_and_an_unknown_one_drops_none() {
     assert_eq!(dropped_at(later(written[3])), 0);
 }
 
+/// What the store writes for itself fills the journal as well.
+#[test]
+fn segments_without_changes_are_no_gap_for_who_has_read_all() {
+    let directory = TempDir::new().unwrap();
+    let options = Options {
+        history: Some(History::of_bytes(1)),
+        ..slow()
+    };
+    let local = Local::open(directory.path(), options.clone()).unwrap();
+    let tell = |local: &Local| {
+        let told = Commit {
+            changes: vec![Bytes::from("change"), Bytes::from("change")],
+            ..rows(Durability::Eventual, vec![put("key", "value")])
+        };
+        Position::after(commit(local, told).unwrap())
+    };
+    let (first, last) = (tell(&local), tell(&local));
+    for index in 0.. {
+        let chunk = [7; 4096];
+        local.put_chunks(blob(1), index, &chunk, 4096).unwrap();
+        if index % 100 == 99 {
+            compact(&local).unwrap();
+        }
+        if local.history().oldest > last.revision + 1 {
+            break;
+        }
+    }
+    let missed = Position { index: 0, ..last };
+    for (place, is_told_all) in [(first, false), (missed, false), (last, true)] {
+        let found = local.changes(place, 9);
+        let as_expected = match is_told_all {
+            true => matches!(&found, Ok(none) if none.is_empty()),
+            false => matches!(found, Err(Error::Compacted { .. })),
+        };
+        assert!(as_expected, "{place:?}: {found:?}");
+    }
+    let next = tell(&local);
+    let found = local.changes(last, 9).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[1].position.revision, next.revision);
+    // Another opening cannot know.
+    local.close().unwrap();
+    let local = Local::open(directory.path(), options).unwrap();
+    let found = local.changes(last, 9);
+    assert!(matches!(found, Err(Error::Compacted { .. })), "{found:?}");
+}
+
 /// Whoever reads changes goes through a large commit once, and not anew from its beginning for each batch.
 #[test]
 fn a_large_commit_is_read_once() {
