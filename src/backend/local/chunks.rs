@@ -24,6 +24,8 @@ use crate::sync::{Mutex, RwLock};
 const MAX_WAITING_BYTES: usize = 256 * 1024;
 /// Rows of all uploads that do: also what one commit adopts is no more.
 const MAX_WAITING_BYTES_OF_ALL: usize = 8 * 1024 * 1024;
+/// Packs in which the chunks of one upload lie whose rows wait: such a pack is not emptied, however little of it is in use.
+const MAX_WAITING_PACKS: usize = 2;
 /// What a waiting row takes besides its bytes, roughly.
 const ROW_BYTES: usize = 128;
 /// How often a chunk may be moved while somebody looks for it.
@@ -53,6 +55,8 @@ pub(super) struct Staging {
     /// Rows of chunks that no commit holds yet.
     pub(super) rows: Vec<RowWrite>,
     waiting_bytes: usize,
+    /// Packs that hold chunks of those rows.
+    waiting_packs: BTreeSet<u64>,
     /// Whether earlier rows are in a commit already, and the pending row with them.
     pub(super) has_rows_in_trees: bool,
     /// Packs that hold chunks of the upload.
@@ -88,12 +92,12 @@ impl Uploads {
         self.waiting_bytes.load(Ordering::Relaxed)
     }
 
-    /// Packs in which chunks of uploads under way lie.
-    pub(super) fn packs(&self) -> BTreeSet<u64> {
+    /// Packs in which chunks of uploads under way lie that no row tells.
+    pub(super) fn waiting_packs(&self) -> BTreeSet<u64> {
         let uploads = self.rows.lock();
         uploads
             .values()
-            .flat_map(|staging| staging.packs.iter().copied())
+            .flat_map(|staging| staging.waiting_packs.iter().copied())
             .collect()
     }
 
@@ -135,9 +139,12 @@ impl Uploads {
         let of_all = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         staging.waiting_bytes += bytes;
         staging.rows.extend(rows);
+        staging.waiting_packs.extend(&packs);
         staging.packs.extend(packs);
-        (staging.waiting_bytes > MAX_WAITING_BYTES || of_all > MAX_WAITING_BYTES_OF_ALL)
-            .then(|| (staging.rows.clone(), !staging.has_rows_in_trees))
+        let is_much = staging.waiting_bytes > MAX_WAITING_BYTES
+            || of_all > MAX_WAITING_BYTES_OF_ALL
+            || staging.waiting_packs.len() > MAX_WAITING_PACKS;
+        is_much.then(|| (staging.rows.clone(), !staging.has_rows_in_trees))
     }
 
     /// The first `count` rows are in a commit.
@@ -146,6 +153,8 @@ impl Uploads {
             let gone = staging.rows.drain(..count);
             let bytes = gone.map(|row| waiting_bytes(&row)).sum();
             staging.waiting_bytes -= bytes;
+            let waiting = locations(&staging.rows).into_iter();
+            staging.waiting_packs = waiting.map(|location| location.pack).collect();
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             staging.has_rows_in_trees = true;
         }
@@ -349,14 +358,10 @@ impl Core {
             staging
         };
         if staging.has_rows_in_trees {
-            let doomed = self.commit_own(|stage| {
-                stage.write(Tree::Pending, keys::upload(blob), None);
-                stage.write(Tree::Pending, keys::doomed(blob), Some(Bytes::new()));
-                stage.doomed.push(blob);
-                Ok(())
-            });
+            let doomed = self.doom_uploads(&[blob]);
             if let Err(error) = doomed {
-                tracing::debug!(%error, "an upload is left for the next open to sweep");
+                tracing::debug!(%error, "an upload is doomed later");
+                self.space.abandon(blob);
             }
         }
         self.bell.ring();

@@ -225,7 +225,7 @@ impl Core {
     /// Takes room on the disk for a write of so many bytes.
     pub(super) fn take_room(&self, bytes: u64) -> Result<Room<'_>> {
         self.take_patiently(|| {
-            let rounds = match self.space.is_waiting() || !self.packs.victims().is_empty() {
+            let rounds = match self.is_space_coming() || !self.packs.victims().is_empty() {
                 true => ROUNDS_FOR_ROOM,
                 false => 0,
             };
@@ -249,7 +249,7 @@ impl Core {
     fn take_room_to_delete(&self, bytes: u64) -> Result<Room<'_>> {
         self.take_patiently(|| {
             let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
-            let is_first = fresh_bytes == 0 && !self.space.is_waiting();
+            let is_first = fresh_bytes == 0 && !self.is_space_coming();
             let room = self.headroom.take_to_delete(bytes, is_first, || {
                 fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
             });

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::Core;
+use super::health::is_out_of_files;
 use super::keys::{self, ChunkRow};
 use super::pack::ChunkLocation;
 use super::space::ROWS_A_STEP;
@@ -33,14 +34,19 @@ impl Core {
         };
         for frame in frames.by_ref() {
             self.health.check_time()?;
-            let Ok((blob, index, location)) = frame else {
-                return Ok(false);
+            let (blob, index, location) = match frame {
+                Ok(frame) => frame,
+                Err(error) if is_out_of_files(&error) => return Err(error),
+                Err(_) => return Ok(false),
             };
             if !self.is_in_use(blob, index, &location)? {
                 continue;
             }
-            let Ok(Some(bytes)) = self.packs.read(blob, index, &location) else {
-                return Ok(false);
+            let bytes = match self.packs.read(blob, index, &location) {
+                Ok(Some(bytes)) => bytes,
+                // The pack is sound, and its turn comes again.
+                Err(error) if is_out_of_files(&error) => return Err(error),
+                _ => return Ok(false),
             };
             step_bytes += bytes.len();
             step.push(Moving {

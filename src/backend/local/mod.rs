@@ -235,6 +235,17 @@ impl Local {
     }
 }
 
+/// What became free while `compact` gave back was left to it, also where its progress function ends it by a panic.
+struct RingAtEnd<'a>(&'a Core);
+
+impl Drop for RingAtEnd<'_> {
+    fn drop(&mut self) {
+        if self.0.is_space_coming() {
+            self.0.bell.ring();
+        }
+    }
+}
+
 impl Drop for Local {
     fn drop(&mut self) {
         match self.end() {
@@ -355,12 +366,10 @@ impl Backend for Local {
         self.core.health.check_writable()?;
         self.core.space.check_not_giving()?;
         self.core.checkpoint()?;
-        let given = self.core.give_back(Some(progress));
-        // What became free meanwhile was left to this call.
-        if self.core.space.is_waiting() {
-            self.core.bell.ring();
+        {
+            let _ring = RingAtEnd(&self.core);
+            self.core.give_back(Some(progress))?;
         }
-        given?;
         self.core.checkpoint()
     }
 

@@ -4,11 +4,14 @@
 //! disk elect a leader; it syncs once for all of them, and those that come meanwhile share the next sync.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread;
 
 use super::health::Health;
 use super::journal::Journal;
 use super::pack::Packs;
-use crate::error::Result;
+use crate::error::{Error, Result};
 #[cfg(test)]
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +34,7 @@ pub(super) struct Settling {
 pub(super) struct TestHooks {
     pub(super) syncs: AtomicU64,
     pub(super) fail_next: AtomicBool,
+    pub(super) panic_next: AtomicBool,
     /// Holds off every sync, as one that takes long does.
     pub(super) hold: Mutex<()>,
 }
@@ -40,6 +44,7 @@ impl TestHooks {
     fn sync(&self) -> Result<()> {
         let _held = self.hold.lock();
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.panic_next.swap(false, Ordering::Relaxed));
         if self.fail_next.swap(false, Ordering::Relaxed) {
             let error = std::io::Error::other("injected fault");
             return Err(crate::error::Error::io("syncing", error));
@@ -145,19 +150,18 @@ impl Settling {
             state.syncing = true;
             let target = state.ordered;
             let packs: Vec<u64> = std::mem::take(&mut state.packs).into_iter().collect();
-            let sync = || {
-                #[cfg(test)]
-                self.test.sync()?;
-                disk.packs.sync(&packs).and_then(|()| disk.journal.sync())
-            };
-            // To poison writes to the disk that has failed, and so is not done under the lock either.
-            let synced = MutexGuard::unlocked(&mut state, || {
-                sync().map_err(|error| disk.health.poison(error))
-            });
+            let synced = MutexGuard::unlocked(&mut state, || self.sync_for_all(disk, &packs));
             state.syncing = false;
-            if let Err(error) = synced {
-                self.changed.notify_all();
-                return Err(error);
+            match synced {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    self.changed.notify_all();
+                    return Err(error);
+                }
+                Err(panic) => {
+                    self.changed.notify_all();
+                    resume_unwind(panic)
+                }
             }
             self.synced.store(target, Ordering::Release);
             while state.waiting.front().is_some_and(|first| *first <= target) {
@@ -166,6 +170,23 @@ impl Settling {
             self.advance(&state);
             self.changed.notify_all();
         }
+    }
+
+    /// To poison writes to the disk that has failed, and so is not done under the lock either. A panic, as of who writes the log,
+    /// is answered: it must not leave those waiting who follow.
+    fn sync_for_all(&self, disk: &Disk<'_>, packs: &[u64]) -> thread::Result<Result<()>> {
+        let sync = || {
+            #[cfg(test)]
+            self.test.sync()?;
+            disk.packs.sync(packs).and_then(|()| disk.journal.sync())
+        };
+        let sync = || sync().map_err(|error| disk.health.poison(error));
+        catch_unwind(AssertUnwindSafe(sync)).inspect_err(|_| {
+            // Nobody knows what was synced. It is poisoned before the log is told.
+            let unknown = Error::io("syncing", io::Error::other("a thread panicked"));
+            let poison = || disk.health.poison(unknown);
+            drop(catch_unwind(AssertUnwindSafe(poison)));
+        })
     }
 
     fn advance(&self, state: &State) {

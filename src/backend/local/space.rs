@@ -6,11 +6,10 @@
 //! moved out, a few at a time, and then is one without.
 
 mod hold;
+mod left_over;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::Core;
 use super::keys::{self, ChunkRow};
@@ -73,6 +72,15 @@ struct State {
     doomed: Vec<(u64, BlobId)>,
     /// Packs out of which not everything could be moved.
     stuck: BTreeSet<u64>,
+    /// Uploads that were dropped and are still to be doomed.
+    abandoned: Vec<BlobId>,
+}
+
+impl State {
+    /// Whether somebody reads what was doomed by this commit: it may take as long as it likes.
+    fn keeps(&self, (revision, blob): &(u64, BlobId), oldest_pin: Option<u64>) -> bool {
+        self.holds.contains_key(blob) || oldest_pin.is_some_and(|pin| *revision > pin)
+    }
 }
 
 impl Space {
@@ -82,10 +90,25 @@ impl Space {
         self.state.lock().doomed.extend(doomed);
     }
 
+    /// The upload is dropped, and could not be doomed.
+    pub(super) fn abandon(&self, blob: BlobId) {
+        self.state.lock().abandoned.push(blob);
+    }
+
+    /// Whether blobs wait to be given back, those included for which that is under way, that nobody holds and no scan of before
+    /// `oldest_pin` needs.
+    fn is_coming(&self, oldest_pin: Option<u64>) -> bool {
+        let state = self.state.lock();
+        let mut doomed = state.doomed.iter();
+        !state.going.is_empty()
+            || !state.abandoned.is_empty()
+            || doomed.any(|doomed| !state.keeps(doomed, oldest_pin))
+    }
+
     /// Whether blobs wait to be given back, those included for which that is under way.
     pub(super) fn is_waiting(&self) -> bool {
         let state = self.state.lock();
-        !state.doomed.is_empty() || !state.going.is_empty()
+        !state.doomed.is_empty() || !state.going.is_empty() || !state.abandoned.is_empty()
     }
 
     /// The next round of giving back panics.
@@ -123,23 +146,11 @@ impl Space {
     /// `oldest_pin` needs, and held by nobody.
     fn take_free(&self, settled: u64, oldest_pin: Option<u64>) -> Taken<'_> {
         let mut state = self.state.lock();
-        let State {
-            holds,
-            going,
-            doomed,
-            ..
-        } = &mut *state;
-        let mut free = Vec::new();
-        doomed.retain(|(revision, blob)| {
-            let is_free = *revision <= settled
-                && oldest_pin.is_none_or(|pin| *revision <= pin)
-                && !holds.contains_key(blob);
-            if is_free {
-                going.insert(*blob);
-                free.push((*revision, *blob));
-            }
-            !is_free
-        });
+        let (mut free, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut state.doomed)
+            .into_iter()
+            .partition(|doomed| doomed.0 <= settled && !state.keeps(doomed, oldest_pin));
+        state.doomed = kept;
+        state.going.extend(free.iter().map(|(_, blob)| *blob));
         free.reverse();
         Taken {
             space: self,
@@ -203,7 +214,14 @@ impl Core {
         let appended = self.space.appended.fetch_add(bytes, Ordering::Relaxed) + bytes;
         appended >= UNWATCHED_BYTES
             && appended >= self.packs.stats().live_bytes / 2
-            && self.space.is_waiting()
+            && self.space.is_free()
+            && self.is_space_coming()
+    }
+
+    /// Whether space will be given back for which nobody waits in vain: what is being read stays until it is read.
+    pub(super) fn is_space_coming(&self) -> bool {
+        let oldest_pin = self.overlay.read().oldest_pin_of_chunks();
+        self.space.is_coming(oldest_pin)
     }
 
     /// Who puts chunks faster than what they replace can go waits for that: it goes once what replaced it is on the disk, and
@@ -211,7 +229,7 @@ impl Core {
     pub(super) fn wait_for_space(&self) -> Result<()> {
         let ahead = AHEAD_BYTES.max(self.space.in_use.load(Ordering::Relaxed) / 2);
         let is_ahead = self.space.appended.load(Ordering::Relaxed) >= ahead;
-        match is_ahead && self.space.is_waiting() && self.space.check_not_giving().is_ok() {
+        match is_ahead && self.is_space_coming() && self.space.check_not_giving().is_ok() {
             true => self.await_round(),
             false => Ok(()),
         }
@@ -225,7 +243,6 @@ impl Core {
     pub(super) fn give_back(&self, progress: Option<&mut Progress<'_>>) -> Result<bool> {
         #[cfg(test)]
         assert!(!self.space.panics.load(Ordering::Relaxed));
-        self.space.appended.store(0, Ordering::Relaxed);
         match progress {
             Some(progress) => self.give_back_all(&self.space.alone(), progress)?,
             None => {
@@ -233,6 +250,7 @@ impl Core {
                 let Some(_alone) = self.space.giving.try_lock() else {
                     return Ok(false);
                 };
+                self.space.appended.store(0, Ordering::Relaxed);
                 self.give_back_blobs(&mut |_, _| self.health.check_time())?;
                 let mut is_first = true;
                 self.give_back_packs(Effort::Bounded, &mut |_| {
@@ -279,12 +297,17 @@ impl Core {
         _alone: &Alone<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
+        self.space.appended.store(0, Ordering::Relaxed);
         // Who closes the store does not wait for all of it.
         self.give_back_blobs(&mut |done, total| {
             self.health.check_time()?;
             progress.step("blobs", done, Some(total))
         })?;
         self.give_back_packs(Effort::Thorough, &mut |pack| {
+            // There may be packs for hours, while others replace what they have.
+            self.space.appended.store(0, Ordering::Relaxed);
+            self.give_back_blobs(&mut |_, _| self.health.check_time())?;
+            self.tell_of_round();
             self.health.check_time()?;
             progress.step("packs", pack, None).map(|()| true)
         })
@@ -295,6 +318,7 @@ impl Core {
         &self,
         step: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
+        self.doom_abandoned()?;
         let settled = self.settling.settled().min(self.settling.synced());
         let oldest_pin = self.overlay.read().oldest_pin_of_chunks();
         let mut taken = self.space.take_free(settled, oldest_pin);
@@ -354,7 +378,7 @@ impl Core {
     fn next_sparse(&self, effort: Effort, tried: &BTreeSet<u64>) -> Option<u64> {
         let mut except = self.space.state.lock().stuck.clone();
         except.extend(tried);
-        except.extend(self.uploads.packs());
+        except.extend(self.uploads.waiting_packs());
         self.packs.sparse(effort, &except)
     }
 
@@ -424,37 +448,5 @@ impl Core {
             }
         }
         Ok(true)
-    }
-
-    /// Finds what an earlier opening left: uploads that were never adopted, and blobs it had no time to give back.
-    pub(super) fn find_left_over(&self) -> Result<()> {
-        let mut start = vec![keys::UPLOADS];
-        let mut uploads = Vec::new();
-        loop {
-            let (rows, more) = self.rows(Tree::Pending, &start, None, LATEST, ROWS_A_STEP)?;
-            let mut doomed = Vec::new();
-            for (key, row) in rows {
-                let row = row?;
-                uploads.extend(keys::parse_blob(keys::UPLOADS, &key));
-                doomed
-                    .extend(keys::parse_blob(keys::DOOMED, &key).map(|blob| (row.revision, blob)));
-            }
-            self.space.state.lock().doomed.extend(doomed);
-            match more {
-                Some(last) => start = [&last[..], &[0]].concat(),
-                None => break,
-            }
-        }
-        if uploads.is_empty() {
-            return Ok(());
-        }
-        self.commit_own(|stage| {
-            for blob in uploads {
-                stage.write(Tree::Pending, keys::upload(blob), None);
-                stage.write(Tree::Pending, keys::doomed(blob), Some(Bytes::new()));
-                stage.doomed.push(blob);
-            }
-            Ok(())
-        })
     }
 }

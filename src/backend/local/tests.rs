@@ -16,6 +16,7 @@ mod faults;
 mod former;
 #[cfg(target_os = "linux")]
 mod full;
+mod giving;
 mod load;
 mod power;
 mod scans;

@@ -175,6 +175,8 @@ fn verify_journal(
     findings: &mut Vec<Finding>,
     progress: &mut Progress<'_>,
 ) -> Result<()> {
+    // Where the store was moved no segment is found.
+    core.journal.check_place()?;
     let segments = core.journal.segments();
     let total = segments.len() as u64;
     let mut before = None;

@@ -194,10 +194,17 @@ impl Core {
             tracing::error!(%error, "checkpoint");
         }
         if tended.unwrap_or(true) {
-            self.rounds.fetch_add(1, Ordering::AcqRel);
+            self.tell_of_round();
+        } else {
+            self.tell_of_room();
         }
-        self.tell_of_room();
         has_room
+    }
+
+    /// What could be given back was, for who waits for that.
+    pub(super) fn tell_of_round(&self) {
+        self.rounds.fetch_add(1, Ordering::AcqRel);
+        self.tell_of_room();
     }
 
     /// Waits, not longer than the store is open.

@@ -85,6 +85,11 @@ impl Journal {
         self.place.path()
     }
 
+    /// Fails where the directory is no longer there, or another is.
+    pub(super) fn check_place(&self) -> Result<()> {
+        self.place.check()
+    }
+
     /// Writes the chain of one commit. One caller at a time, under the writer lock.
     ///
     /// Where writing fails, what was written of the chain is cut off again; `Err` carries whether that worked, and so

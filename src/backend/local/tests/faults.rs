@@ -144,6 +144,33 @@ fn a_sync_that_fails_acknowledges_nobody() {
     assert!(read(&local, 1_u32.to_be_bytes()).is_none());
 }
 
+/// Who writes the log may panic, for example.
+#[test]
+fn a_sync_that_panics_leaves_nobody_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    let hooks = &local.core.settling.test;
+    hooks.panic_next.store(true, Ordering::Relaxed);
+    let held = hooks.hold.lock();
+    std::thread::scope(|threads| {
+        let writers = [0_u32, 1, 2].map(|number| {
+            let local = &local;
+            threads.spawn(move || write(local, number.to_be_bytes(), b""))
+        });
+        eventually("all are ordered", || {
+            local.core.writer.lock().revision() == 3
+        });
+        drop(held);
+        let ended = writers.map(std::thread::ScopedJoinHandle::join);
+        let panics = ended.iter().filter(|ended| ended.is_err()).count();
+        assert_eq!(panics, 1, "{ended:?}");
+        for ended in ended.into_iter().flatten() {
+            assert!(matches!(ended, Err(Error::Poisoned { .. })), "{ended:?}");
+        }
+    });
+    assert_eq!(local.history().newest, 0);
+}
+
 #[test]
 fn a_thread_that_panics_poisons_the_store_instead_of_hanging_it() {
     let directory = tempfile::tempdir().unwrap();

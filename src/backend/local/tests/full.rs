@@ -189,3 +189,33 @@ fn who_finds_no_room_waits_for_what_is_about_to_be_given_back() {
     }
     assert!((105..120).contains(&number), "{number}");
 }
+
+#[test]
+fn an_upload_that_is_dropped_without_any_room_goes_once_there_is_some() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let local = disk.store();
+    for index in 0..256 {
+        let chunk = [7; 4096];
+        local.put_chunks(blob(1), index, &chunk, 4096).unwrap();
+    }
+    local.flush().unwrap();
+    assert!(local.stats().unwrap().chunk_bytes > 0);
+    let other = disk.leave(0);
+    // What the journal has taken ahead is used up.
+    let full = (0..1000).find_map(|number| {
+        let nothing = |stage: &mut crate::backend::local::stage::Stage<'_>| {
+            stage.write(Tree::Pending, keys::doomed(blob(number)), None);
+            Ok(())
+        };
+        local.core.commit_own(nothing).err()
+    });
+    assert!(matches!(full, Some(Error::NoSpace { .. })), "{full:?}");
+    local.discard(blob(1));
+    assert!(local.core.space.is_waiting());
+    other.set_len(0).unwrap();
+    eventually("its rows are given back", || {
+        local.stats().unwrap().chunk_bytes == 0
+    });
+}

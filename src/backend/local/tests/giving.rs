@@ -1,0 +1,106 @@
+//! Giving space back beside those who read and works that take long.
+
+use std::ops::ControlFlow;
+
+use super::*;
+
+/// A store of packs of 4 MiB, in each of which one chunk is in use.
+fn with_sparse_packs(directory: &TempDir, packs: u64) -> Local {
+    let local = open(directory);
+    for number in 0..packs {
+        put_blob(&local, number, 256, Durability::Eventual).unwrap();
+        put_blob(&local, 1000 + number, 1, Durability::Eventual).unwrap();
+    }
+    let alone = local.core.space.alone();
+    (0..packs).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    drop(alone);
+    local
+}
+
+#[test]
+fn what_becomes_free_while_packs_are_emptied_goes_before_they_all_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    put_blob(&local, 77, 100, Durability::Immediate).unwrap();
+    local.close().unwrap();
+    let local = with_sparse_packs(&directory, 8);
+    let chunk_bytes = || local.stats().unwrap().chunk_bytes;
+    let mut seen = Vec::new();
+    let mut progress = |step: crate::report::Step| {
+        if step.phase == "packs" {
+            if seen.is_empty() {
+                release(&local, 77);
+                local.flush().unwrap();
+            }
+            seen.push(chunk_bytes());
+        }
+        ControlFlow::Continue(())
+    };
+    local.compact(&mut Progress::new(&mut progress)).unwrap();
+    assert!(seen.len() > 2, "{seen:?}");
+    assert_eq!(seen[0] - seen[2], 100 * CHUNK_BYTES as u64, "{seen:?}");
+    assert_sound(&local);
+}
+
+#[test]
+fn a_progress_function_that_panics_leaves_nothing_lying() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = with_sparse_packs(&directory, 3);
+    let mut progress = |step: crate::report::Step| {
+        if step.phase == "packs" {
+            (1000..1003).for_each(|number| release(&local, number));
+            local.flush().unwrap();
+            // Until the thread that gives back has looked, and left it to this one.
+            std::thread::sleep(Duration::from_millis(2500));
+            panic!("what a function of somebody else may do");
+        }
+        ControlFlow::Continue(())
+    };
+    let compacted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        local.compact(&mut Progress::new(&mut progress))
+    }));
+    assert!(compacted.is_err());
+    eventually("all is given back", || {
+        local.stats().unwrap().chunk_bytes == 0
+    });
+    assert_sound(&local);
+}
+
+#[test]
+fn who_writes_waits_for_nothing_that_only_a_reader_keeps() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    let alone = local.core.space.alone();
+    for number in 0..2 {
+        put_blob(&local, number, 1, Durability::Immediate).unwrap();
+    }
+    let held = local.hold(blob(0)).unwrap().unwrap();
+    release(&local, 0);
+    local.flush().unwrap();
+    assert!(local.core.space.is_waiting() && !local.core.is_space_coming());
+    let scan = local.scan(Tree::Entries, b"", None).unwrap();
+    release(&local, 1);
+    local.flush().unwrap();
+    drop(held);
+    assert!(local.core.is_space_coming());
+    local.core.give_back_blobs(&mut |_, _| Ok(())).unwrap();
+    assert!(local.core.space.is_waiting() && !local.core.is_space_coming());
+    drop(scan);
+    assert!(local.core.is_space_coming());
+    drop(alone);
+}
+
+#[test]
+fn a_journal_that_was_moved_is_not_sound() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    write(&local, b"key", b"value").unwrap();
+    let [journal, elsewhere] = ["journal", "elsewhere"].map(|name| directory.path().join(name));
+    std::fs::rename(&journal, &elsewhere).unwrap();
+    let mut go_on = |_| ControlFlow::Continue(());
+    let refused = local.verify(&mut Progress::new(&mut go_on));
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+    std::fs::rename(&elsewhere, &journal).unwrap();
+    assert_sound(&local);
+}
