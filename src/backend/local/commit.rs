@@ -225,14 +225,15 @@ impl Core {
     /// Takes room on the disk for a write of so many bytes.
     pub(super) fn take_room(&self, bytes: u64) -> Result<Room<'_>> {
         self.take_patiently(|| {
-            let rounds = match self.is_space_coming() || !self.packs.victims().is_empty() {
-                true => ROUNDS_FOR_ROOM,
-                false => 0,
-            };
             let room = self.headroom.take(bytes, || {
                 let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
                 fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
             });
+            let is_coming = || self.is_space_coming() || !self.packs.victims().is_empty();
+            let rounds = match room.is_err() && is_coming() {
+                true => ROUNDS_FOR_ROOM,
+                false => 0,
+            };
             (rounds, room)
         })
     }

@@ -318,7 +318,11 @@ impl Core {
         &self,
         step: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
-        self.doom_abandoned()?;
+        match self.doom_abandoned() {
+            // Empty packs may be all the room there is to be had.
+            Err(Error::NoSpace { .. }) if self.remove_empty_packs()? => self.doom_abandoned()?,
+            doomed => doomed?,
+        }
         let settled = self.settling.settled().min(self.settling.synced());
         let oldest_pin = self.overlay.read().oldest_pin_of_chunks();
         let mut taken = self.space.take_free(settled, oldest_pin);

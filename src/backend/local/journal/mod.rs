@@ -230,7 +230,7 @@ impl Journal {
                 }
             }
             // Before the segment is taken out: who does not find it there looks for it here.
-            let last_gone = oldest.last_told().unwrap_or(next - 1);
+            let last_gone = oldest.last_told_before(next).unwrap_or(next - 1);
             self.last_gone.fetch_max(last_gone, Ordering::Relaxed);
             // Another thread may have come first.
             let mut segments = self.segments.write();

@@ -44,7 +44,9 @@ pub(in crate::backend::local) struct Segment {
     reserved: AtomicU64,
     /// Time of the last commit, microseconds since 1970; 0 where that is not known.
     last_time: AtomicU64,
-    /// The last commit that is noted and told of changes, 0 where none did.
+    /// The last commit that is noted, 0 where none is.
+    last: AtomicU64,
+    /// The last of them that told of changes, or behind a gap.
     last_told: AtomicU64,
     /// How many commits are noted.
     commits: AtomicU64,
@@ -94,6 +96,7 @@ impl Segment {
             length: AtomicU64::new(SEGMENT_HEADER_BYTES),
             reserved: AtomicU64::new(SEGMENT_HEADER_BYTES),
             last_time: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             last_told: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             index: Mutex::default(),
@@ -156,6 +159,7 @@ impl Segment {
             length: AtomicU64::new(written),
             reserved: AtomicU64::new(length),
             last_time: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             last_told: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             index: Mutex::default(),
@@ -207,9 +211,10 @@ impl Segment {
         self.last_time.store(time, Ordering::Relaxed);
     }
 
-    /// The last commit in it that told of changes, 0 where none did; `None` where that is not known.
-    pub(in crate::backend::local) fn last_told(&self) -> Option<u64> {
-        let is_known = *self.indexed.lock();
+    /// The last commit before `next`, with which the next segment begins, that told of changes in it, 0 where none did. `None`
+    /// where not all in between is noted.
+    pub(in crate::backend::local) fn last_told_before(&self, next: u64) -> Option<u64> {
+        let is_known = *self.indexed.lock() && self.last.load(Ordering::Relaxed) + 1 == next;
         is_known.then(|| self.last_told.load(Ordering::Relaxed))
     }
 
@@ -311,9 +316,11 @@ impl Segment {
             index: index.changes,
         };
         index.changes = index.changes.saturating_add(header.changes);
-        if header.changes > 0 {
+        // Who stands on a commit that a gap took back is told so by its frame alone.
+        if header.changes > 0 || header.gap {
             self.last_told.store(header.revision, Ordering::Relaxed);
         }
+        self.last.store(header.revision, Ordering::Relaxed);
         let last = index.frames.last();
         if last.is_none_or(|(_, last)| offset >= last + INDEX_STRIDE_BYTES) {
             index.frames.push((position, offset));
@@ -330,6 +337,7 @@ impl Segment {
         self.reserved.store(length, Ordering::Relaxed);
         *self.index.lock() = Index::default();
         self.commits.store(0, Ordering::Relaxed);
+        self.last.store(0, Ordering::Relaxed);
         self.last_told.store(0, Ordering::Relaxed);
         *self.indexed.lock() = false;
         // At once: what is appended is noted behind what is there.

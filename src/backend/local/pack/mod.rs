@@ -4,8 +4,8 @@
 //! whose write fails stays dead, and none is used twice. What lies where is told by rows of the trees; the packs tell
 //! it too, frame by frame, for reclaim and repair.
 
-use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{DirEntry, File, Metadata};
 use std::io::{ErrorKind, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -397,14 +397,20 @@ fn no_pack(name: PackName) -> Error {
     Error::damaged("pack", name.location(0))
 }
 
-/// Whose the packs of the store in `store_directory` are, by the first header that is whole.
+/// Whose most of the packs in `store_directory` are of which the header is whole: one may be of another store.
 pub(crate) fn store_id_in(store_directory: &Path) -> Option<[u8; 16]> {
     let files = std::fs::read_dir(store_directory.join(DIRECTORY_NAME)).ok()?;
-    files.flatten().find_map(|file| {
+    let id_of = |file: DirEntry| {
         PackName::parse_file_name(file.file_name().to_str()?)?;
         let file = open_file(&file.path()).ok()??;
         PackName::store_id_in(&read_header(&file).ok()?)
-    })
+    };
+    let mut counts: HashMap<[u8; 16], usize> = HashMap::new();
+    for id in files.flatten().filter_map(id_of) {
+        *counts.entry(id).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map(|(id, _)| id)
 }
 
 fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {

@@ -183,6 +183,7 @@ fn a_revision_that_a_power_cut_took_is_never_given_again() {
     }
     let seen = local.history().newest;
     assert!(seen > 20);
+    who_was_told_of_it_is_told_so_when_its_segment_is_gone(&copy(cut.path()), seen);
     let local = open(&cut);
     let begun_at = local.history().newest;
     let newest = commit(&local, changed(100)).unwrap();
@@ -207,6 +208,27 @@ fn a_revision_that_a_power_cut_took_is_never_given_again() {
     assert_sound(&local);
     // What is left out counts for nothing in a history of so many commits.
     assert_eq!(local.changes(Position::after(0), 10).unwrap().len(), 1);
+}
+
+fn who_was_told_of_it_is_told_so_when_its_segment_is_gone(store: &TempDir, seen: u64) {
+    let options = Options {
+        history: Some(History::of_bytes(1)),
+        ..slow()
+    };
+    let local = Local::open(store.path(), options).unwrap();
+    let begun_at = local.history().newest;
+    for index in 0.. {
+        let chunk = [7; 4096];
+        local.put_chunks(blob(1), index, &chunk, 4096).unwrap();
+        if index % 100 == 99 {
+            compact(&local).unwrap();
+        }
+        if local.history().oldest > begun_at {
+            break;
+        }
+    }
+    let answer = local.changes(Position::after(seen), 10);
+    assert!(matches!(answer, Err(Error::Compacted { .. })), "{answer:?}");
 }
 
 #[test]

@@ -193,6 +193,43 @@ fn segments_without_changes_are_no_gap_for_who_has_read_all() {
     assert!(matches!(found, Err(Error::Compacted { .. })), "{found:?}");
 }
 
+/// Of what is damaged or missing nobody knows what it told.
+#[test]
+fn a_damaged_segment_that_is_gone_is_not_taken_for_one_without_changes() {
+    let (local, directory) = with_segments(History::of_bytes(512 * 1024));
+    local.close().unwrap();
+    let options = Options {
+        history: Some(History::of_bytes(1)),
+        ..slow()
+    };
+    let segment = {
+        let local = Local::open(directory.path(), options.clone()).unwrap();
+        local.core.journal.segments()[0].path.clone()
+    };
+    // The header of a frame in the middle.
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    let at = bytes[middle..]
+        .windows(4)
+        .position(|it| it == b"KFRM")
+        .unwrap();
+    bytes[middle + at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let local = Local::open(directory.path(), options).unwrap();
+    let segments = local.core.journal.segments();
+    let first = segments[0].first;
+    // They are looked at, and so in the index as far as that can be.
+    assert!(segments.iter().all(|segment| segment.commits() > 1));
+    drop(segments);
+    let place = Position::after(first + 1);
+    assert!(local.changes(place, usize::MAX).is_err());
+    let newest = local.core.settling.settled();
+    local.core.journal.drop_old(newest, 0).unwrap();
+    assert!(local.history().oldest > first);
+    let found = local.changes(place, 9);
+    assert!(matches!(found, Err(Error::Compacted { .. })), "{found:?}");
+}
+
 /// Whoever reads changes goes through a large commit once, and not anew from its beginning for each batch.
 #[test]
 fn a_large_commit_is_read_once() {

@@ -16,8 +16,8 @@ use super::specimen::open;
 const CHUNK_BYTES: usize = 65_536;
 /// What is written into a damaged store, to see whether it still can be.
 const WRITTEN: &str = "written after the damage";
-/// More entries than lie in one leaf of sled.
-const A_LEAF: usize = 100;
+/// More entries than lie in one leaf of sled: 17 blocks of 1 KiB, or a few more.
+const A_LEAF: usize = 400;
 /// How often the store is opened.
 const ROUNDS: usize = 3;
 /// What a store gives back of what it takes for unused, it begins with in this time.
@@ -168,6 +168,15 @@ fn observe(expected: &Expected, store: &Store) -> Observed {
             }
         }
     }
+    // What a list does not come to behind a damaged place is still there for who knows its key.
+    for key in expected.entries_at(u64::MAX).keys() {
+        if !key.ends_with('/')
+            && !observed.entries.contains_key(key)
+            && let Err(error) = read_entry(store, key, &mut observed)
+        {
+            observed.complaints.push(format!("{key}: {error}"));
+        }
+    }
     observed.oldest = store.history().oldest();
     if let Err(error) = read_history(store, &mut observed) {
         observed.complaints.push(format!("history: {error}"));
@@ -204,15 +213,12 @@ fn read_entries(store: &Store, observed: &mut Observed) -> komatik::Result<()> {
                 continue;
             }
         };
-        let Some(metadata) = item.metadata else {
+        if item.metadata.is_none() {
             continue;
-        };
-        match store.get(&item.name) {
-            Ok(Some(bytes)) => {
-                let entry = (metadata.revision, shown(&bytes));
-                observed.entries.insert(item.name.clone(), entry);
-            }
-            Ok(None) => observed
+        }
+        match read_entry(store, &item.name, observed) {
+            Ok(true) => {}
+            Ok(false) => observed
                 .complaints
                 .push(format!("{} is listed only", item.name)),
             Err(error) => observed.complaints.push(format!("{}: {error}", item.name)),
@@ -223,6 +229,16 @@ fn read_entries(store: &Store, observed: &mut Observed) -> komatik::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Answers whether it is there.
+fn read_entry(store: &Store, key: &str, observed: &mut Observed) -> komatik::Result<bool> {
+    let (Some(metadata), Some(bytes)) = (store.metadata(key)?, store.get(key)?) else {
+        return Ok(false);
+    };
+    let entry = (metadata.revision, shown(&bytes));
+    observed.entries.insert(key.to_owned(), entry);
+    Ok(true)
 }
 
 fn read_pieces(store: &Store, key: &str, observed: &mut Observed) -> komatik::Result<()> {
