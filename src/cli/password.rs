@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl Echo {
         if let Some((terminal, before)) = &self.0 {
             // It is about to end: there is nothing else to try.
             let _ = tcsetattr(terminal, OptionalActions::Flush, before);
-            eprintln!();
+            let _ = writeln!(io::stderr());
         }
     }
 }

@@ -92,6 +92,8 @@ impl Serve {
 /// Has warnings and errors written to standard error, a line each: what answers tell only an operator can mend is there.
 fn log() {
     let lines = tracing_subscriber::fmt()
+        // It would tell that nobody reads standard error on standard error, and panic at that.
+        .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .with_writer(std::io::stderr)
         .with_ansi(false)

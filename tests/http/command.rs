@@ -47,7 +47,7 @@ pub(crate) fn start_with(directory: &Path, arguments: &[&str]) -> (Running, Valu
     begin(komatik(directory).args(arguments))
 }
 
-fn begin(command: &mut Command) -> (Running, Value) {
+pub(crate) fn begin(command: &mut Command) -> (Running, Value) {
     let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(child.0.stdout.as_mut().unwrap())

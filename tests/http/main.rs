@@ -16,6 +16,7 @@ mod form;
 mod hostile;
 mod hosts;
 mod interface;
+mod outputs;
 mod page;
 mod room;
 mod room_access;
