@@ -43,8 +43,16 @@ pub(super) struct News {
     newest: watch::Receiver<u64>,
     /// The revision of the last change of what the service keeps of accounts.
     accounts: watch::Receiver<u64>,
-    is_stopping: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     _subscription: Subscription,
+}
+
+/// How far a service is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    Stopping,
+    GivenUp,
 }
 
 impl News {
@@ -61,7 +69,7 @@ impl News {
         News {
             newest,
             accounts,
-            is_stopping: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Serving),
             _subscription: subscription,
         }
     }
@@ -73,18 +81,36 @@ impl News {
 
     /// The service stops: who waits is to end.
     pub(super) fn stop(&self) {
-        self.is_stopping.send_replace(true);
+        self.come_to(Stage::Stopping);
+    }
+
+    /// The service has stopped: what has not ended by now is to be broken off.
+    pub(super) fn give_up(&self) {
+        self.come_to(Stage::GivenUp);
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        *self.is_stopping.borrow()
+        *self.stage.borrow() >= Stage::Stopping
     }
 
     /// Done when the service stops.
     pub(super) async fn stopped(&self) {
-        let mut is_stopping = self.is_stopping.subscribe();
+        self.has_come_to(Stage::Stopping).await;
+    }
+
+    /// Done when the service has stopped.
+    pub(super) async fn given_up(&self) {
+        self.has_come_to(Stage::GivenUp).await;
+    }
+
+    fn come_to(&self, next: Stage) {
+        self.stage.send_modify(|stage| *stage = next.max(*stage));
+    }
+
+    async fn has_come_to(&self, awaited: Stage) {
+        let mut stage = self.stage.subscribe();
         // The sender is in `self`, so it cannot be gone.
-        let _ = is_stopping.wait_for(|is_stopping| *is_stopping).await;
+        let _ = stage.wait_for(|stage| *stage >= awaited).await;
     }
 }
 

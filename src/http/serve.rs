@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
@@ -51,7 +52,9 @@ pub fn is_loopback(address: SocketAddr) -> bool {
 }
 
 /// Serves the listener until `stop` is done. Then no more connections are accepted, and requests under way have
-/// [`Limits::stop_time`](super::Limits::stop_time) to end. What was acknowledged is in the store in any case.
+/// [`Limits::stop_time`](super::Limits::stop_time) to end; those that take longer are broken off, and so are all where the
+/// future is dropped. Of them nothing is stored but what was being committed already. What was acknowledged is in the store in
+/// any case. With it the service has ended, also for who serves a clone of it.
 ///
 /// It runs in a tokio runtime with I/O and time. The store is the caller's to close. Connections are not encrypted:
 /// [`serve_at`] can.
@@ -87,7 +90,9 @@ pub async fn serve_at(
         usize::try_from(places).unwrap_or(usize::MAX),
     ));
     let http1 = http1(&limits);
-    let sweeper = tokio::spawn(sweep(service.clone()));
+    let mut tasks = JoinSet::new();
+    let sweeper = tasks.spawn(sweep(service.clone()));
+    let end = End(service.clone());
     let mut stop = std::pin::pin!(stop);
     loop {
         let accept = async {
@@ -97,6 +102,8 @@ pub async fn serve_at(
         };
         let (accepted, place) = tokio::select! {
             accepted = accept => accepted,
+            // Those that have ended would be kept otherwise.
+            Some(_) = tasks.join_next() => continue,
             () = &mut stop => break,
         };
         match accepted {
@@ -104,7 +111,7 @@ pub async fn serve_at(
                 let tls = endpoint.tls.clone();
                 let (service, router) = (service.clone(), router.clone());
                 let connection = connection(service, router, http1.clone(), tls, stream);
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, %peer, "a connection ended early");
                     }
@@ -128,7 +135,20 @@ pub async fn serve_at(
     if tokio::time::timeout(limits.stop_time, ended).await.is_err() {
         tracing::warn!("requests under way took too long and were given up");
     }
+    // Who is told that it has ended is not to see anything come after.
+    drop(end);
+    tasks.shutdown().await;
+    service.sessions().ended().await;
     Ok(())
+}
+
+/// Breaks off what is no task of its own, sessions of rooms above all, when it is dropped: the future that serves may be as well.
+struct End(Service);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.news().give_up();
+    }
 }
 
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;

@@ -127,9 +127,11 @@ async fn connect(
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
-        Session::new(service, seen, room, admitted, dialect, socket)
-            .run()
-            .await;
+        let session = Session::new(service.clone(), seen, room, admitted, dialect, socket);
+        tokio::select! {
+            () = session.run() => {}
+            () = service.news().given_up() => {}
+        }
         drop(place);
     }))
 }
