@@ -1,11 +1,10 @@
 //! The store over HTTP.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use komatik::http::{
-    Endpoint, FirstPassword, Limits, Service, Tls, is_loopback, serve_at, stop_signal,
-};
+use komatik::http::{Endpoint, FirstPassword, Limits, Service, Tls, is_loopback, serve_at};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::{Doing, Failure, Outcome};
@@ -72,17 +71,14 @@ impl Serve {
             let listener = tokio::net::TcpListener::bind(self.listen).await;
             let listener = listener.doing(|| format!("listening on {}", self.listen))?;
             let address = listener.local_addr().doing(|| "listening".to_owned())?;
-            // Asked before it is caught, which is the end of being ignored.
-            let survives = interrupt::survives_hangup();
-            let hangups = signal(SignalKind::hangup()).doing(|| "listening".to_owned())?;
+            let signals = Signals::from_now_on().doing(|| "listening".to_owned())?;
+            // What came before is noted there only.
+            interrupt::check()?;
             let (service, first) = Service::new(&session.store, limits)?;
             let scheme = if tls.is_some() { "https" } else { "http" };
-            greet(
-                session.manner,
-                &format!("{scheme}://{address}"),
-                first.as_ref(),
-            )?;
-            let stop = asked_to_stop(session.manner, tls.cloned(), survives, hangups);
+            let url = format!("{scheme}://{address}");
+            greet(session.manner, &url, first.as_ref())?;
+            let stop = asked_to_stop(session.manner, tls.cloned(), signals);
             let served = serve_at(service, listener, endpoint, stop).await;
             served.doing(|| "serving".to_owned())
         })
@@ -102,18 +98,33 @@ fn log() {
     let _ = lines.try_init();
 }
 
+/// Signals are noted here from the start on, also while nobody waits for them.
+struct Signals {
+    interrupts: Signal,
+    terminations: Signal,
+    hangups: Signal,
+    survives_hangup: bool,
+}
+
+impl Signals {
+    fn from_now_on() -> io::Result<Signals> {
+        Ok(Signals {
+            // Asked before it is caught, which is the end of being ignored.
+            survives_hangup: interrupt::survives_hangup(),
+            hangups: signal(SignalKind::hangup())?,
+            interrupts: signal(SignalKind::interrupt())?,
+            terminations: signal(SignalKind::terminate())?,
+        })
+    }
+}
+
 /// Done when it is time to stop. With a certificate, SIGHUP reads that again; without one, it ends the service as well, where it
 /// is not to be ignored.
-async fn asked_to_stop(manner: Manner, tls: Option<Tls>, survives: bool, hangups: Signal) {
-    let signals = async {
-        if let Err(error) = stop_signal().await {
-            tracing::error!(%error, "no signal can be waited for");
-            std::future::pending::<()>().await;
-        }
-    };
+async fn asked_to_stop(manner: Manner, tls: Option<Tls>, mut signals: Signals) {
     tokio::select! {
-        () = signals => {}
-        () = on_hangups(manner, tls, survives, hangups) => {}
+        _ = signals.interrupts.recv() => {}
+        _ = signals.terminations.recv() => {}
+        () = on_hangups(manner, tls, signals.survives_hangup, signals.hangups) => {}
     }
 }
 

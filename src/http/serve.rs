@@ -239,7 +239,7 @@ async fn sweep(service: Service) {
     }
 }
 
-/// Done when the process is asked to end: SIGINT or SIGTERM. SIGHUP is the caller's, to [`Tls::reload`] at.
+/// Done when the process is asked to end after the first poll: SIGINT or SIGTERM. SIGHUP is the caller's, to [`Tls::reload`] at.
 ///
 /// # Errors
 /// The operating system.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ pub(crate) fn komatik(directory: &Path) -> Command {
 }
 
 /// A process that does not outlive a test that fails: whoever waits for the end of its output would wait for ever.
-pub(crate) struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     pub(crate) fn id(&self) -> u32 {
@@ -28,6 +29,18 @@ impl Running {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.0.wait().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_at_most(&mut self, time: Duration) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(ended) = self.0.try_wait().unwrap() {
+                return ended;
+            }
+            assert!(began.elapsed() < time, "it has not ended");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -87,7 +100,7 @@ fn the_end_of_its_terminal_ends_it_but_behind_nohup() {
     behind.arg(plain.get_program()).args(plain.get_args());
     let (child, again) = begin(behind.args(["--listen", "127.0.0.1:0"]));
     signal(&child, "-HUP");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     let password = greeting["first_login"]["password"].as_str().unwrap();
     assert_eq!(client(&again, password).get("/v1/sessions").status, 200);
     stop(child);
