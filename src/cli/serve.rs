@@ -77,7 +77,13 @@ impl Serve {
             let (service, first) = Service::new(&session.store, limits)?;
             let scheme = if tls.is_some() { "https" } else { "http" };
             let url = format!("{scheme}://{address}");
-            greet(session.manner, &url, first.as_ref())?;
+            if let Err(failure) = greet(session.manner, &url, first.as_ref()) {
+                // Nobody knows its password, and no other start would tell one.
+                if let Some(first) = first {
+                    first.take_back(&session.store)?;
+                }
+                return Err(failure);
+            }
             let stop = asked_to_stop(session.manner, tls.cloned(), signals);
             let served = serve_at(service, listener, endpoint, stop).await;
             served.doing(|| "serving".to_owned())

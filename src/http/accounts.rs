@@ -144,6 +144,19 @@ pub struct FirstPassword {
     pub password: String,
 }
 
+impl FirstPassword {
+    /// Removes the account again, where its password could be told to nobody: the next service of the store makes it anew.
+    /// For before anybody has logged in.
+    ///
+    /// # Errors
+    /// Those of every write.
+    pub fn take_back(self, store: &Store) -> crate::Result<()> {
+        let accounts = store.of_nobody().scoped(FOLDER)?;
+        accounts.delete(&user_key(self.name))?;
+        Ok(())
+    }
+}
+
 impl std::fmt::Debug for FirstPassword {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FirstPassword")

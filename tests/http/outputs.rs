@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::command::{Running, begin, client, komatik, signal, stop};
+use crate::command::{Running, begin, client, komatik, signal, start, stop};
 
 /// Files that the process may have: enough to serve by.
 const FILES: usize = 64;
@@ -36,6 +36,29 @@ fn a_warning_that_nobody_reads_ends_nothing() {
     drop(connections);
     assert_eq!(admin.get("/healthz").status, 200);
     stop(child);
+}
+
+#[test]
+fn a_first_password_that_could_not_be_told_is_told_the_next_time() {
+    for is_full in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = komatik(directory.path());
+        command.args(["--listen", "127.0.0.1:0"]);
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let output = match is_full {
+            true => std::fs::File::create("/dev/full").unwrap().into(),
+            false => OwnedFd::from(writer),
+        };
+        let ended = command.stdout(output).output().unwrap();
+        let code = if is_full { 10 } else { 141 };
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+        let (child, greeting) = start(directory.path());
+        let password = greeting["first_login"]["password"].as_str().unwrap();
+        let sessions = client(&greeting, password).get("/v1/sessions");
+        assert_eq!(sessions.status, 200);
+        stop(child);
+    }
 }
 
 /// An output that takes nothing before something is read from its other end.
