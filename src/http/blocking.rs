@@ -54,7 +54,8 @@ pub(super) struct Calls(Arc<Semaphore>);
 
 impl Calls {
     pub(super) fn new(at_once: usize) -> Calls {
-        Calls(Arc::new(Semaphore::new(at_once.max(1))))
+        let at_once = at_once.clamp(1, Semaphore::MAX_PERMITS);
+        Calls(Arc::new(Semaphore::new(at_once)))
     }
 
     /// Does `work` on a thread that may wait, once it is its turn. What has begun is done to its end, also where the

@@ -84,7 +84,8 @@ pub use tls::Tls;
 /// client that is refused is told when to come again. It is enough for one that offers all the passwords it may.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a client may ask of the service at most.
+/// What a client may ask of the service at most. Nothing that a connection does is waited for longer than a year, whatever they
+/// say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -108,6 +109,21 @@ pub struct Limits {
     pub session_time: Duration,
     /// Failed logins a minute, for each name and for each address. Default: 10.
     pub logins: usize,
+}
+
+/// No clock reaches the end of all time.
+const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl Limits {
+    /// As far as clocks reach.
+    fn within_reach(self) -> Limits {
+        Limits {
+            head_time: self.head_time.min(LONGEST_TIME),
+            body_time: self.body_time.min(LONGEST_TIME),
+            stop_time: self.stop_time.min(LONGEST_TIME),
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {
@@ -163,6 +179,7 @@ impl Service {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) on a view that hides a folder; those of every read and
     /// write.
     pub fn new(store: &Store, limits: Limits) -> Result<(Service, Option<FirstPassword>)> {
+        let limits = limits.within_reach();
         let store = &store.of_nobody();
         // Before an account is made of which only the answer tells the password.
         let all = store.without(accounts::FOLDER)?;
