@@ -14,6 +14,8 @@ use super::interrupt::Interruptible;
 
 /// The longest JSON text that is read: one character of a string takes up to six.
 const MAX_TEXT_BYTES: usize = 8 * MAX_DOCUMENT_BYTES;
+/// What is told of a longer one.
+const TOO_LONG: &str = "the JSON text is longer than any document";
 
 /// What is read of a pipe before the store is opened, at most.
 const FIRST_BYTES: usize = 4096;
@@ -80,12 +82,33 @@ pub(crate) fn json(argument: Option<&str>) -> Outcome<Value> {
 }
 
 fn read_text(source: impl Read) -> Outcome<Vec<u8>> {
-    let mut text = Vec::new();
+    let text = at_most(source, 0).doing(|| "reading the JSON text".to_owned())?;
+    text.ok_or_else(|| Failure::usage(TOO_LONG))
+}
+
+/// The JSON text of a file.
+///
+/// # Errors
+/// In words that fit behind its name.
+pub(crate) fn text_of(path: &Path) -> Result<Vec<u8>, String> {
+    let read = || {
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        at_most(file, size)
+    };
+    let text = read().map_err(|error| error.to_string())?;
+    text.ok_or_else(|| TOO_LONG.to_owned())
+}
+
+/// All of a source that is said to have so many bytes; `None` where it is longer than any JSON text, or said to be.
+fn at_most(source: impl Read, said: u64) -> io::Result<Option<Vec<u8>>> {
     let limit = u64::try_from(MAX_TEXT_BYTES).unwrap_or(u64::MAX);
-    let read = source.take(limit.saturating_add(1)).read_to_end(&mut text);
-    read.doing(|| "reading the JSON text".to_owned())?;
-    match text.len() > MAX_TEXT_BYTES {
-        true => Err(Failure::usage("the JSON text is longer than any document")),
-        false => Ok(text),
+    if said > limit {
+        return Ok(None);
     }
+    let mut text = Vec::new();
+    source
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut text)?;
+    Ok((text.len() <= MAX_TEXT_BYTES).then_some(text))
 }

@@ -20,7 +20,7 @@ use super::target::{StoreDirectory, Target, only_place};
 use super::transfer::{self, PIECE_BYTES, Tally};
 use super::upload::of_one_key;
 use super::walk::{self, Skipped, Tree};
-use super::{blobs, files, interrupt, output, show};
+use super::{blobs, files, input, interrupt, output, show};
 
 /// Make a folder the same as a directory, storing only what differs by its digest
 #[derive(clap::Args)]
@@ -182,10 +182,10 @@ impl Run<'_> {
 
     /// Saves the JSON of a file as the document it is in the store.
     fn save_one(&mut self, file: &walk::File) -> Outcome<komatik::Result<()>> {
-        let text = match fs::read(&file.path) {
+        let text = match input::text_of(&file.path) {
             Ok(text) => text,
-            Err(error) => {
-                let skipped = Skipped::failed(&file.path, error.to_string());
+            Err(reason) => {
+                let skipped = Skipped::failed(&file.path, reason);
                 self.tally.skip(&self.bar, skipped);
                 return Ok(Ok(()));
             }
@@ -332,7 +332,7 @@ impl Run<'_> {
         };
         if *kind == Kind::Document {
             let stored = self.store.load::<Value>(&item.name)?;
-            let text = fs::read(path).ok();
+            let text = input::text_of(path).ok();
             let value = text.and_then(|text| komatik::parse_json(text).ok());
             return Ok(value.is_some() && value == stored);
         }

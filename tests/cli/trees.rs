@@ -336,3 +336,21 @@ fn sync_leaves_a_document_a_document() {
     assert_eq!(env.run(&["sync", "dir", "f"]).code, Some(12));
     assert_eq!(env.ok(&["load", "f/d", "--json"]), "{\"a\":2}\n");
 }
+
+/// It is not read into memory to find out.
+#[test]
+fn sync_reads_no_file_that_is_longer_than_any_document() {
+    let env = Env::with(|store| {
+        store.save("f/d", &json!({"a": 1})).unwrap();
+        store.put("f/b", "b").unwrap();
+    });
+    env.write("in/b", "b");
+    let file = fs::File::create(env.path("in/d")).unwrap();
+    file.set_len(513 << 20).unwrap();
+    let said = env.run(&["sync", "in", "f"]);
+    assert_eq!(said.code, Some(12), "{}", said.complaint);
+    let skipped = "in/d: the JSON text is longer than any document\n";
+    assert!(said.complaint.contains(skipped), "{}", said.complaint);
+    env.ok(&["sync", "--get", "f", "in"]);
+    assert_eq!(fs::read(env.path("in/d")).unwrap(), br#"{"a":1}"#);
+}
