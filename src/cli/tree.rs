@@ -14,7 +14,7 @@ pub(crate) struct Tree {
     /// The folder [default: the root]
     #[arg(default_value = "", hide_default_value = true)]
     folder: String,
-    /// At most so many levels
+    /// At most so many levels; 0 is the folder alone
     #[arg(long, value_name = "N")]
     depth: Option<usize>,
 }
@@ -44,7 +44,10 @@ impl Tree {
             })
         };
         let mut passed = Passed::default();
-        let mut levels = vec![open(root.to_owned(), String::new())?];
+        let mut levels = Vec::new();
+        if self.depth != Some(0) {
+            levels.push(open(root.to_owned(), String::new())?);
+        }
         while let Some(level) = levels.last_mut() {
             interrupt::check()?;
             let Some(item) = level.items.next() else {

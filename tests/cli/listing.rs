@@ -93,6 +93,8 @@ fn tree_draws_what_ls_lists() {
         env.ok(&["tree", "docs", "--depth", "1"]),
         "docs\n├── 1.txt\n├── 2.png\n└── deep/\n"
     );
+    assert_eq!(env.ok(&["tree", "docs", "--depth", "0"]), "docs\n");
+    assert_eq!(env.ok(&["tree", "docs", "--depth", "0", "--json"]), "");
     let objects = env.objects(&["tree", "docs"]);
     let keys: Vec<_> = objects
         .iter()
