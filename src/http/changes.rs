@@ -5,12 +5,12 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::json;
@@ -22,9 +22,9 @@ use super::key::Asked;
 use super::problem::{Answer, Problem};
 use super::standing::Standing;
 use super::{Service, accounts};
-use crate::{Change, Error, Events, Since, Store, Subscription, Watcher};
+use crate::{Change, Events, Since, Store, Subscription, Watcher};
 
-/// How many changes an answer has where the request does not say, and how many are read at a time.
+/// How many changes an answer has where the request does not say, and how many a stream reads at a time.
 const BATCH: usize = 100;
 /// How many changes an answer has at most, but for those that belong to the commit of the last one.
 const LARGEST_BATCH: usize = 10_000;
@@ -127,12 +127,10 @@ pub(super) struct Follower {
     watcher: Option<Watcher>,
 }
 
-/// What was read of the history.
-pub(super) struct Batch {
-    pub(super) changes: Vec<Change>,
-    /// Where to go on.
-    position: u64,
-    caught_up: bool,
+/// Whole commits of the history, as who asks for them is answered.
+struct Page {
+    json: Vec<u8>,
+    is_empty: bool,
 }
 
 impl Follower {
@@ -154,34 +152,38 @@ impl Follower {
         })
     }
 
+    /// The next changes, at most so many; none where there are none yet. A commit may have a million of them, and be read in parts.
+    pub(super) async fn read(&mut self, limit: usize) -> Answer<Vec<Change>> {
+        self.look(move |watcher| {
+            let mut changes = Vec::new();
+            while changes.len() < limit
+                && let Some(change) = watcher.try_recv()?
+            {
+                changes.push(change);
+            }
+            Ok(changes)
+        })
+        .await
+    }
+
     /// The next changes, about so many, to the end of a commit; none where there are none yet.
-    pub(super) async fn read(&mut self, limit: usize) -> Answer<Batch> {
+    async fn read_page(&mut self, limit: usize) -> Answer<Page> {
+        self.look(move |watcher| page(watcher, limit)).await
+    }
+
+    async fn look<T: Send + 'static>(
+        &mut self,
+        look: impl FnOnce(&mut Watcher) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
         // Before the look, so that what comes after it is news.
         self.newest.borrow_and_update();
         let Some(mut watcher) = self.watcher.take() else {
             return Err(Problem::internal("a watcher was lost"));
         };
-        let (watcher, batch) = self
-            .service
-            .calls()
-            .run(move || {
-                let mut changes: Vec<Change> = Vec::new();
-                while changes.len() < limit || changes.last().is_some_and(|change| !change.last) {
-                    match watcher.try_recv()? {
-                        Some(change) => changes.push(change),
-                        None => break,
-                    }
-                }
-                let batch = Batch {
-                    changes,
-                    position: watcher.revision(),
-                    caught_up: watcher.caught_up(),
-                };
-                Ok::<_, Error>((watcher, batch))
-            })
-            .await?;
+        let look = move || look(&mut watcher).map(|seen| (watcher, seen));
+        let (watcher, seen) = self.service.calls().run(look).await?;
         self.watcher = Some(watcher);
-        Ok(batch)
+        Ok(seen)
     }
 
     /// There may be more than was read: the next [`Follower::wait`] is over at once.
@@ -196,6 +198,30 @@ impl Follower {
             () = self.service.news().stopped() => false,
         }
     }
+}
+
+/// Each change is written as it is read: of many, their bytes take least.
+fn page(watcher: &mut Watcher, limit: usize) -> Answer<Page> {
+    let failed = |_| Problem::internal("writing changes");
+    let mut json = br#"{"changes":["#.to_vec();
+    let (mut count, mut is_within_commit) = (0, false);
+    while (count < limit || is_within_commit)
+        && let Some(change) = watcher.try_recv()?
+    {
+        if count > 0 {
+            json.push(b',');
+        }
+        serde_json::to_writer(&mut json, &change).map_err(failed)?;
+        count += 1;
+        is_within_commit = !change.last;
+    }
+    let (position, caught_up) = (watcher.revision(), watcher.caught_up());
+    let end = format!(r#"],"position":{position},"caught_up":{caught_up}}}"#);
+    json.extend(end.into_bytes());
+    Ok(Page {
+        json,
+        is_empty: count == 0,
+    })
 }
 
 #[derive(Deserialize)]
@@ -260,10 +286,10 @@ async fn poll(
 ) -> Answer<Response> {
     let deadline = Instant::now() + wait;
     loop {
-        let batch = follower.read(limit).await?;
+        let page = follower.read_page(limit).await?;
         standing.check().await?;
         let waited = || tokio::time::timeout_at(deadline, std::future::pending::<()>());
-        if batch.changes.is_empty() {
+        if page.is_empty {
             let is_more = tokio::select! {
                 is_more = follower.wait() => is_more,
                 () = standing.ended() => true,
@@ -273,13 +299,8 @@ async fn poll(
                 continue;
             }
         }
-        let changes = &batch.changes;
-        let answer = json!({
-            "changes": changes,
-            "position": batch.position,
-            "caught_up": batch.caught_up,
-        });
-        return Ok(Json(answer).into_response());
+        let kind = [(header::CONTENT_TYPE, "application/json")];
+        return Ok((kind, page.json).into_response());
     }
 }
 
@@ -292,7 +313,7 @@ fn events(follower: Follower, standing: Standing) -> impl Stream<Item = Result<E
             let read = follower.read(BATCH).await;
             let read = standing.check().await.and(read);
             match read {
-                Ok(batch) if batch.changes.is_empty() => {
+                Ok(changes) if changes.is_empty() => {
                     let goes_on = tokio::select! {
                         goes_on = follower.wait() => goes_on,
                         () = standing.ended() => true,
@@ -301,8 +322,8 @@ fn events(follower: Follower, standing: Standing) -> impl Stream<Item = Result<E
                         return None;
                     }
                 }
-                Ok(batch) => {
-                    let events: Vec<_> = batch.changes.iter().map(event).collect();
+                Ok(changes) => {
+                    let events: Vec<_> = changes.iter().map(event).collect();
                     return Some((events, Some((follower, standing))));
                 }
                 // The head is sent, so the problem comes as the last event.
@@ -323,5 +344,35 @@ fn event(change: &Change) -> Event {
     match change.last {
         true => event.id(change.revision.to_string()),
         false => event,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Limits;
+
+    /// Who listens would hold all of a commit of a million changes.
+    #[tokio::test]
+    async fn of_a_large_commit_only_so_much_is_read_at_a_time() {
+        let store = Store::in_memory().unwrap();
+        let (service, _) = Service::new(&store, Limits::default()).unwrap();
+        let view = service.store().clone();
+        let begun = Follower::begin(&service, view, String::new(), Since::Now).await;
+        let mut follower = begun.ok().unwrap();
+        let written = store.transaction(|tx| {
+            (0..250).try_for_each(|number| tx.put(&number.to_string(), "x").map(drop))
+        });
+        written.unwrap();
+        let mut keys = Vec::new();
+        for count in [100, 100, 50, 0] {
+            let changes = follower.read(100).await.ok().unwrap();
+            assert_eq!(changes.len(), count);
+            keys.extend(changes.iter().map(|change| change.key.clone()));
+            let ends = changes.iter().filter(|change| change.last).count();
+            assert_eq!(ends, usize::from(count == 50));
+        }
+        let expected: Vec<_> = (0..250).map(|number| number.to_string()).collect();
+        assert_eq!(keys, expected);
     }
 }

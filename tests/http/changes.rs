@@ -163,6 +163,47 @@ fn events_go_on_after_the_last_one_seen() {
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
+/// It comes in parts, of which only the last is a place to go on from: who breaks off before it gets all of it again.
+#[test]
+fn a_large_commit_is_told_in_order_and_again_to_who_breaks_off() {
+    const CHANGES: usize = 1_234;
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    let session = ann.credentials[0].1.clone();
+    let store = server.store.scoped("home/ann").unwrap();
+    let before = store.put("before", "x").unwrap().revision;
+    let written = store.transaction(|tx| {
+        (0..CHANGES).try_for_each(|number| tx.put(&format!("a/{number}"), "x").map(drop))
+    });
+    written.unwrap();
+    store.put("behind", "x").unwrap();
+    let seen = format!("last-event-id: {before}\r\n");
+    for break_off in [500, CHANGES] {
+        let mut stream = listen(&server, &session, &seen);
+        for number in 0..break_off {
+            let (_, data, id) = next(&mut stream);
+            assert_eq!(data["key"], format!("a/{number}"));
+            assert_eq!(id.is_some(), number + 1 == CHANGES);
+        }
+    }
+    let mut stream = listen(&server, &session, &seen);
+    let (_, _, id) = (0..CHANGES).map(|_| next(&mut stream)).last().unwrap();
+    drop(stream);
+    let seen = format!("last-event-id: {}\r\n", id.unwrap());
+    let (_, data, _) = next(&mut listen(&server, &session, &seen));
+    assert_eq!(data["key"], "behind");
+    // Who asks again and again gets whole commits.
+    let page = ann.get(&format!("/v1/changes?limit=10&after={before}"));
+    let page = page.value();
+    assert_eq!(keys(&page).len(), CHANGES);
+    let members: Vec<_> = page.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["changes", "position", "caught_up"]);
+    assert_eq!(
+        (&page["caught_up"], &page["position"]),
+        (&false.into(), &page["changes"][0]["revision"])
+    );
+}
+
 /// At once, and not when the next change comes; what becomes of others does not matter.
 #[test]
 fn a_stream_ends_with_the_rights_it_stands_on() {

@@ -49,11 +49,11 @@ impl Session {
     /// its turn. Answers whether there may be more.
     pub(super) async fn tell_changes(&mut self, follower: &mut Follower) -> Result<bool, Gone> {
         // One that fell behind the history has missed something; to end here is to say so.
-        let batch = follower.read(BATCH).await.map_err(|_| Gone)?;
-        for change in &batch.changes {
+        let changes = follower.read(BATCH).await.map_err(|_| Gone)?;
+        for change in &changes {
             self.tell(change).await?;
         }
-        Ok(!batch.changes.is_empty())
+        Ok(!changes.is_empty())
     }
 
     async fn tell(&mut self, change: &Change) -> Result<(), Gone> {
