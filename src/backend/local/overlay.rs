@@ -205,7 +205,7 @@ impl Overlay {
         let (mut fresh, mut retained) = (0, 0);
         for rows in &mut self.trees {
             rows.retain(|key, versions| {
-                prune(versions, checkpoint, oldest_pin);
+                prune(versions, checkpoint, &self.pins);
                 let newest = versions.newest.revision;
                 if newest <= checkpoint && oldest_pin.is_none_or(|pin| newest <= pin) {
                     return false;
@@ -282,178 +282,32 @@ impl Overlay {
     }
 }
 
-/// Drops the versions nobody can see: those older than what the oldest scan sees, and, with no scan, all that the
-/// checkpoint made superfluous.
-fn prune(versions: &mut Versions, checkpoint: u64, oldest_pin: Option<u64>) {
-    let needed_at = oldest_pin.map_or(checkpoint, |pin| pin.min(checkpoint));
-    // The version seen at that moment is the last one needed.
-    let seen = versions
-        .older
-        .iter()
-        .position(|version| version.revision <= needed_at);
-    if versions.newest.revision <= needed_at {
-        versions.older.clear();
-    } else if let Some(seen) = seen {
-        versions.older.truncate(seen + 1);
-        // Without a scan the trees answer for the checkpoint.
-        if oldest_pin.is_none() {
-            versions.older.truncate(seen);
-        }
+/// Drops the versions nobody can see: of those that the trees hold or have held, all at whose time no scan is open. A row that is
+/// written all the time so costs each scan one version.
+fn prune(versions: &mut Versions, checkpoint: u64, pins: &BTreeSet<Pin>) {
+    let begin_of = |revision| Pin {
+        revision,
+        number: 0,
+    };
+    let mut newer = versions.newest.revision;
+    // Of the newest one that the trees hold: it hides those before from who reads the present.
+    let mut is_hiding = false;
+    let mut hidden = 0;
+    versions.older.retain(|version| {
+        let mut scans = pins.range(begin_of(version.revision)..begin_of(newer));
+        let is_seen = scans.next().is_some();
+        let is_fresh = version.revision > checkpoint;
+        let is_first = !is_fresh && newer > checkpoint;
+        is_hiding |= is_first && !is_seen;
+        hidden += usize::from(!is_first && !is_fresh && is_seen);
+        newer = version.revision;
+        is_fresh || is_first || is_seen
+    });
+    // Without any the trees answer for themselves.
+    if is_hiding && hidden == 0 {
+        versions.older.pop_back();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TREE: Tree = Tree::Entries;
-
-    fn version(revision: u64) -> Version {
-        Version {
-            revision,
-            value: Some(Bytes::from(revision.to_string())),
-        }
-    }
-
-    fn empty() -> Overlay {
-        Overlay::new(0, 1024)
-    }
-
-    fn overlay(revisions: &[u64]) -> Overlay {
-        let mut overlay = empty();
-        for revision in revisions {
-            overlay.insert(TREE, Bytes::from_static(b"k"), version(*revision));
-        }
-        overlay
-    }
-
-    #[test]
-    fn each_moment_has_its_version() {
-        let overlay = overlay(&[3, 5, 9]);
-        assert_eq!(overlay.get(TREE, b"k", 2), Known::InTrees);
-        assert_eq!(overlay.get(TREE, b"k", 3), Known::Version(version(3)));
-        assert_eq!(overlay.get(TREE, b"k", 8), Known::Version(version(5)));
-        assert_eq!(
-            overlay.get(TREE, b"k", u64::MAX),
-            Known::Version(version(9))
-        );
-        assert_eq!(overlay.get(Tree::Meta, b"k", 9), Known::InTrees);
-    }
-
-    #[test]
-    fn a_checkpoint_empties_it() {
-        let mut overlay = overlay(&[3, 5]);
-        assert_eq!(
-            overlay.written(4),
-            [(TREE, Bytes::from_static(b"k"), version(3))]
-        );
-        overlay.drop_applied(4);
-        assert_eq!(overlay.written(4), []);
-        assert_eq!(overlay.get(TREE, b"k", 4), Known::InTrees);
-        assert_eq!(overlay.get(TREE, b"k", 5), Known::Version(version(5)));
-        overlay.drop_applied(5);
-        assert_eq!(overlay.get(TREE, b"k", 5), Known::InTrees);
-        assert_eq!(overlay.fresh_bytes(), 0);
-    }
-
-    #[test]
-    fn an_open_scan_keeps_its_moment_over_checkpoints() {
-        let mut overlay = overlay(&[5]);
-        let pin = overlay.pin(4);
-        assert!(overlay.needs_base(TREE, b"k"));
-        overlay.keep_base(TREE, b"k", version(2));
-        assert!(!overlay.needs_base(TREE, b"k"));
-        overlay.drop_applied(5);
-        assert_eq!(overlay.get(TREE, b"k", 4), Known::Version(version(2)));
-        // The newest stays as well: the older one must not be taken for the present.
-        assert_eq!(overlay.get(TREE, b"k", 5), Known::Version(version(5)));
-        overlay.unpin(pin);
-        overlay.drop_applied(5);
-        assert_eq!(overlay.get(TREE, b"k", 5), Known::InTrees);
-    }
-
-    #[test]
-    fn a_scan_between_two_versions_keeps_the_one_it_sees() {
-        let mut overlay = overlay(&[3, 5, 9]);
-        overlay.pin(6);
-        overlay.drop_applied(9);
-        assert_eq!(overlay.get(TREE, b"k", 6), Known::Version(version(5)));
-        assert_eq!(overlay.get(TREE, b"k", 4), Known::InTrees);
-    }
-
-    #[test]
-    fn a_scan_of_the_moment_at_which_others_expired_is_its_own() {
-        let mut overlay = overlay(&[1]);
-        let old = overlay.pin(0);
-        overlay.insert(
-            TREE,
-            Bytes::from_static(b"k"),
-            Version {
-                revision: 2,
-                value: Some(Bytes::from(vec![0; 4096])),
-            },
-        );
-        overlay.drop_applied(2);
-        assert!(!overlay.has_expired(old));
-        overlay.drop_applied(2);
-        assert!(overlay.has_expired(old));
-        let new = overlay.pin(2);
-        overlay.unpin(old);
-        assert!(!overlay.has_expired(new));
-        assert_eq!(overlay.oldest_pin(), Some(2));
-        overlay.unpin(new);
-        assert_eq!(overlay.oldest_pin(), None);
-    }
-
-    #[test]
-    fn what_only_scans_need_is_not_fresh() {
-        let mut overlay = Overlay::new(0, 10_000);
-        let key = Bytes::from_static(b"hot");
-        let pin = overlay.pin(0);
-        let large = |revision| Version {
-            revision,
-            value: Some(Bytes::from(vec![0; 100])),
-        };
-        let one = bytes_of(&key, &large(1));
-        for revision in 1..=10 {
-            overlay.insert(TREE, key.clone(), large(revision));
-        }
-        assert_eq!(overlay.fresh_bytes(), 10 * one);
-        overlay.drop_applied(8);
-        assert_eq!(
-            (overlay.fresh_bytes(), overlay.retained_bytes),
-            (2 * one, 8 * one)
-        );
-        overlay.drop_applied(10);
-        assert_eq!(
-            (overlay.fresh_bytes(), overlay.retained_bytes),
-            (0, 10 * one)
-        );
-        overlay.unpin(pin);
-        overlay.drop_applied(10);
-        assert_eq!((overlay.fresh_bytes(), overlay.retained_bytes), (0, 0));
-    }
-
-    #[test]
-    fn ranges_are_in_order_and_bounded() {
-        let mut overlay = empty();
-        for key in ["a", "b", "c", "d"] {
-            overlay.insert(TREE, Bytes::from_static(key.as_bytes()), version(1));
-        }
-        let range = |start: &'static [u8], end: &'static [u8], limit| {
-            overlay
-                .range(
-                    TREE,
-                    (Bound::Included(start), Bound::Excluded(end)),
-                    1,
-                    limit,
-                )
-                .into_iter()
-                .map(|(key, _)| String::from_utf8(key.to_vec()).unwrap())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(range(b"b", b"d", 9), ["b", "c"]);
-        assert_eq!(range(b"a", b"z", 2), ["a", "b"]);
-        assert!(range(b"z", b"a", 9).is_empty());
-    }
-}
+mod tests;
