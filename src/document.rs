@@ -262,7 +262,7 @@ impl Draft<'_> {
             _ => {
                 let shared = &self.store.shared;
                 let new = new_entry(shared, key, after, None, Expect::Anything)?;
-                Ok(self.replace(key, present, &new))
+                self.replace(key, present, &new)
             }
         }
     }

@@ -10,6 +10,7 @@
 //! transaction, which runs once, verifies in its place; where it would have to wait it is refused.
 
 mod run;
+mod size;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -18,12 +19,10 @@ use bytes::Bytes;
 
 pub(crate) use run::Gate;
 
-use crate::backend::{
-    BlobId, Commit, MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, Requirement, Tree, View, Write,
-};
+use crate::backend::{BlobId, Commit, Requirement, Tree, View, Write};
 use crate::blob::Source;
 use crate::error::{Error, Result};
-use crate::format::{Body, ChangeAction, ChangeRecord, EntryRecord, LockRecord};
+use crate::format::{Body, ChangeRecord, EntryRecord, LockRecord};
 use crate::lock::{Known, Need, Trying};
 use crate::store::Store;
 use crate::upload::Upload;
@@ -94,6 +93,8 @@ pub(crate) struct Draft<'a> {
     emptied: Option<(String, String)>,
     tokens: Vec<Write>,
     changes: Vec<ChangeRecord>,
+    /// About how many bytes these changes have.
+    change_bytes: usize,
     /// How many owners each blob gains, or loses where it is negative.
     owners: BTreeMap<BlobId, i64>,
     uploads: BTreeMap<BlobId, Upload>,
@@ -114,6 +115,7 @@ impl<'a> Draft<'a> {
             emptied: None,
             tokens: Vec::new(),
             changes: Vec::new(),
+            change_bytes: 0,
             owners: BTreeMap::new(),
             uploads: BTreeMap::new(),
         }
@@ -269,40 +271,6 @@ impl<'a> Draft<'a> {
         self.leave(row_key, None);
     }
 
-    fn leave(&mut self, row_key: &str, row: Option<Box<EntryRecord>>) {
-        if row.is_some() {
-            self.emptied = None;
-        }
-        self.row_bytes += bytes_of(row_key, row.as_deref());
-        if let Some(replaced) = self.rows.insert(row_key.to_owned(), row) {
-            self.row_bytes -= bytes_of(row_key, replaced.as_deref());
-        }
-    }
-
-    /// Whether the commit can still be made: a failure early saves memory.
-    pub(crate) fn check_size(&self) -> Result<()> {
-        let too_large = |what, limit, found| Error::TooLarge {
-            what,
-            limit: u64::try_from(limit).unwrap_or(u64::MAX),
-            found: u64::try_from(found).unwrap_or(u64::MAX),
-        };
-        if self.rows.len() > MAX_COMMIT_ROWS {
-            return Err(too_large(
-                "rows of a commit",
-                MAX_COMMIT_ROWS,
-                self.rows.len(),
-            ));
-        }
-        if self.row_bytes > MAX_COMMIT_BYTES {
-            return Err(too_large(
-                "bytes of a commit",
-                MAX_COMMIT_BYTES,
-                self.row_bytes,
-            ));
-        }
-        Ok(())
-    }
-
     /// Writes or deletes a row of the tokens.
     pub(crate) fn write_token(&mut self, hash: [u8; 32], grant: Option<Bytes>) {
         self.tokens.push(Write {
@@ -335,19 +303,6 @@ impl<'a> Draft<'a> {
     /// Makes the commit impossible: something was done in part, and its error must not be ignored.
     pub(crate) fn doom(&mut self) {
         self.doomed = true;
-    }
-
-    /// Tells the history of a change to `key`, a whole key: of the content of a record with a view password, nothing.
-    pub(crate) fn tell(&mut self, action: ChangeAction, key: &str, record: &EntryRecord) {
-        let is_hidden = record.lock.as_ref().is_some_and(|lock| lock.view.is_some());
-        self.changes.push(ChangeRecord {
-            action,
-            key: key.to_owned(),
-            entry: record.kind,
-            content: (!is_hidden).then_some((record.size, record.digest)),
-            participant: self.store.participant.as_deref().map(str::to_owned),
-            time: self.now,
-        });
     }
 
     /// The commit, what it tells, and the uploads it adopts; uploads that came to nothing are let go of here.
@@ -384,15 +339,6 @@ impl<'a> Draft<'a> {
         };
         (commit, self.changes, uploads)
     }
-}
-
-/// About how many bytes a row has.
-fn bytes_of(row_key: &str, record: Option<&EntryRecord>) -> usize {
-    let body_bytes = match record.map(|record| &record.body) {
-        Some(Body::Inline(bytes)) => bytes.len(),
-        Some(Body::Parts(_)) | None => 0,
-    };
-    row_key.len() + body_bytes
 }
 
 /// Each blob as often as it is counted, those counted below one not at all.

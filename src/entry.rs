@@ -303,7 +303,7 @@ impl Draft<'_> {
     /// Replaces what is at `key`, or creates.
     pub(crate) fn put(&mut self, key: &Key, new: &NewEntry) -> Result<Metadata> {
         let present = self.read_to_replace(key, new.expect, new.need)?;
-        Ok(self.replace(key, present, new))
+        self.replace(key, present, new)
     }
 
     /// What is at `key`, once nothing is against replacing it.
@@ -313,7 +313,6 @@ impl Draft<'_> {
         expect: Expect,
         need: Need,
     ) -> Result<Option<Present>> {
-        self.check_size()?;
         let present = self.read(key.as_str())?;
         if let Some(present) = &present {
             self.check_lock(key.as_str(), &present.record, need)?;
@@ -323,13 +322,13 @@ impl Draft<'_> {
         Ok(present)
     }
 
-    /// Leaves `new` in place of `present`, without a check.
+    /// Leaves `new` in place of `present`; asks for nothing but room in the commit.
     pub(crate) fn replace(
         &mut self,
         key: &Key,
         present: Option<Present>,
         new: &NewEntry,
-    ) -> Metadata {
+    ) -> Result<Metadata> {
         let updated = self.updated(present.as_ref());
         let old = present.map(|present| present.record);
         let (created, kept, lock) = match &old {
@@ -352,8 +351,8 @@ impl Draft<'_> {
         if new.attributes.is_none() && !self.may_read(&record) {
             metadata.attributes.clear();
         }
-        self.exchange(key, old.as_ref(), record, new.content.upload.as_ref());
-        metadata
+        self.exchange(key, old.as_ref(), record, new.content.upload.as_ref())?;
+        Ok(metadata)
     }
 
     /// When an entry is written that may have been there: later than it was made, also where that is the same microsecond, so
@@ -381,7 +380,8 @@ impl Draft<'_> {
         old: Option<&EntryRecord>,
         record: EntryRecord,
         upload: Option<&Upload>,
-    ) {
+    ) -> Result<()> {
+        self.tell(ChangeAction::Put, key.as_str(), &record)?;
         if let Some(old) = old {
             self.disown(&old.body);
         }
@@ -389,8 +389,8 @@ impl Draft<'_> {
         if let Some(upload) = upload {
             self.take_upload(upload);
         }
-        self.tell(ChangeAction::Put, key.as_str(), &record);
         self.write(key.as_str(), record);
+        Ok(())
     }
 
     /// Deletes the entry at `key`; whether there was one.
@@ -405,8 +405,8 @@ impl Draft<'_> {
     /// Deletes what the row holds, once its lock lets that be done.
     pub(crate) fn delete_row(&mut self, row_key: &str, record: &EntryRecord) -> Result<()> {
         self.check_lock(row_key, record, Need::Write)?;
+        self.tell(ChangeAction::Delete, name_of_row(row_key), record)?;
         self.disown(&record.body);
-        self.tell(ChangeAction::Delete, name_of_row(row_key), record);
         self.erase(row_key);
         Ok(())
     }
@@ -436,14 +436,14 @@ impl Draft<'_> {
         let source_body = record.body.clone();
         let mut moved = self.fitted(to, record)?;
         moved.updated = self.now.max(moved.updated);
+        let name = name_of_row(from).to_owned();
+        self.tell(ChangeAction::Move { from: name }, name_of_row(to), &moved)?;
         self.disown(&source_body);
         self.own(&moved.body);
         if let Some(replaced) = replaced {
             moved.updated = moved.updated.max(replaced.updated);
             self.disown(&replaced.body);
         }
-        let name = name_of_row(from).to_owned();
-        self.tell(ChangeAction::Move { from: name }, name_of_row(to), &moved);
         self.erase(from);
         self.write(to, moved);
         Ok(())
@@ -467,7 +467,7 @@ impl Draft<'_> {
             ..source
         };
         let metadata = copy.metadata(self.name(to), 0);
-        self.exchange(to, replaced.as_ref(), copy, None);
+        self.exchange(to, replaced.as_ref(), copy, None)?;
         Ok(metadata)
     }
 

@@ -147,7 +147,7 @@ impl Draft<'_> {
             body: Body::Inline(Bytes::new()),
             subtrees: Vec::new(),
         };
-        self.tell(ChangeAction::Put, folder.as_str(), &record);
+        self.tell(ChangeAction::Put, folder.as_str(), &record)?;
         self.write(&row_key, record);
         Ok(())
     }
@@ -231,7 +231,6 @@ impl Draft<'_> {
             if self.asked() == asked || self.asked() == LOCKS_AT_ONCE {
                 visited?;
             }
-            self.check_size()?;
         }
         self.check_again()?;
         own.into_iter()

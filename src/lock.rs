@@ -147,7 +147,7 @@ impl Store {
             if had || new.is_some() {
                 record.lock = new.cloned();
                 record.updated = draft.now.max(record.updated);
-                draft.tell(ChangeAction::Put, key.as_str(), &record);
+                draft.tell(ChangeAction::Put, key.as_str(), &record)?;
                 draft.write(key.as_str(), record);
             }
             Ok(had)

@@ -31,7 +31,8 @@ impl Store {
     /// before is better. Where too many wrong ones were tried, the method is refused at once:
     /// [`Error::TooManyTries`].
     ///
-    /// A commit holds at most 1,000,000 rows and 64 MiB of keys, records and changes; chunks of blobs do not count.
+    /// A commit holds at most 1,000,000 rows, as many changes, and 64 MiB of keys, records and changes; chunks of blobs do not count.
+    /// What goes beyond is refused as it is asked for, or in the end: [`Error::TooLarge`].
     ///
     /// ```
     /// use serde_json::json;

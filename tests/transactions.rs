@@ -420,6 +420,39 @@ fn what_is_too_much_for_one_commit_is_told_before_it_is_all_in_memory() {
     assert_eq!(store.stats().unwrap().entries, 0);
 }
 
+/// Renames a folder of these entries back and forth, in one transaction that is refused; answers how often it was done.
+fn renamed_back_and_forth(names: impl Iterator<Item = String>, most: usize) -> usize {
+    let store = Store::in_memory().unwrap();
+    let saved = store.transaction(|tx| {
+        let mut names = names;
+        names.try_for_each(|name| tx.save(&format!("a/{name}"), &1))
+    });
+    saved.unwrap();
+    let mut done = 0;
+    let refused = store.transaction(|tx| {
+        while done < most {
+            let (from, to) = [("a", "b"), ("b", "a")][done % 2];
+            tx.rename_folder(from, to)?;
+            done += 1;
+        }
+        Ok(())
+    });
+    let is_too_large = matches!(refused, Err(Error::TooLarge { .. }));
+    assert!(is_too_large, "{refused:?}");
+    done
+}
+
+#[test]
+fn changes_are_counted_as_they_are_made_not_at_the_end() {
+    // 1,000,000 changes are the limit.
+    let short = (0..5_000).map(|number| number.to_string());
+    assert_eq!(renamed_back_and_forth(short, 202), 200);
+    // Each names two keys, of which 33,000 and some have 64 MiB.
+    let folder = ["x".repeat(250), "y".repeat(250), "z".repeat(250)].join("/");
+    let long = (0..1_000).map(|number| format!("{folder}/{number:0>240}"));
+    assert_eq!(renamed_back_and_forth(long, 36), 32);
+}
+
 #[test]
 fn a_closed_store_takes_no_transaction_not_even_an_empty_one() {
     let directory = tempfile::tempdir().unwrap();
