@@ -10,6 +10,7 @@ use crate::draft::{Draft, Present};
 use crate::entry::{Expect, NewEntry, check_attributes, stamped};
 use crate::error::{Error, Result};
 use crate::format::EntryRecord;
+use crate::json::PatchBudget;
 use crate::key::Key;
 use crate::lock::Need;
 use crate::metadata::{Attributes, Kind, Metadata};
@@ -173,7 +174,7 @@ impl Store {
         mode: PutMode,
     ) -> Result<Metadata> {
         let key = self.key(key)?;
-        self.write(|draft| draft.patch(&key, patch, mode))
+        self.write(|draft| draft.patch(&key, patch, mode, &mut PatchBudget::default()))
             .map(stamped)
     }
 
@@ -234,6 +235,7 @@ impl Draft<'_> {
         key: &Key,
         patch: &json_patch::Patch,
         mode: PutMode,
+        budget: &mut PatchBudget,
     ) -> Result<Metadata> {
         let present = self.read_to_replace(key, mode.into(), Need::ReadAndWrite)?;
         let present = match present {
@@ -241,7 +243,9 @@ impl Draft<'_> {
             // It answers that nothing is there.
             None => self.read_present(key)?,
         };
-        self.edit(key, Some(present), |value| json::patch(value, patch))
+        self.edit(key, Some(present), |value| {
+            json::patch_within(value, patch, budget)
+        })
     }
 
     /// Changes a document, or one made of `null`; writes nothing where nothing is changed.

@@ -14,7 +14,9 @@ use serde_json::Value;
 
 pub(crate) use decode::{decode, is_at_end};
 pub(crate) use encode::{encode, to_value};
+#[cfg(any(test, fuzzing))]
 pub(crate) use patch::patch;
+pub(crate) use patch::{PatchBudget, patch_within};
 #[cfg(test)]
 pub(crate) use tests::{any_json, nested};
 pub use text::parse_json;

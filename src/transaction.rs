@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::blob::BlobWriter;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
-use crate::json;
+use crate::json::{self, PatchBudget};
 use crate::key::Key;
 use crate::metadata::Metadata;
 use crate::options::{MergeOptions, PutMode, PutOptions};
@@ -187,8 +187,19 @@ impl Transaction<'_> {
     /// # Errors
     /// As there.
     pub fn patch(&mut self, key: &str, patch: &json_patch::Patch) -> Result<()> {
+        self.patch_within(key, patch, &mut PatchBudget::default())
+    }
+
+    /// As [`Transaction::patch`], where the patch may cost what is left of the budget, and takes its costs from it.
+    pub(crate) fn patch_within(
+        &mut self,
+        key: &str,
+        patch: &json_patch::Patch,
+        budget: &mut PatchBudget,
+    ) -> Result<()> {
         let key = self.key(key)?;
-        self.draft.patch(&key, patch, PutMode::Overwrite).map(drop)
+        let mode = PutMode::Overwrite;
+        self.draft.patch(&key, patch, mode, budget).map(drop)
     }
 
     /// As [`Store::put`]. Other writers wait while the bytes are written: for many of them use

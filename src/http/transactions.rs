@@ -14,6 +14,7 @@ use super::auth::Caller;
 use super::documents::{Merging, patch_of};
 use super::key::JsonBody;
 use super::problem::{Answer, Problem};
+use crate::json::PatchBudget;
 use crate::{Error, MergeOptions, Patch, PutMode, PutOptions, Transaction};
 
 /// How many operations a transaction has at most.
@@ -162,9 +163,9 @@ impl Ready {
         }
     }
 
-    fn run(self, tx: &mut Transaction<'_>) -> crate::Result<Value> {
+    fn run(self, tx: &mut Transaction<'_>, budget: &mut PatchBudget) -> crate::Result<Value> {
         match self {
-            Ready::Patch(key, patch) => tx.patch(&key, &patch).map(|()| json!({})),
+            Ready::Patch(key, patch) => tx.patch_within(&key, &patch, budget).map(|()| json!({})),
             Ready::Put(key, bytes, options) => {
                 tx.put_with(&key, bytes, options).map(|()| json!({}))
             }
@@ -293,6 +294,8 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
     let results = store.transaction(|tx| {
         let mut results = Vec::new();
         let mut bytes = 0;
+        // All writers wait for all the patches together.
+        let mut budget = PatchBudget::default();
         for (index, operation) in ready.into_iter().enumerate() {
             at = index;
             bytes += operation.bytes(tx)?;
@@ -303,7 +306,7 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
                     found: bytes,
                 });
             }
-            results.push(operation.run(tx)?);
+            results.push(operation.run(tx, &mut budget)?);
         }
         Ok(results)
     });

@@ -18,19 +18,25 @@ const MAX_COPIED: usize = 256 * 1024 * 1024;
 /// writers may have to wait. Without it tens of thousands of operations, each at the front of a long array, take minutes.
 const MAX_STEPS: usize = 100_000_000;
 
+/// As [`patch_within`], where the patch may cost all that one may.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn patch(value: &mut Value, patch: &Patch) -> Result<()> {
+    patch_within(value, patch, &mut PatchBudget::default())
+}
+
 /// Applies all operations in order, or none. Members keep their places, a new one comes last.
 ///
 /// # Errors
 /// `InvalidDocument` naming the first operation that fails: its place is not there, its `test` does not hold, what it
-/// makes is nested too deeply, or with it the patch goes beyond [`MAX_COPIED`] or [`MAX_STEPS`].
-pub(crate) fn patch(value: &mut Value, patch: &Patch) -> Result<()> {
+/// makes is nested too deeply, or it costs more than is left.
+pub(crate) fn patch_within(
+    value: &mut Value,
+    patch: &Patch,
+    budget: &mut PatchBudget,
+) -> Result<()> {
     let mut document = value.clone();
-    let mut left = Left {
-        bytes: MAX_COPIED,
-        steps: MAX_STEPS,
-    };
     for (number, operation) in patch.0.iter().enumerate() {
-        apply(&mut document, operation, &mut left).map_err(|reason| {
+        apply(&mut document, operation, budget).map_err(|reason| {
             let (name, path) = (name(operation), shown(operation.path().as_str()));
             invalid(format!(
                 "operation {number} of the patch, {name} `{path}`: {reason}"
@@ -59,27 +65,40 @@ const NOTHING_THERE: Refusal = "nothing is there";
 const NO_SUCH_PLACE: Refusal = "there is no such place";
 const TOO_DEEP: Refusal = "the result is nested too deeply";
 
-/// What the operations to come may cost.
-struct Left {
+/// What the operations to come may cost: those of one patch, or of several that all other writers wait for.
+pub(crate) struct PatchBudget {
     bytes: usize,
     steps: usize,
 }
 
-impl Left {
+impl Default for PatchBudget {
+    fn default() -> Self {
+        PatchBudget {
+            bytes: MAX_COPIED,
+            steps: MAX_STEPS,
+        }
+    }
+}
+
+impl PatchBudget {
     fn copy(&mut self, bytes: usize) -> Result<(), Refusal> {
         let left = self.bytes.checked_sub(bytes);
-        self.bytes = left.ok_or("the copies of the patch together take too much memory")?;
+        self.bytes = left.ok_or("the copies so far together take too much memory")?;
         Ok(())
     }
 
     fn step(&mut self, values: usize) -> Result<(), Refusal> {
         let left = self.steps.checked_sub(values);
-        self.steps = left.ok_or("the patch moves too many values to other places")?;
+        self.steps = left.ok_or("too many values were moved to other places so far")?;
         Ok(())
     }
 }
 
-fn apply(document: &mut Value, operation: &PatchOperation, left: &mut Left) -> Result<(), Refusal> {
+fn apply(
+    document: &mut Value,
+    operation: &PatchOperation,
+    left: &mut PatchBudget,
+) -> Result<(), Refusal> {
     match operation {
         PatchOperation::Add(add_to) => {
             check_depth_at(&add_to.path, &add_to.value, left)?;
@@ -114,7 +133,12 @@ fn apply(document: &mut Value, operation: &PatchOperation, left: &mut Left) -> R
     }
 }
 
-fn add(document: &mut Value, path: &Pointer, value: Value, left: &mut Left) -> Result<(), Refusal> {
+fn add(
+    document: &mut Value,
+    path: &Pointer,
+    value: Value,
+    left: &mut PatchBudget,
+) -> Result<(), Refusal> {
     let Some((parent, last)) = path.split_back() else {
         *document = value;
         return Ok(());
@@ -136,7 +160,7 @@ fn add(document: &mut Value, path: &Pointer, value: Value, left: &mut Left) -> R
     Ok(())
 }
 
-fn remove(document: &mut Value, path: &Pointer, left: &mut Left) -> Result<Value, Refusal> {
+fn remove(document: &mut Value, path: &Pointer, left: &mut PatchBudget) -> Result<Value, Refusal> {
     let (parent, last) = path.split_back().ok_or("a document cannot lose its root")?;
     match document.pointer_mut(parent.as_str()) {
         Some(Value::Object(members)) => {
@@ -159,7 +183,7 @@ fn relocate(
     document: &mut Value,
     from: &Pointer,
     path: &Pointer,
-    left: &mut Left,
+    left: &mut PatchBudget,
 ) -> Result<(), Refusal> {
     if path == from {
         return document
@@ -181,13 +205,13 @@ fn relocate(
 }
 
 /// Refuses a value that at this place would leave the document deeper than [`MAX_DOCUMENT_DEPTH`].
-fn check_depth_at(path: &Pointer, value: &Value, left: &mut Left) -> Result<(), Refusal> {
+fn check_depth_at(path: &Pointer, value: &Value, left: &mut PatchBudget) -> Result<(), Refusal> {
     let levels = MAX_DOCUMENT_DEPTH.checked_sub(path.count());
     check_levels(value, levels.ok_or(TOO_DEEP)?, left)
 }
 
 /// Refuses a value that has more levels than these. Each value in it is a step.
-fn check_levels(value: &Value, levels: usize, left: &mut Left) -> Result<(), Refusal> {
+fn check_levels(value: &Value, levels: usize, left: &mut PatchBudget) -> Result<(), Refusal> {
     left.step(1)?;
     let inside = || levels.checked_sub(1).ok_or(TOO_DEEP);
     match value {

@@ -227,3 +227,24 @@ fn what_a_transaction_handles_again_and_again_is_bounded() {
     let few = json!({"operations": [{"op": "merge", "key": "large", "value": {"z": 1}}]});
     assert_eq!(admin.json("POST", "/v1/transactions", &few).status, 200);
 }
+
+/// Nor can many patches do together what one may not.
+#[test]
+fn the_patches_of_a_transaction_have_one_budget() {
+    let server = Server::start();
+    let admin = server.admin();
+    server.store.save("small", &json!({"a": [0]})).unwrap();
+    // Each doubles the list: some 128 MiB, and nothing of it stays.
+    let copy = json!({"op": "copy", "from": "/a", "path": "/a/-"});
+    let mut patch = vec![copy; 20];
+    patch.push(json!({"op": "replace", "path": "/a", "value": [0]}));
+    let operation = json!({"op": "patch", "key": "small", "patch": patch});
+    let transaction = |times: usize| json!({"operations": vec![operation.clone(); times]});
+    let refused = admin.json("POST", "/v1/transactions", &transaction(4));
+    let refused = refused.problem(422);
+    assert!(refused["operation"].as_u64().unwrap() > 0, "{refused}");
+    let reason = refused["detail"].as_str().unwrap();
+    assert!(reason.contains("too much memory"), "{refused}");
+    let done = admin.json("POST", "/v1/transactions", &transaction(1));
+    assert_eq!(done.status, 200, "{}", done.text());
+}
