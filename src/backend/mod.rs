@@ -304,7 +304,8 @@ pub trait Backend: Send + Sync {
     /// `Poisoned`: whether the commit survives is not known until the store is opened again.
     fn settle(&self, revision: u64) -> Result<()>;
 
-    /// The settled changes behind a place, in order, at most `limit` of them; none when caught up.
+    /// The settled changes behind a place, in order, at most `limit` of them; none when caught up. No limit of the history drops
+    /// those of the newest commit.
     ///
     /// # Errors
     /// `Compacted` where the history no longer reaches back so far: where [`HistoryRange::oldest`] is above 1 and `after`

@@ -1,5 +1,7 @@
 //! The history: order, paging, and where it ends.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::Harness;
@@ -126,6 +128,22 @@ pub(super) fn nothing_is_behind_the_newest(harness: &dyn Harness) {
     let found = backend.changes(last, 9).unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].bytes, "c");
+}
+
+pub(super) fn no_limit_drops_the_newest(harness: &dyn Harness) {
+    let limits = [
+        History::of_bytes(1),
+        History::unlimited().revisions(0),
+        History::unlimited().age(Duration::ZERO),
+    ];
+    for limit in limits {
+        let backend = harness.open(limit).unwrap();
+        for _ in 0..3 {
+            let revision = make(&*backend, changes(["first", "second"]));
+            let told = backend.changes(Position::after(revision - 1), 9);
+            assert_eq!(told.unwrap().len(), 2, "{limit:?}");
+        }
+    }
 }
 
 pub(super) fn a_limit_drops_the_oldest(harness: &dyn Harness) {

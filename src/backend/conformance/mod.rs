@@ -134,6 +134,7 @@ pub fn cases() -> Vec<Case> {
             the_place_after_a_commit_skips_all_of_it
             a_commit_without_changes_tells_nothing
             nothing_is_behind_the_newest
+            no_limit_drops_the_newest
             a_limit_drops_the_oldest
         }
         chunks {

@@ -98,9 +98,10 @@ impl Changelog {
             .collect())
     }
 
-    /// Drops what any limit asks to drop, oldest first.
+    /// Drops what any limit asks to drop, oldest first, the newest never.
     fn trim(&mut self) {
-        while let Some(record) = self.records.front()
+        while self.records.len() > 1
+            && let Some(record) = self.records.front()
             && self.is_beyond(record)
         {
             self.bytes -= record.bytes;
