@@ -25,6 +25,7 @@ use super::{decode, encode, from_micros};
 use crate::blob_id::BlobId;
 use crate::error::{Error, Result};
 use crate::metadata::{Attributes, Digest, Kind, Metadata};
+use crate::options::{MAX_CHUNK_BYTES, MIN_CHUNK_BYTES};
 
 /// Bodies up to this many bytes lie in the record.
 pub(crate) const INLINE_BYTES: usize = 4096;
@@ -82,6 +83,14 @@ pub(crate) struct Part {
     pub(crate) size: u64,
     /// Bytes of each chunk but the last.
     pub(crate) chunk_bytes: u32,
+}
+
+impl Part {
+    /// Whether there can be such a part at all. Chunks are as large as a store may have asked for, always.
+    fn is_possible(&self) -> bool {
+        let chunk_bytes = usize::try_from(self.chunk_bytes).unwrap_or(usize::MAX);
+        (MIN_CHUNK_BYTES..=MAX_CHUNK_BYTES).contains(&chunk_bytes) && self.size > 0
+    }
 }
 
 /// The hashed passwords of an entry.
@@ -272,10 +281,7 @@ impl EntryRecord {
                 let total = parts
                     .iter()
                     .try_fold(0_u64, |total, part| total.checked_add(part.size));
-                total == Some(self.size)
-                    && parts
-                        .iter()
-                        .all(|part| part.chunk_bytes > 0 && part.size > 0)
+                total == Some(self.size) && parts.iter().all(Part::is_possible)
             }
         }
     }
@@ -441,6 +447,26 @@ mod tests {
         let mut long = record().encode().to_vec();
         long.push(0);
         assert!(EntryRecord::decode("k", &long.into()).is_err());
+    }
+
+    /// Else a reader would ask for very many chunks at once, or for one larger than any.
+    #[test]
+    fn a_size_of_chunks_that_no_store_has_is_damage() {
+        let cut = |chunk_bytes| {
+            let part = Part {
+                blob: BlobId([1; 16]),
+                size: 3,
+                chunk_bytes,
+            };
+            let body = Body::Parts(vec![part]);
+            EntryRecord { body, ..record() }.encode()
+        };
+        for chunk_bytes in [512, 65_536, 1_048_576] {
+            assert!(EntryRecord::decode("k", &cut(chunk_bytes)).is_ok());
+        }
+        for chunk_bytes in [0, 1, 511, 1_048_577, u32::MAX] {
+            assert!(EntryRecord::decode("k", &cut(chunk_bytes)).is_err());
+        }
     }
 
     #[test]

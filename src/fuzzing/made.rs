@@ -43,7 +43,7 @@ fn take_body(rest: &mut &[u8]) -> Body {
     let parts = (0..count % 4).map(|_| Part {
         blob: BlobId([take(rest); 16]),
         size: u64::from(take(rest)) + 1,
-        chunk_bytes: u32::from(take(rest)) + 1,
+        chunk_bytes: u32::from(take(rest)) + 512,
     });
     Body::Parts(parts.collect())
 }

@@ -12,6 +12,10 @@ use crate::backend::BlobId;
 use crate::error::{Error, Result};
 use crate::options::MAX_CHUNK_BYTES;
 
+/// The most that is read in one go, headers included. Nobody asks for more than 1 MiB and what is left of two chunks; but a
+/// row may claim any length, and memory is taken before a byte is looked at.
+const MAX_RUN_BYTES: usize = 4 * 1024 * 1024;
+
 impl Packs {
     /// One chunk; `None` where its pack is gone, since the chunk was moved or given back: read its row again.
     ///
@@ -27,8 +31,8 @@ impl Packs {
         Ok(chunks.and_then(|mut chunks| chunks.pop()))
     }
 
-    /// Chunks that lie one behind the other, in one read; those before the first that is damaged. `None` as for
-    /// [`Packs::read`].
+    /// Chunks that lie one behind the other, in one read of at most 4 MiB; those before the first that is damaged. `None` as
+    /// for [`Packs::read`].
     ///
     /// # Errors
     /// `Damaged` where any byte of the first frame is not as it was written.
@@ -49,10 +53,14 @@ impl Packs {
         let Some(file) = self.file(name)? else {
             return Ok(None);
         };
-        let possible = locations
-            .iter()
-            .take_while(|location| is_possible(location));
-        let length = possible.map(frame_length).sum();
+        let mut length = 0;
+        for location in locations {
+            let with_it = length + frame_length(location);
+            if !is_possible(location) || with_it > MAX_RUN_BYTES {
+                break;
+            }
+            length = with_it;
+        }
         let mut bytes = read_at(&file, start.offset, length).map_err(|error| {
             Error::io(format!("reading {}", name.location(start.offset)), error)
         })?;

@@ -99,3 +99,28 @@ fn a_length_that_no_chunk_has_is_not_read_to_be_told_from_damage() {
     let read = bytes_read() - before;
     assert!(read < u64::from(length) / 2, "{read}");
 }
+
+/// Rows may say of every chunk that it is as long as any.
+#[test]
+fn chunks_that_together_are_longer_than_anyone_asks_for_are_not_read() {
+    let fixture = Fixture::new(SMALL);
+    let first = fixture.packs.append(blob(1), 0, b"bytes", 100).unwrap()[0];
+    let file = File::options().write(true).open(fixture.path(0)).unwrap();
+    file.set_len(128 * 1024 * 1024).unwrap();
+    let mut forged = vec![first];
+    while forged.len() < 100 {
+        let last = forged[forged.len() - 1];
+        forged.push(ChunkLocation {
+            offset: last.offset + last.frame_bytes(),
+            length: 1024 * 1024,
+            ..last
+        });
+    }
+    let before = bytes_read();
+    let chunks = fixture.packs.read_run(blob(1), 0, &forged);
+    assert_eq!(chunks.unwrap().unwrap(), [&b"bytes"[..]]);
+    let into = (fixture.packs).read_into(blob(1), 0, &forged, 0, &mut [0; 5]);
+    assert_eq!(into, None);
+    let read = bytes_read() - before;
+    assert!(read < 16 * 1024 * 1024, "{read}");
+}
