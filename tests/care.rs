@@ -7,9 +7,11 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{Case, Random, stores, stores_with};
 use komatik::{
@@ -480,6 +482,74 @@ fn a_writer_that_fails_fails_the_export() {
         let found = store.export(&mut short[..], go_on);
         assert!(matches!(found, Err(Error::Io { .. })), "{found:?}");
     }
+}
+
+/// Notes how often it was written to, and then may panic.
+struct Noting<'a> {
+    writes: &'a Cell<usize>,
+    panics: bool,
+}
+
+impl Write for Noting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writes.set(self.writes.get() + 1);
+        assert!(!self.panics || self.writes.get() > 1, "as it may");
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Else the archive would end as one that is whole does.
+#[test]
+fn nothing_is_written_once_an_export_is_broken_off() {
+    let store = Store::in_memory().unwrap();
+    store.put("a", vec![1; 1_000_000]).unwrap();
+    store.put("b", vec![1; 100_000]).unwrap();
+    let writes = Cell::new(0);
+    let writer = Noting {
+        writes: &writes,
+        panics: false,
+    };
+    let mut seen = None;
+    let found = store.export(writer, |step| {
+        if step.done == 0 {
+            return ControlFlow::Continue(());
+        }
+        seen = Some(writes.get());
+        ControlFlow::Break(())
+    });
+    assert!(matches!(found, Err(Error::Cancelled)), "{found:?}");
+    assert_eq!(Some(writes.get()), seen);
+}
+
+/// A second panic meanwhile would end the process.
+#[test]
+fn nothing_is_written_as_a_panic_goes_through_an_export() {
+    let store = Store::in_memory().unwrap();
+    store.put("a", vec![1; 1_000_000]).unwrap();
+    store.put("b", vec![1; 100_000]).unwrap();
+    let writes = Cell::new(0);
+    let writer = |panics| Noting {
+        writes: &writes,
+        panics,
+    };
+    let export = AssertUnwindSafe(|| store.export(writer(true), go_on));
+    assert!(catch_unwind(export).is_err());
+    assert_eq!(writes.get(), 1);
+
+    let mut seen = None;
+    let export = AssertUnwindSafe(|| {
+        store.export(writer(false), |step| {
+            seen = Some(writes.get());
+            assert!(step.done == 0, "as it may");
+            ControlFlow::Continue(())
+        })
+    });
+    assert!(catch_unwind(export).is_err());
+    assert_eq!(Some(writes.get()), seen);
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! both and other programs may refuse to unpack one of them; [`Store::import`](crate::Store::import) takes both.
 
 use std::borrow::Cow;
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use tar::{Builder, EntryType, Header};
@@ -103,16 +103,56 @@ impl<'a> Member<'a> {
 /// The name of the pseudo member that holds the path of the next one where that is long, as GNU tar writes it.
 const LONG_NAME: &[u8] = b"././@LongLink";
 
-/// Writes an archive, member by member.
+/// What is written in one go.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The caller's writer, as long as it is to be written to.
+struct Gate<W> {
+    writer: W,
+    is_open: bool,
+}
+
+impl<W> Gate<W> {
+    fn open(&mut self) -> std::io::Result<&mut W> {
+        match self.is_open {
+            true => Ok(&mut self.writer),
+            false => Err(std::io::Error::other("the archive was given up")),
+        }
+    }
+}
+
+impl<W: Write> Write for Gate<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.open()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.open()?.flush()
+    }
+}
+
+/// Writes an archive, member by member. Once it is dropped nothing more is written: the archive of one that was not
+/// [finished](Pack::finish) is cut short.
 pub(super) struct Pack<W: Write> {
-    builder: Builder<W>,
+    builder: Builder<BufWriter<Gate<W>>>,
     metadata: blake3::Hasher,
+}
+
+/// The builder and its buffer write what is left as they are dropped, also while a panic of the writer goes through them.
+impl<W: Write> Drop for Pack<W> {
+    fn drop(&mut self) {
+        self.builder.get_mut().get_mut().is_open = false;
+    }
 }
 
 impl<W: Write> Pack<W> {
     pub(super) fn new(writer: W) -> Pack<W> {
+        let gate = Gate {
+            writer,
+            is_open: true,
+        };
         Pack {
-            builder: Builder::new(writer),
+            builder: Builder::new(BufWriter::with_capacity(BUFFER_BYTES, gate)),
             metadata: blake3::Hasher::new(),
         }
     }
@@ -159,14 +199,12 @@ impl<W: Write> Pack<W> {
     }
 
     /// Ends the archive, of so many entries.
-    pub(super) fn finish(mut self, entries: u64) -> Result<()> {
+    pub(super) fn finish(&mut self, entries: u64) -> Result<()> {
         let metadata = Some(self.metadata.finalize().to_hex().to_string());
         self.add_json(&Member::End, 0, &End { entries, metadata })?;
-        let mut writer = self
-            .builder
-            .into_inner()
-            .map_err(|error| undo(WRITING, error))?;
-        writer.flush().map_err(|error| undo(WRITING, error))
+        let finished = self.builder.finish();
+        let flushed = finished.and_then(|()| self.builder.get_mut().flush());
+        flushed.map_err(|error| undo(WRITING, error))
     }
 
     fn add_long_name(&mut self, path: &[u8]) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Getting everything out, in a form that other programs can read.
 
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 
 use bytes::{Buf, Bytes};
@@ -16,9 +16,6 @@ use crate::lock::{Need, Trying};
 use crate::metadata::{Digest, Kind};
 use crate::report::{Progress, Step};
 use crate::store::Store;
-
-/// What is written in one go.
-const BUFFER_BYTES: usize = 256 * 1024;
 
 impl Store {
     /// Writes every entry and explicit folder in the scope of this view to `writer`, as a tar archive. Answers how many
@@ -50,7 +47,7 @@ impl Store {
     /// [`Error::Locked`] and [`Error::WrongPassword`] with the key of an entry that this view cannot read, before
     /// anything is written; [`Error::Cancelled`]; [`Error::Damaged`]; [`Error::Io`] of the kind
     /// [`ResourceBusy`](io::ErrorKind::ResourceBusy) where the moment could not be kept; what `writer` answers. What was written until
-    /// then is cut short, and [`Store::import`] says so at its end.
+    /// then is cut short, and [`Store::import`] says so at its end; nothing is written after the failure.
     pub fn export(
         &self,
         writer: impl Write,
@@ -63,7 +60,7 @@ impl Store {
         drop(ahead);
         let mut export = Export {
             store: self,
-            pack: Pack::new(BufWriter::with_capacity(BUFFER_BYTES, writer)),
+            pack: Pack::new(writer),
             progress,
             done: 0,
             total,
@@ -123,7 +120,7 @@ impl Store {
 
 struct Export<'a, W: Write> {
     store: &'a Store,
-    pack: Pack<BufWriter<W>>,
+    pack: Pack<W>,
     progress: Progress<'a>,
     done: u64,
     total: u64,
