@@ -243,6 +243,30 @@ fn a_panic_of_what_a_callback_owns_holds_up_no_later_commit() {
 }
 
 #[test]
+fn a_callback_that_panics_with_what_panics_is_told_of_the_rest() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("as it is dropped");
+        }
+    }
+    let store = Store::in_memory().unwrap();
+    let (told, told_of) = mpsc::channel();
+    let _on = store.on(Events::ALL, move |change| {
+        told.send(change.key.clone()).unwrap();
+        if change.key == "a" {
+            std::panic::panic_any(Panics);
+        }
+    });
+    let both = store.transaction(|tx| {
+        tx.save("a", &1)?;
+        tx.save("b", &1)
+    });
+    both.unwrap();
+    assert_eq!(told_of.try_iter().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
 fn a_callback_may_take_itself_off() {
     for case in stores() {
         let store = case.store.clone();

@@ -110,9 +110,12 @@ impl Callback {
             if !self.active.load(Ordering::Acquire) {
                 return;
             }
-            // The payload may hold anything, so it is not logged.
-            if catch_unwind(AssertUnwindSafe(|| (self.function)(&change))).is_err() {
+            // The payload may hold anything, so it is not logged, and may panic as it goes.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.function)(&change))) {
                 tracing::error!(revision, "a callback panicked; the others go on");
+                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                    std::mem::forget(again);
+                }
             }
         }
     }
