@@ -155,9 +155,10 @@ pub(crate) fn end_of(prefix: &str) -> Option<Vec<u8>> {
 /// What lies in a folder, from [`Store::list`]; see there for what it costs and sees. It keeps the store open.
 #[must_use = "a listing is lazy and reads nothing until it is asked"]
 pub struct Listing {
+    // Goes before the store it is of.
+    scan: Box<dyn Scan>,
     store: Store,
     folder: Folder,
-    scan: Box<dyn Scan>,
     filter: Filter,
     recursive: bool,
     /// How many items may still be told.
