@@ -11,6 +11,7 @@ mod sight;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
@@ -217,8 +218,10 @@ impl Turnstile {
 type HandedOver = Vec<(Arc<Turnstile>, u64)>;
 
 thread_local! {
-    /// What this thread has handed over in the round of callbacks it is in.
-    static ROUND: RefCell<Option<HandedOver>> = const { RefCell::new(None) };
+    /// What this thread has handed over in the round of callbacks it is in. Not dropped with the thread, since what is dropped
+    /// then may write as well; it has memory only within a round.
+    static ROUND: ManuallyDrop<RefCell<Option<HandedOver>>> =
+        const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
 /// From the first callback a thread runs until all that was written inside callbacks is told as well.
@@ -242,7 +245,6 @@ impl Round {
             }
             None => false,
         });
-        // A thread at its end, which drops what it owns, is in no callback.
         handed_over.unwrap_or(false)
     }
 

@@ -462,34 +462,3 @@ fn a_closed_store_takes_no_transaction_not_even_an_empty_one() {
     let refused = store.transaction(|_| Ok(()));
     assert!(matches!(refused, Err(Error::Misuse { .. })), "{refused:?}");
 }
-
-/// What a thread owns is dropped when much of it is gone already, and may write all the same.
-#[test]
-fn a_thread_may_write_as_it_ends() {
-    struct Last(std::cell::RefCell<Option<Store>>);
-    impl Drop for Last {
-        fn drop(&mut self) {
-            if let Some(store) = self.0.take() {
-                store.save("last", &1).unwrap();
-                store.transaction(|tx| tx.save("last of all", &1)).unwrap();
-            }
-        }
-    }
-    thread_local!(static LAST: Last = const { Last(std::cell::RefCell::new(None)) });
-    let store = Store::in_memory().unwrap();
-    let told = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = std::sync::Arc::clone(&told);
-    let _subscription = store.on(komatik::Events::ALL, move |_| {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    });
-    let own = store.clone();
-    std::thread::spawn(move || {
-        // In this order: those of the store are gone first.
-        LAST.with(|last| last.0.replace(Some(own.clone())));
-        own.save("first", &1).unwrap();
-    })
-    .join()
-    .unwrap();
-    assert!(store.exists("last").unwrap() && store.exists("last of all").unwrap());
-    assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 3);
-}

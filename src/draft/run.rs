@@ -1,6 +1,7 @@
 //! Running the closures of drafts: side by side, or alone.
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 
 use super::{Again, Asked, Draft, Passed, Run};
 use crate::backend::Outcome;
@@ -33,14 +34,23 @@ impl Gate {
 }
 
 thread_local! {
-    /// The stores in whose closures this thread is: a write from there would wait for itself.
-    static INSIDE: RefCell<Vec<*const Shared>> = const { RefCell::new(Vec::new()) };
+    /// The stores in whose closures this thread is: a write from there would wait for itself. Not dropped with the thread, since
+    /// what is dropped then may write as well; it has memory only while the thread is in one.
+    static INSIDE: ManuallyDrop<RefCell<Vec<*const Shared>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
 struct InsideGuard;
 
 impl InsideGuard {
     fn enter(shared: &Shared) -> Result<InsideGuard> {
+        InsideGuard::check(shared)?;
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(shared));
+        Ok(InsideGuard)
+    }
+
+    /// Whether it may be entered.
+    fn check(shared: &Shared) -> Result<()> {
         if shared.gate.is_closed.load(Ordering::Acquire) {
             return Err(Error::Misuse {
                 reason: "the store is closed",
@@ -48,24 +58,28 @@ impl InsideGuard {
         }
         // In a process that was forked off, the gate may be held by a thread that is not there.
         shared.backend.check_open()?;
-        let entered = INSIDE.try_with(|inside| {
-            let mut inside = inside.borrow_mut();
-            if inside.iter().any(|other| std::ptr::eq(*other, shared)) {
-                return Err(Error::Misuse {
-                    reason: "a write to the store from inside a transaction on it; use the transaction's own methods",
-                });
-            }
-            inside.push(shared);
-            Ok(InsideGuard)
+        let is_inside = INSIDE.try_with(|inside| {
+            let inside = inside.borrow();
+            inside.iter().any(|other| std::ptr::eq(*other, shared))
         });
-        // The thread is at its end and drops what it owns: no closure of it runs.
-        entered.unwrap_or_else(|_| Ok(InsideGuard))
+        match is_inside {
+            Ok(true) => Err(Error::Misuse {
+                reason: "a write to the store from inside a transaction on it; use the transaction's own methods",
+            }),
+            Ok(false) | Err(_) => Ok(()),
+        }
     }
 }
 
 impl Drop for InsideGuard {
     fn drop(&mut self) {
-        let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
+        let _ = INSIDE.try_with(|inside| {
+            let mut inside = inside.borrow_mut();
+            inside.pop();
+            if inside.is_empty() {
+                inside.shrink_to_fit();
+            }
+        });
     }
 }
 
@@ -246,8 +260,8 @@ impl Store {
     }
 
     fn enter_shared(&self) -> Result<RwLockReadGuard<'_, ()>> {
-        // Only to find out whether this thread is inside; the closures of single writes call no one.
-        drop(InsideGuard::enter(&self.shared)?);
+        // The closures of single writes call no one, so nothing is noted of the thread.
+        InsideGuard::check(&self.shared)?;
         Ok(self.shared.gate.lock.read())
     }
 
