@@ -23,7 +23,9 @@ impl Store {
     /// written before, by [`Store::writer`], and committed by [`Transaction::commit_blob`]. A write to the store itself
     /// from inside `body` is [`Error::Misuse`]; reading from it shows the state before. Two threads, each in a transaction on
     /// one store and writing to the other's, wait for each other for ever: write to several stores in the same order. So do a
-    /// transaction that writes to another store and a [callback](Store::on) of that one that writes to the first.
+    /// transaction that writes to another store and a [callback](Store::on) of that one that writes to the first. And so does
+    /// a `body` that waits for another thread that writes to this store, or makes a [backup](Store::backup) of it: that one waits for
+    /// `body`.
     ///
     /// One that only reads is the way to read several keys at one moment.
     ///

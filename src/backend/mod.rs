@@ -79,7 +79,8 @@ pub const MAX_ROW_KEY_BYTES: usize = 1025;
 pub const MAX_ROW_BYTES: usize = 6 * 1024 - 64;
 /// Chunks up to this size may lie in rows, larger ones where large bytes go.
 pub const MAX_TREE_CHUNK_BYTES: usize = 4096;
-/// The most rows one commit may write; also the most changes, adoptions and releases, each.
+/// The most rows one commit may write; also the most changes, adoptions and releases, each. An entry that was appended to owns
+/// several blobs, so that fewer of them may be deleted in one commit.
 pub const MAX_COMMIT_ROWS: usize = 1_000_000;
 /// The most bytes one change may hold.
 pub const MAX_CHANGE_BYTES: usize = 64 * 1024;
