@@ -145,7 +145,7 @@ impl Store {
         &self,
         mut body: impl FnMut(&mut Draft<'_>) -> Result<R>,
     ) -> Result<Option<(R, Option<u64>)>> {
-        drop(InsideGuard::enter(&self.shared)?);
+        InsideGuard::check(&self.shared)?;
         let Some(beside_others) = self.shared.gate.lock.try_read() else {
             return Ok(None);
         };
