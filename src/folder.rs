@@ -27,7 +27,7 @@ impl Store {
     /// deleted; folders are not counted. An entry with the name of the folder is not in it, and stays.
     ///
     /// Other writers wait meanwhile. A commit holds at most 1,000,000 rows and 64 MiB of keys and changes, and gives back at
-    /// most 1,000,000 pieces of content: an entry that was appended to has several, up to 32.
+    /// most 1,000,000 pieces of content: an entry that was appended to has several, up to 36.
     ///
     /// # Errors
     /// [`Error::InvalidKey`], also for the root; [`Error::Locked`] and [`Error::WrongPassword`] where any entry has

@@ -223,6 +223,7 @@ impl Local {
         health.close();
         self.core.bell.ring_now();
         self.core.tell_of_room();
+        self.core.settling.wake();
         self.workers.join();
         let ended = self.core.shut_down();
         match self.core.is_left() {

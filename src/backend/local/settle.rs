@@ -22,6 +22,8 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 pub(super) struct Settling {
     state: Mutex<State>,
     changed: Condvar,
+    /// A commit came that does not wait for the disk.
+    behind: Condvar,
     settled: AtomicU64,
     synced: AtomicU64,
     #[cfg(test)]
@@ -33,6 +35,8 @@ pub(super) struct Settling {
 #[derive(Debug, Default)]
 pub(super) struct TestHooks {
     pub(super) syncs: AtomicU64,
+    /// How often the thread that brings writes to the disk looked whether there are some.
+    pub(super) looks: AtomicU64,
     pub(super) fail_next: AtomicBool,
     pub(super) panic_next: AtomicBool,
     /// Holds off every sync, as one that takes long does.
@@ -82,6 +86,7 @@ impl Settling {
                 syncing: false,
             }),
             changed: Condvar::new(),
+            behind: Condvar::new(),
             settled: AtomicU64::new(revision),
             synced: AtomicU64::new(revision),
             #[cfg(test)]
@@ -104,6 +109,21 @@ impl Settling {
         self.state.lock().ordered > self.synced()
     }
 
+    /// Waits until there are commits that a power cut would undo, not longer than the store is written to.
+    pub(super) fn await_behind(&self, health: &Health) {
+        let mut state = self.state.lock();
+        while state.ordered <= self.synced() && health.check_writable().is_ok() {
+            self.behind.wait(&mut state);
+        }
+    }
+
+    /// Wakes who waits for that; the store is closed.
+    pub(super) fn wake(&self) {
+        // Nobody is between looking and waiting then.
+        drop(self.state.lock());
+        self.behind.notify_all();
+    }
+
     /// A commit was appended to the journal; called in order, under the writer lock. `packs` hold chunks it adopted
     /// that are not synced yet.
     pub(super) fn order(&self, revision: u64, waits_for_disk: bool, packs: &BTreeSet<u64>) {
@@ -112,6 +132,8 @@ impl Settling {
         state.packs.extend(packs);
         if waits_for_disk {
             state.waiting.push_back(revision);
+        } else {
+            self.behind.notify_one();
         }
         self.advance(&state);
     }

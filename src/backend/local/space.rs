@@ -213,7 +213,7 @@ impl Core {
     pub(super) fn is_space_wanted(&self, bytes: u64) -> bool {
         let appended = self.space.appended.fetch_add(bytes, Ordering::Relaxed) + bytes;
         appended >= UNWATCHED_BYTES
-            && appended >= self.packs.stats().live_bytes / 2
+            && appended >= self.packs.live_bytes() / 2
             && self.space.is_free()
             && self.is_space_coming()
     }
@@ -263,7 +263,7 @@ impl Core {
                 })?;
             }
         }
-        let in_use = self.packs.stats().live_bytes;
+        let in_use = self.packs.live_bytes();
         self.space.in_use.store(in_use, Ordering::Relaxed);
         Ok(true)
     }

@@ -116,6 +116,9 @@ impl Workers {
         // Half the interval: a write may just miss one sync, and the sync takes time itself.
         let pause = (core.options.eventual_interval / 2).max(MIN_SYNC_PAUSE);
         self.spawn("komatik-sync", Arc::downgrade(core), move |core| {
+            #[cfg(test)]
+            core.settling.test.looks.fetch_add(1, Ordering::Relaxed);
+            core.settling.await_behind(&core.health);
             core.pause(pause);
             if core.settling.is_behind()
                 && let Err(error) = core.sync()

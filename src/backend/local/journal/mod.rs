@@ -283,8 +283,11 @@ impl Journal {
         let above_bytes = byte_limit.is_some_and(|limit| bytes - oldest.length() >= limit);
         // Commits and not revisions: a crash leaves many out.
         let above_revisions = revisions.is_some_and(|limit| {
+            // Not counted where there cannot be as many: to count those of an earlier opening reads their segments.
+            let newest = segments.last().map_or(0, |last| last.last_noted());
+            let at_most = (newest + 1).saturating_sub(next.first);
             let kept = segments.iter().skip(1).map(|segment| segment.commits());
-            kept.sum::<u64>() >= limit
+            (newest == 0 || at_most >= limit) && kept.sum::<u64>() >= limit
         });
         let above_age = age.is_some_and(|limit| {
             // Where a clock was ahead or the time cannot be read, the next one tells that this is no younger.

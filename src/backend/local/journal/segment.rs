@@ -211,10 +211,15 @@ impl Segment {
         self.last_time.store(time, Ordering::Relaxed);
     }
 
+    /// The last commit that is noted, 0 where none is.
+    pub(in crate::backend::local) fn last_noted(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
     /// The last commit before `next`, with which the next segment begins, that told of changes in it, 0 where none did. `None`
     /// where not all in between is noted.
     pub(in crate::backend::local) fn last_told_before(&self, next: u64) -> Option<u64> {
-        let is_known = *self.indexed.lock() && self.last.load(Ordering::Relaxed) + 1 == next;
+        let is_known = *self.indexed.lock() && self.last_noted() + 1 == next;
         is_known.then(|| self.last_told.load(Ordering::Relaxed))
     }
 

@@ -350,6 +350,10 @@ impl Packs {
     }
 
     /// Sizes, from counters.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.table.lock().live_bytes()
+    }
+
     pub(crate) fn stats(&self) -> PackStats {
         self.table.lock().stats()
     }

@@ -126,6 +126,11 @@ impl Table {
         }
     }
 
+    /// Without a look at each pack.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live
+    }
+
     pub(super) fn stats(&self) -> PackStats {
         PackStats {
             total_bytes: self.packs.values().map(|pack| pack.total).sum(),

@@ -12,24 +12,29 @@ use crate::error::Result;
 impl Core {
     /// Finds what an earlier opening left: uploads that were never adopted, and blobs it had no time to give back.
     pub(in crate::backend::local) fn find_left_over(&self) -> Result<()> {
-        let mut start = vec![keys::UPLOADS];
-        let mut uploads = Vec::new();
+        let doomed = self.pending_blobs(keys::DOOMED)?;
+        self.space.state.lock().doomed.extend(doomed);
+        let uploads = self.pending_blobs(keys::UPLOADS)?;
+        let uploads: Vec<_> = uploads.into_iter().map(|(_, blob)| blob).collect();
+        self.doom_uploads(&uploads)
+    }
+
+    /// The blobs of this kind of pending rows, and the commits that wrote those. Of shared blobs, which lie between the others,
+    /// there may be very many.
+    fn pending_blobs(&self, kind: u8) -> Result<Vec<(u64, BlobId)>> {
+        let (mut start, end) = (vec![kind], [kind + 1]);
+        let mut blobs = Vec::new();
         loop {
-            let (rows, more) = self.rows(Tree::Pending, &start, None, LATEST, ROWS_A_STEP)?;
-            let mut doomed = Vec::new();
+            let (rows, more) = self.rows(Tree::Pending, &start, Some(&end), LATEST, ROWS_A_STEP)?;
             for (key, row) in rows {
-                let row = row?;
-                uploads.extend(keys::parse_blob(keys::UPLOADS, &key));
-                doomed
-                    .extend(keys::parse_blob(keys::DOOMED, &key).map(|blob| (row.revision, blob)));
+                let revision = row?.revision;
+                blobs.extend(keys::parse_blob(kind, &key).map(|blob| (revision, blob)));
             }
-            self.space.state.lock().doomed.extend(doomed);
             match more {
                 Some(last) => start = [&last[..], &[0]].concat(),
-                None => break,
+                None => return Ok(blobs),
             }
         }
-        self.doom_uploads(&uploads)
     }
 
     /// Dooms what is in commits of uploads that come to nothing.

@@ -223,3 +223,26 @@ fn everything_at_once() {
         "{stats:?}"
     );
 }
+
+#[test]
+fn a_store_that_nobody_writes_to_looks_for_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        eventual_interval: Duration::from_millis(10),
+        ..Options::default()
+    };
+    let local = Local::open(directory.path(), options).unwrap();
+    let hooks = &local.core.settling.test;
+    for number in 0_u32..3 {
+        commit(
+            &local,
+            rows(Durability::Eventual, vec![put(number.to_be_bytes(), b"")]),
+        )
+        .unwrap();
+        eventually("it is on the disk", || !local.core.settling.is_behind());
+        let before = hooks.looks.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(300));
+        let looks = hooks.looks.load(Ordering::Relaxed) - before;
+        assert!(looks <= 2, "{looks}");
+    }
+}
