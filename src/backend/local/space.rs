@@ -1,10 +1,12 @@
 //! Giving back what nobody owns any more.
 //!
 //! A blob whose last owner is gone is doomed: a pending row says so, in the same commit. Once that commit is durable,
-//! nobody holds the blob and no older scan is open, the rows of its chunks are deleted, and with them the pending row.
+//! nobody holds the blob and no older scan is open, the rows of its chunks are deleted, and with them the pending row
+//! (`blobs`).
 //! A pack without chunks in use is removed, after the deletions are durable; one that is mostly unused has its chunks
 //! moved out, a few at a time, and then is one without.
 
+mod blobs;
 mod hold;
 mod left_over;
 
@@ -12,10 +14,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::Core;
-use super::keys::{self, ChunkRow};
-use super::pack::{ChunkLocation, Effort};
-use super::view::LATEST;
-use crate::backend::{BlobId, Tree};
+use super::pack::Effort;
+use crate::backend::BlobId;
 use crate::error::{Error, Result};
 use crate::report::Progress;
 #[cfg(test)]
@@ -141,57 +141,6 @@ impl Space {
         }
         Ok(())
     }
-
-    /// Takes the blobs that can be given back now: doomed by a commit up to `settled`, which no scan of before
-    /// `oldest_pin` needs, and held by nobody.
-    fn take_free(&self, settled: u64, oldest_pin: Option<u64>) -> Taken<'_> {
-        let mut state = self.state.lock();
-        let (mut free, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut state.doomed)
-            .into_iter()
-            .partition(|doomed| doomed.0 <= settled && !state.keeps(doomed, oldest_pin));
-        state.doomed = kept;
-        state.going.extend(free.iter().map(|(_, blob)| *blob));
-        free.reverse();
-        Taken {
-            space: self,
-            blobs: free,
-        }
-    }
-}
-
-/// Blobs taken to be given back. When it is dropped, those left wait again: after an error, and also after a panic of the function
-/// that is told of the progress.
-struct Taken<'a> {
-    space: &'a Space,
-    /// The next one is the last.
-    blobs: Vec<(u64, BlobId)>,
-}
-
-impl Taken<'_> {
-    fn next(&self) -> Option<BlobId> {
-        self.blobs.last().map(|(_, blob)| *blob)
-    }
-
-    /// The next one is given back, or cannot be.
-    fn done(&mut self, is_damaged: bool) {
-        if let Some((_, blob)) = self.blobs.pop() {
-            let mut state = self.space.state.lock();
-            state.going.remove(&blob);
-            if is_damaged {
-                state.damaged.insert(blob);
-            }
-        }
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        let mut state = self.space.state.lock();
-        for (_, blob) in &self.blobs {
-            state.going.remove(blob);
-        }
-        state.doomed.append(&mut self.blobs);
-    }
 }
 
 /// While it lives, nobody else gives space back.
@@ -313,36 +262,6 @@ impl Core {
         })
     }
 
-    /// Deletes the rows of the blobs that can go now. The caller is alone; an error of `step` leaves the rest for later.
-    pub(super) fn give_back_blobs(
-        &self,
-        step: &mut dyn FnMut(u64, u64) -> Result<()>,
-    ) -> Result<()> {
-        match self.doom_abandoned() {
-            // Empty packs may be all the room there is to be had.
-            Err(Error::NoSpace { .. }) if self.remove_empty_packs()? => self.doom_abandoned()?,
-            doomed => doomed?,
-        }
-        let settled = self.settling.settled().min(self.settling.synced());
-        let oldest_pin = self.overlay.read().oldest_pin_of_chunks();
-        let mut taken = self.space.take_free(settled, oldest_pin);
-        let total = taken.blobs.len() as u64;
-        while let Some(blob) = taken.next() {
-            let done = total - taken.blobs.len() as u64;
-            let given = self.give_back_blob(blob, &mut || step(done, total));
-            match given {
-                Ok(()) => taken.done(false),
-                // It stays until the next open, and must not keep the others.
-                Err(Error::Damaged { what, location }) => {
-                    tracing::error!(%blob, what, location, "a blob cannot be given back");
-                    taken.done(true);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Removes empty packs, and empties others as long as `go_on` says so, which is asked before each for which there is room.
     fn give_back_packs(
         &self,
@@ -398,43 +317,6 @@ impl Core {
             self.checkpoint()?;
         }
         Ok(())
-    }
-
-    /// Deletes the rows of a blob's chunks, in steps, each of which is told before, and last its pending row.
-    fn give_back_blob(&self, blob: BlobId, step: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        let mut start = keys::chunk(blob, 0).to_vec();
-        let end = [&keys::chunk(blob, u64::MAX)[..], &[0]].concat();
-        loop {
-            step()?;
-            let most = match self.headroom.is_tight(STEP_BYTES)? {
-                true => FEW_ROWS_A_STEP,
-                false => ROWS_A_STEP,
-            };
-            let (rows, more) = self.rows(Tree::Chunks, &start, Some(&end), LATEST, most)?;
-            let mut freed: Vec<ChunkLocation> = Vec::new();
-            let mut keys_of_rows = Vec::with_capacity(rows.len());
-            for (key, row) in rows {
-                if let Some(ChunkRow::Packed(location)) = ChunkRow::decode(&row?.value) {
-                    freed.push(location);
-                }
-                keys_of_rows.push(key);
-            }
-            self.commit_own(|stage| {
-                for key in keys_of_rows {
-                    stage.write(Tree::Chunks, key, None);
-                }
-                if more.is_none() {
-                    stage.write(Tree::Pending, keys::doomed(blob), None);
-                }
-                Ok(())
-            })?;
-            self.packs.give_back(&freed);
-            self.keep_room()?;
-            match more {
-                Some(last) => start = [&last[..], &[0]].concat(),
-                None => return Ok(()),
-            }
-        }
     }
 
     /// Answers whether there were any, and so a checkpoint was made.

@@ -129,6 +129,20 @@ fn put_blob(local: &Local, number: u64, chunks: usize, durability: Durability) -
     commit(local, adopting)
 }
 
+/// A blob of this many rows, owned by the row of its number.
+fn put_rows(local: &Local, number: u64, rows_of_it: usize) {
+    let bytes = vec![number.to_be_bytes()[7]; rows_of_it * ROW_CHUNK_BYTES];
+    (local.put_chunks(blob(number), 0, &bytes, ROW_CHUNK_BYTES)).unwrap();
+    let adopting = Commit {
+        adopts: vec![blob(number)],
+        ..rows(
+            Durability::Immediate,
+            vec![put(number.to_be_bytes(), b"blob")],
+        )
+    };
+    commit(local, adopting).unwrap();
+}
+
 fn release(local: &Local, number: u64) {
     let releasing = Commit {
         releases: vec![blob(number)],
@@ -138,6 +152,8 @@ fn release(local: &Local, number: u64) {
 }
 
 const CHUNK_BYTES: usize = 16 * 1024;
+/// Small enough to lie in a row.
+const ROW_CHUNK_BYTES: usize = 512;
 const MIB: u64 = 1024 * 1024;
 
 fn compact(local: &Local) -> Result<()> {

@@ -132,11 +132,12 @@ fn an_end_that_cannot_be_brought_to_the_disk_says_so() {
 
 #[test]
 fn who_closes_waits_for_no_more_than_a_step_of_who_gives_space_back() {
-    const BLOBS: u64 = 2_000;
+    const BLOBS: u64 = 40;
     let directory = tempfile::tempdir().unwrap();
     let local = open(&directory);
     for number in 0..BLOBS {
-        put_blob(&local, number, 1, Durability::Eventual).unwrap();
+        // A step each.
+        put_rows(&local, number, 999);
     }
     // So that the thread in the background does not come first.
     let alone = local.core.space.alone();
@@ -149,7 +150,7 @@ fn who_closes_waits_for_no_more_than_a_step_of_who_gives_space_back() {
             if done == 1 {
                 threads.spawn(|| local.close().unwrap());
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(100));
             std::ops::ControlFlow::Continue(())
         };
         let given = (local.core).give_back_all(&alone, &mut Progress::new(&mut step));

@@ -91,6 +91,49 @@ fn who_writes_waits_for_nothing_that_only_a_reader_keeps() {
     drop(alone);
 }
 
+/// A commit for each would push out of the journal what others have written.
+#[test]
+fn many_small_blobs_go_in_few_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    for number in 0..3000 {
+        put_blob(&local, number, 1, Durability::Eventual).unwrap();
+    }
+    let alone = local.core.space.alone();
+    (0..3000).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    let before = local.core.writer.lock().revision();
+    local.core.give_back_blobs(&mut |_, _| Ok(())).unwrap();
+    let commits = local.core.writer.lock().revision() - before;
+    assert!((6..10).contains(&commits), "{commits}");
+    drop(alone);
+    assert_eq!(local.stats().unwrap().chunk_bytes, 0);
+    assert_sound(&local);
+}
+
+/// And a large one in several; what is damaged keeps no other.
+#[test]
+fn blobs_of_every_size_go_and_only_the_damaged_one_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    let sizes = [1, 3000, 2, 999, 1000, 1001, 5];
+    for (number, size) in (0..).zip(sizes) {
+        put_rows(&local, number, size);
+    }
+    local.core.bring_to_trees().unwrap();
+    let key = crate::backend::local::keys::chunk(blob(2), 1);
+    let garbage = (Tree::Chunks, key, Some(Bytes::from_static(b"?")));
+    (local.core.trees.apply(&mut std::iter::once(garbage))).unwrap();
+    let alone = local.core.space.alone();
+    (0..7).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    local.core.give_back_blobs(&mut |_, _| Ok(())).unwrap();
+    drop(alone);
+    assert!(!local.core.space.is_waiting());
+    let left = local.stats().unwrap().chunk_bytes;
+    assert_eq!(left, 2 * ROW_CHUNK_BYTES as u64);
+}
+
 #[test]
 fn a_journal_that_was_moved_is_not_sound() {
     let directory = tempfile::tempdir().unwrap();
