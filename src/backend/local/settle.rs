@@ -133,7 +133,7 @@ impl Settling {
         if waits_for_disk {
             state.waiting.push_back(revision);
         } else {
-            self.behind.notify_one();
+            self.behind.notify_all();
         }
         self.advance(&state);
     }
