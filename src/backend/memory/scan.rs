@@ -41,6 +41,8 @@ pub(super) struct MemoryScan {
     rows: Arc<Rows>,
     from: Bound<Bytes>,
     end: Option<Bytes>,
+    /// Whether [`OpenScans`] counts it.
+    needs_chunks: bool,
 }
 
 impl MemoryScan {
@@ -58,6 +60,7 @@ impl MemoryScan {
             rows,
             from: Bound::Included(Bytes::copy_from_slice(start)),
             end: end.map(Bytes::copy_from_slice),
+            needs_chunks: true,
         }
     }
 }
@@ -88,12 +91,19 @@ impl Scan for MemoryScan {
             self.from = Bound::Included(Bytes::copy_from_slice(key));
         }
     }
+
+    fn let_chunks_go(&mut self) {
+        // Its rows are its own.
+        if std::mem::take(&mut self.needs_chunks) {
+            let mut state = self.state.lock();
+            state.scans.closed(self.revision);
+            state.sweep();
+        }
+    }
 }
 
 impl Drop for MemoryScan {
     fn drop(&mut self) {
-        let mut state = self.state.lock();
-        state.scans.closed(self.revision);
-        state.sweep();
+        self.let_chunks_go();
     }
 }

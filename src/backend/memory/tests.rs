@@ -205,6 +205,33 @@ fn a_panic_in_ordered_leaves_a_whole_commit() {
     assert_eq!(make(&memory, commit(&["b"])), 2);
 }
 
+/// Else all that is deleted while a list is open would stay, and be looked at by each commit.
+#[test]
+fn a_scan_of_rows_alone_keeps_no_content() {
+    let memory = Memory::new(History::default());
+    let blob = BlobId([1; 16]);
+    memory.put_chunks(blob, 0, b"bytes", 10).unwrap();
+    let adopting = Commit {
+        adopts: vec![blob],
+        ..Commit::default()
+    };
+    make(&memory, adopting);
+    let mut rows_alone = memory.scan(Tree::Entries, b"", None).unwrap();
+    let with_chunks = memory.scan(Tree::Entries, b"", None).unwrap();
+    rows_alone.let_chunks_go();
+    rows_alone.let_chunks_go();
+    let releasing = Commit {
+        releases: vec![blob],
+        ..Commit::default()
+    };
+    make(&memory, releasing);
+    assert_eq!(memory.stats().unwrap().dead_bytes, 5);
+    drop(with_chunks);
+    assert_eq!(memory.stats().unwrap().dead_bytes, 0);
+    drop(rows_alone);
+    assert_eq!(memory.state.lock().scans.oldest(), None);
+}
+
 #[cfg(feature = "conformance")]
 mod conformance {
     use std::cell::OnceCell;
