@@ -350,12 +350,13 @@ impl Packs {
     }
 
     /// Sizes, from counters.
-    pub(crate) fn live_bytes(&self) -> u64 {
-        self.table.lock().live_bytes()
-    }
-
     pub(crate) fn stats(&self) -> PackStats {
         self.table.lock().stats()
+    }
+
+    /// Bytes in use.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.table.lock().live_bytes()
     }
 
     fn name(&self, number: u64) -> PackName {

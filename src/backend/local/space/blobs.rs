@@ -7,7 +7,7 @@ use crate::backend::local::Core;
 use crate::backend::local::keys::{self, ChunkRow};
 use crate::backend::local::pack::ChunkLocation;
 use crate::backend::local::view::LATEST;
-use crate::backend::{BlobId, Tree};
+use crate::backend::{BlobId, Tree, View};
 use crate::error::{Error, Result};
 
 /// Blobs taken to be given back. When it is dropped, those left wait again: after an error, and also after a panic of the function
@@ -154,6 +154,8 @@ impl Core {
             Some(last) => [&last[..], &[0]].concat(),
             None => keys::chunk(blob, 0).to_vec(),
         };
+        // It goes with the last of them, and what is damaged is to be told here, of the blob it is of.
+        self.get(View::Latest, Tree::Pending, &keys::doomed(blob))?;
         let end = [&keys::chunk(blob, u64::MAX)[..], &[0]].concat();
         let (rows, more) = self.rows(Tree::Chunks, &start, Some(&end), LATEST, most)?;
         let rows = rows.into_iter().map(|(key, row)| Ok((key, row?)));

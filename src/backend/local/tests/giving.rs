@@ -113,7 +113,7 @@ fn many_small_blobs_go_in_few_commits() {
 
 /// And a large one in several; what is damaged keeps no other.
 #[test]
-fn blobs_of_every_size_go_and_only_the_damaged_one_stays() {
+fn blobs_of_every_size_go_and_only_the_damaged_ones_stay() {
     let directory = tempfile::tempdir().unwrap();
     let local = Local::open(directory.path(), slow()).unwrap();
     let sizes = [1, 3000, 2, 999, 1000, 1001, 5];
@@ -122,16 +122,20 @@ fn blobs_of_every_size_go_and_only_the_damaged_one_stays() {
     }
     local.core.bring_to_trees().unwrap();
     let key = crate::backend::local::keys::chunk(blob(2), 1);
-    let garbage = (Tree::Chunks, key, Some(Bytes::from_static(b"?")));
-    (local.core.trees.apply(&mut std::iter::once(garbage))).unwrap();
+    let garbage = |tree, key| (tree, key, Some(Bytes::from_static(b"?")));
+    let damaged = garbage(Tree::Chunks, key);
+    (local.core.trees.apply(&mut std::iter::once(damaged))).unwrap();
     let alone = local.core.space.alone();
     (0..7).for_each(|number| release(&local, number));
-    local.flush().unwrap();
+    local.core.bring_to_trees().unwrap();
+    let key = crate::backend::local::keys::doomed(blob(6));
+    let damaged = garbage(Tree::Pending, key);
+    (local.core.trees.apply(&mut std::iter::once(damaged))).unwrap();
     local.core.give_back_blobs(&mut |_, _| Ok(())).unwrap();
     drop(alone);
     assert!(!local.core.space.is_waiting());
     let left = local.stats().unwrap().chunk_bytes;
-    assert_eq!(left, 2 * ROW_CHUNK_BYTES as u64);
+    assert_eq!(left, (2 + 5) * ROW_CHUNK_BYTES as u64);
 }
 
 #[test]
