@@ -89,6 +89,20 @@ pub(in crate::backend::local) struct Header {
     pub(in crate::backend::local) totals: Totals,
 }
 
+/// Revisions that a crash left out: those between two commits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gap {
+    before: u64,
+    behind: u64,
+}
+
+impl Gap {
+    /// Whether the commit was given out, and taken back: who stands there has been told of what never was.
+    pub(super) fn took(self, revision: u64) -> bool {
+        self.before < revision && revision + 1 < self.behind
+    }
+}
+
 /// A commit about to be written.
 pub(in crate::backend::local) struct CommitImage<'a> {
     pub(in crate::backend::local) seed: Seed,
@@ -216,6 +230,14 @@ impl Header {
         } else {
             before.checked_add(1) == Some(self.revision)
         }
+    }
+
+    /// What was left out before its chain, where that begins with it.
+    pub(super) fn left_out(&self) -> Option<Gap> {
+        (self.gap && self.part == 0).then_some(Gap {
+            before: self.synced,
+            behind: self.revision,
+        })
     }
 
     /// Whether the frame closes its chain.

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use frame::Gap;
 pub(super) use frame::{CommitImage, Header, RowWrite, Seed};
 pub(super) use reader::{Found, FrameReader};
 pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, first_revision};
@@ -48,6 +49,8 @@ pub(super) struct Journal {
     segments: RwLock<VecDeque<Arc<Segment>>>,
     /// The last commit with changes in the segments that are gone, or a later one where that is not known.
     last_gone: AtomicU64,
+    /// Gaps that were in them.
+    gaps_gone: Mutex<Vec<Gap>>,
     /// Segments written to since the last sync.
     unsynced: Mutex<Vec<Arc<Segment>>>,
     /// Segments synced so far.
@@ -74,6 +77,7 @@ impl Journal {
             segment_bytes,
             segments: RwLock::new(segments),
             last_gone: AtomicU64::new(first - 1),
+            gaps_gone: Mutex::default(),
             unsynced: Mutex::default(),
             #[cfg(test)]
             synced: Default::default(),
@@ -232,6 +236,7 @@ impl Journal {
             // Before the segment is taken out: who does not find it there looks for it here.
             let last_gone = oldest.last_told_before(next).unwrap_or(next - 1);
             self.last_gone.fetch_max(last_gone, Ordering::Relaxed);
+            self.gaps_gone.lock().extend(oldest.gaps());
             // Another thread may have come first.
             let mut segments = self.segments.write();
             if segments
@@ -312,7 +317,9 @@ impl Journal {
         let segments = self.segments();
         // Nobody knows how many changes the commits before had: only behind the last that had some is nothing missed.
         let last_gone = self.last_gone.load(Ordering::Relaxed);
-        if last_gone > 0 && after < Position::after(last_gone) {
+        let has_missed = last_gone > 0 && after < Position::after(last_gone);
+        let mut gaps_gone = self.gaps_gone.lock().clone().into_iter();
+        if has_missed || gaps_gone.any(|gap| gap.took(after.revision)) {
             let oldest = segments.first().map_or(1, |segment| segment.first);
             return Err(Error::Compacted { oldest });
         }
@@ -366,8 +373,8 @@ fn read_changes(
         if header.revision > newest {
             return Ok(None);
         }
-        // Given out, and taken back by a power cut: who stands there has been told of what never was.
-        if header.gap && header.synced < after.revision && after.revision + 1 < header.revision {
+        let gap = header.left_out();
+        if gap.is_some_and(|gap| gap.took(after.revision)) {
             return Err(Error::Compacted {
                 oldest: header.revision,
             });

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::BufMut;
 
-use super::frame::{Header, Seed};
+use super::frame::{Gap, Header, Seed};
 use super::reader::FrameReader;
 use crate::backend::Position;
 use crate::backend::local::durable::sync_directory;
@@ -46,7 +46,7 @@ pub(in crate::backend::local) struct Segment {
     last_time: AtomicU64,
     /// The last commit that is noted, 0 where none is.
     last: AtomicU64,
-    /// The last of them that told of changes, or behind a gap.
+    /// The last of them that told of changes.
     last_told: AtomicU64,
     /// How many commits are noted.
     commits: AtomicU64,
@@ -66,6 +66,7 @@ struct Index {
     frames: Vec<(Position, u64)>,
     /// How many changes the frames told that were noted last, of one commit.
     changes: u32,
+    gaps: Vec<Gap>,
 }
 
 impl Segment {
@@ -211,6 +212,11 @@ impl Segment {
         self.last_time.store(time, Ordering::Relaxed);
     }
 
+    /// The gaps that are noted.
+    pub(super) fn gaps(&self) -> Vec<Gap> {
+        self.index.lock().gaps.clone()
+    }
+
     /// The last commit that is noted, 0 where none is.
     pub(in crate::backend::local) fn last_noted(&self) -> u64 {
         self.last.load(Ordering::Relaxed)
@@ -321,10 +327,10 @@ impl Segment {
             index: index.changes,
         };
         index.changes = index.changes.saturating_add(header.changes);
-        // Who stands on a commit that a gap took back is told so by its frame alone.
-        if header.changes > 0 || header.gap {
+        if header.changes > 0 {
             self.last_told.store(header.revision, Ordering::Relaxed);
         }
+        index.gaps.extend(header.left_out());
         self.last.store(header.revision, Ordering::Relaxed);
         let last = index.frames.last();
         if last.is_none_or(|(_, last)| offset >= last + INDEX_STRIDE_BYTES) {

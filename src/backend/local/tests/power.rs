@@ -227,6 +227,14 @@ fn who_was_told_of_it_is_told_so_when_its_segment_is_gone(store: &TempDir, seen:
             break;
         }
     }
+    // Nobody else has missed anything.
+    for place in [1, begun_at - 1, begun_at] {
+        let behind = local.changes(Position::after(place), 10);
+        assert!(
+            matches!(&behind, Ok(none) if none.is_empty()),
+            "{place}: {behind:?}"
+        );
+    }
     let answer = local.changes(Position::after(seen), 10);
     assert!(matches!(answer, Err(Error::Compacted { .. })), "{answer:?}");
 }
