@@ -43,7 +43,12 @@ pub struct Store {
     /// How long a call waits at most for its turn to try a password.
     pub(crate) patience: Duration,
     pub(crate) durability: Durability,
+    /// Asked before each commit through the view, where there is one.
+    pub(crate) permit: Option<Permit>,
 }
+
+/// Fails where a view may not commit any more. It may read the store, and is called while other writers wait.
+pub(crate) type Permit = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// What all clones of a store have in common.
 pub(crate) struct Shared {
@@ -207,6 +212,15 @@ impl Store {
         }
     }
 
+    /// The same store, where each commit asks first: what it was begun with may not be so any more.
+    #[cfg(feature = "http")]
+    pub(crate) fn permitted_by(&self, permit: Permit) -> Store {
+        Store {
+            permit: Some(permit),
+            ..self.clone()
+        }
+    }
+
     /// Makes every write acknowledged so far survive a power cut, also those of [`Durability::Eventual`].
     ///
     /// # Errors
@@ -296,6 +310,7 @@ impl Settings {
             passwords: Passwords::default(),
             patience: LONGEST_WAIT,
             durability: self.durability,
+            permit: None,
         }
     }
 }

@@ -302,6 +302,10 @@ impl Store {
                 changes: Vec::new(),
             }));
         }
+        // As late as it can be: to get here may have taken minutes.
+        if let Some(permit) = &self.permit {
+            permit()?;
+        }
         let shared = &self.shared;
         let outcome = shared.backend.commit(commit, &mut |revision| {
             shared

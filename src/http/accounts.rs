@@ -121,6 +121,8 @@ pub(super) struct Account {
     pub(super) project: Option<String>,
     /// That of the user when the proof was found to be right.
     pub(super) generation: String,
+    /// When the session ends that was offered, in seconds since 1970; `None` for another proof.
+    pub(super) ends: Option<u64>,
 }
 
 impl Account {
@@ -131,6 +133,7 @@ impl Account {
             root: user.root.clone(),
             project: None,
             generation: user.generation.clone(),
+            ends: None,
         }
     }
 }

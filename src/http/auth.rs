@@ -222,7 +222,12 @@ impl FromRequestParts<Service> for Caller {
         if account.role == Role::Reader && !is_safe(&parts.method) {
             return Err(Problem::forbidden("this account may only read"));
         }
-        let view = service.view_of(&account)?;
+        let mut view = service.view_of(&account)?;
+        if !is_safe(&parts.method)
+            && let Some(proof) = Proof::of(&parts.headers)?
+        {
+            view = standing::guarded(service, &view, proof, &account);
+        }
         let without_passwords = parts.headers.contains_key(PASSWORDS);
         let without_passwords = without_passwords.then(|| view.clone());
         let store = with_passwords(view, &parts.headers)?;

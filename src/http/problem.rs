@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
+use super::standing;
 use crate::Error;
 
 /// What a handler answers.
@@ -120,6 +121,9 @@ impl Problem {
 /// The one place where an error of the store becomes a status.
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
+        if let Some(reason) = standing::reason(&error) {
+            return reason;
+        }
         let problem = |status| Problem::new(status, error.to_string());
         match &error {
             Error::NotFound { key } => problem(StatusCode::NOT_FOUND).with("key", key.as_str()),

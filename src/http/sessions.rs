@@ -57,13 +57,10 @@ impl Accounts {
         let user = self.user(&session.user)?;
         let user = user.filter(|user| user.generation == session.generation);
         let user = user.filter(|_| now() < session.expires);
-        Ok(user.map(|user| Account::of(&session.user, &user)))
-    }
-
-    /// When this session ends, in seconds since 1970; `None` for what is no session.
-    pub(super) fn end_of_session(&self, token: &str) -> Answer<Option<u64>> {
-        let session = self.store.load::<Session>(&session_key(token))?;
-        Ok(session.map(|session| session.expires))
+        Ok(user.map(|user| Account {
+            ends: Some(session.expires),
+            ..Account::of(&session.user, &user)
+        }))
     }
 
     /// Ends a session.

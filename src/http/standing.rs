@@ -2,8 +2,11 @@
 //!
 //! Who is answered for long is asked again by [`Standing`]. Whose body comes slowly is asked again by [`watch_body`], whatever
 //! becomes of the body: an account that was removed must not go on writing, nor an admin who is none any more make another.
+//! And whoever writes is asked again at the commit itself, by [`guarded`]: behind the last byte of the body it may take minutes
+//! until passwords are tried, or the parts of an upload put together.
 
 use std::error::Error;
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,7 @@ use super::accounts::Account;
 use super::auth::{Proof, refused};
 use super::problem::{Answer, Problem};
 use super::sessions::now;
+use crate::Store;
 
 /// A session ends without a change that could be noticed.
 const ASKED_AGAIN: Duration = Duration::from_secs(60);
@@ -31,17 +35,13 @@ pub(super) struct Standing {
     account: Account,
     /// The last change of accounts that is known to leave it be.
     seen: u64,
-    /// When the session ends that it stands on, in seconds since 1970: nothing changes then that could be noticed.
-    ends: Option<u64>,
 }
 
 impl Standing {
     /// # Errors
     /// Where the proof no longer is one of the same account, with the same rights.
     pub(super) async fn check(&mut self) -> Answer<()> {
-        if self.ends.is_some_and(|ends| ends <= now()) {
-            return Err(refused());
-        }
+        check_session(&self.account)?;
         let last = self.service.news().of_accounts();
         if last == self.seen {
             return Ok(());
@@ -53,7 +53,7 @@ impl Standing {
 
     /// Done when the session ends.
     pub(super) async fn ended(&self) {
-        match self.ends {
+        match self.account.ends {
             Some(ends) => tokio::time::sleep(Duration::from_secs(ends.saturating_sub(now()))).await,
             None => std::future::pending().await,
         }
@@ -67,35 +67,55 @@ impl FromRequestParts<Service> for Standing {
         let seen = service.news().of_accounts();
         let account = Account::from_request_parts(parts, service).await?;
         let proof = Proof::of(&parts.headers)?.ok_or_else(refused)?;
-        let ends = match proof.clone() {
-            Proof::Bearer(token) => {
-                let accounts = service.accounts().clone();
-                let look = move || accounts.end_of_session(&token);
-                service.calls().run(look).await?
-            }
-            Proof::Password { .. } | Proof::ApiKey(_) => None,
-        };
         Ok(Standing {
             service: service.clone(),
             proof,
             account,
             seen,
-            ends,
         })
+    }
+}
+
+/// Fails where the session has ended that the account was found by: nothing changes then that could be noticed.
+fn check_session(account: &Account) -> Answer<()> {
+    match account.ends.is_some_and(|ends| ends <= now()) {
+        true => Err(refused()),
+        false => Ok(()),
     }
 }
 
 /// Fails where the proof no longer is one of the same account, with the same rights.
 async fn check(service: &Service, proof: &Proof, account: &Account) -> Answer<()> {
-    let (accounts, proof) = (service.accounts().clone(), proof.clone());
-    let found = service
-        .calls()
-        .run(move || proof.account_again(&accounts))
-        .await?;
+    let (known, proof, account) = (service.clone(), proof.clone(), account.clone());
+    let look = move || check_now(&known, &proof, &account);
+    service.calls().run(look).await
+}
+
+/// As [`check`], for who may wait.
+fn check_now(service: &Service, proof: &Proof, account: &Account) -> Answer<()> {
+    let found = proof.account_again(service.accounts())?;
     match found.as_ref() == Some(account) {
         true => Ok(()),
         false => Err(Problem::unauthorized("the account has changed; ask again")),
     }
+}
+
+/// The same view, through which nothing is committed once the proof is not one of the same account, with the same rights.
+pub(super) fn guarded(service: &Service, view: &Store, proof: Proof, account: &Account) -> Store {
+    let (service, account) = (service.clone(), account.clone());
+    permitted_by(view, move || check_now(&service, &proof, &account))
+}
+
+/// The same view, through which nothing is committed once `check` fails. [`reason`] finds the problem in the error.
+pub(super) fn permitted_by(
+    view: &Store,
+    check: impl Fn() -> Answer<()> + Send + Sync + 'static,
+) -> Store {
+    let refused = |problem| {
+        let ended = io::Error::other(Ended(problem));
+        crate::Error::io("asking again who a request comes from", ended)
+    };
+    view.permitted_by(Arc::new(move || check().map_err(refused)))
 }
 
 /// Who a request was found to come from, and by what.
@@ -132,7 +152,7 @@ pub(super) async fn watch_body(
     next.run(Request::from_parts(head, body)).await
 }
 
-/// Why a body was ended.
+/// Why a body was ended, or a commit refused.
 #[derive(Debug)]
 struct Ended(Problem);
 
@@ -144,14 +164,21 @@ impl std::fmt::Display for Ended {
 
 impl Error for Ended {}
 
-/// Why a body was ended here, where it was.
+/// Why a body was ended here or a commit refused, where it was.
 pub(super) fn reason(error: &(dyn Error + 'static)) -> Option<Problem> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(Ended(problem)) = error.downcast_ref() {
             return Some(problem.clone());
         }
-        cause = error.source();
+        // What an error of `std::io` wraps is not its source.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     None
 }

@@ -278,7 +278,7 @@ async fn run(
 /// Where one fails, the problem tells which: `operation`, counted from 0.
 fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
     let store = &caller.store;
-    let mut at = 0;
+    let mut at = None;
     let mut ready = Vec::new();
     for (index, operation) in operations.into_iter().enumerate() {
         let operation = operation.ready();
@@ -297,7 +297,7 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
         // All writers wait for all the patches together.
         let mut budget = PatchBudget::default();
         for (index, operation) in ready.into_iter().enumerate() {
-            at = index;
+            at = Some(index);
             bytes += operation.bytes(tx)?;
             if bytes > MOST_BYTES {
                 return Err(Error::TooLarge {
@@ -308,10 +308,18 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
             }
             results.push(operation.run(tx, &mut budget)?);
         }
+        at = None;
         Ok(results)
     });
     match results {
         Ok(results) => Ok(json!({"results": results})),
-        Err(error) => Err(Problem::from(error).with("operation", at)),
+        Err(error) => {
+            let problem = Problem::from(error);
+            Err(match at {
+                Some(index) => problem.with("operation", index),
+                // All of them together were refused.
+                None => problem,
+            })
+        }
     }
 }

@@ -16,6 +16,7 @@ mod form;
 mod hostile;
 mod hosts;
 mod interface;
+mod late_rights;
 mod limits;
 mod outputs;
 mod page;

@@ -82,6 +82,7 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Failure {
         let name = match problem.status() {
             StatusCode::NOT_FOUND => return Failure::no_file(),
+            StatusCode::UNAUTHORIZED => return Failure::bad_key(),
             StatusCode::LOCKED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => "Locked",
             StatusCode::PAYLOAD_TOO_LARGE => "TooLarge",
             StatusCode::SERVICE_UNAVAILABLE => "Unavailable",

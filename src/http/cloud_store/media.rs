@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::Service;
 use super::super::accounts::{Account, Accounts};
 use super::super::asking::ask_to_write;
-use super::super::auth::MOST_PASSWORDS;
+use super::super::auth::{MOST_PASSWORDS, Proof};
 use super::super::blocking::{Held, cut_short};
 use super::super::budget::Share;
 use super::super::content::{Content, Disposition, send};
@@ -23,6 +22,7 @@ use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{self, Problem};
 use super::super::scopes::CloudStore;
 use super::super::strangers::PATIENCE;
+use super::super::{Service, standing};
 use super::answer::{Answer, Done, Failure};
 use super::{Access, account_of, unlocked};
 use crate::{Error, MAX_PASSWORD_BYTES, WriteOptions};
@@ -151,6 +151,7 @@ impl Fields {
             .file
             .ok_or_else(|| Failure::bad_request("the form has no field `file`"))?;
         let store = service.cloud_store_of(&account, CloudStore::Media)?;
+        let store = standing::guarded(service, &store, Proof::ApiKey(key), &account);
         let passwords = self.passwords.iter();
         let store = passwords.fold(store, |store, password| unlocked(store, password));
         ask_to_write(&store, &name)?;

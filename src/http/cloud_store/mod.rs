@@ -14,15 +14,16 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Service;
 use super::accounts::{Account, Role};
 use super::asking::ask_for_all;
+use super::auth::Proof;
 use super::blocking::cut_short;
 use super::cross_origin::{any_origin, preflight};
 use super::key::{parse_json, whole_within};
 use super::problem::{self, Problem};
 use super::scopes::CloudStore;
 use super::strangers::PATIENCE;
+use super::{Service, standing};
 use crate::{ListOptions, Store};
 use answer::{Answer, Done, Failure};
 
@@ -72,6 +73,7 @@ impl Asked {
         let account = account_of(service, &key, access)?;
         let asked: Asked = serde_json::from_value(parse_json(body)?).map_err(wrong)?;
         let store = service.cloud_store_of(&account, CloudStore::Data)?;
+        let store = standing::guarded(service, &store, Proof::ApiKey(key), &account);
         let store = asked.offer_passwords(store)?;
         Ok((asked, store))
     }

@@ -105,7 +105,7 @@ impl FromRequestParts<Service> for Drive {
             .run(move || accounts.account_of_key(&key))
             .await?
             .ok_or_else(unauthorized)?;
-        standing::note(&parts.extensions, proof, &account);
+        standing::note(&parts.extensions, proof.clone(), &account);
         let Path(mut names) = Path::<HashMap<String, String>>::from_request_parts(parts, service)
             .await
             .map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
@@ -119,7 +119,11 @@ impl FromRequestParts<Service> for Drive {
             let reason = "the account of this key may only read";
             return Err(Refusal(StatusCode::FORBIDDEN, reason.to_owned()));
         }
-        let place = |place| service.place_of(place, &project, &name, &account.name);
+        let place = |place| {
+            let view = service.place_of(place, &project, &name, &account.name)?;
+            let proof = proof.clone();
+            Answer::Ok(standing::guarded(service, &view, proof, &account))
+        };
         Ok(Drive {
             files: place(Place::Drive)?,
             uploads: place(Place::Uploads)?,

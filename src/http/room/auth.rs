@@ -69,6 +69,16 @@ impl Authority {
         Ok(found.is_some_and(|(_, user)| user.role != Role::Reader || !self.may_write))
     }
 
+    /// Fails where the token has ended, or what it was signed with is not what it was.
+    pub(super) fn check(&self, accounts: &Accounts) -> Answer<()> {
+        match !self.is_over() && self.holds(accounts)? {
+            true => Ok(()),
+            false => Err(Problem::unauthorized(
+                "the token has ended, or its key is not what it was",
+            )),
+        }
+    }
+
     /// Whether the token has ended.
     pub(super) fn is_over(&self) -> bool {
         self.ends <= now()

@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use super::budget::Budget;
 use super::problem::{Answer, Problem};
 use super::scopes::Place;
-use super::{Encrypted, Service};
+use super::{Encrypted, Service, standing};
 use operations::Room;
 use session::{Dialect, Session};
 
@@ -107,6 +107,8 @@ async fn connect(
     let admitted = (admission.participant, admission.authority);
     let participant = &admitted.0;
     let store = service.place_of(Place::Room, &admission.project, &room, participant)?;
+    let (accounts, authority) = (service.accounts().clone(), admitted.1.clone());
+    let store = standing::permitted_by(&store, move || authority.check(&accounts));
     let place = Arc::clone(&service.sessions().places).try_acquire_owned();
     let place = place.map_err(|_| {
         let reason = "there are as many participants as there may be; try again later";

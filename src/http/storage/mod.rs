@@ -112,10 +112,13 @@ async fn authorize(service: &Service, place: &Place, head: &Parts) -> Result<Cal
             let refused = super::Problem::forbidden("this account may only read");
             return Err(refused.into());
         }
+        let mut caller = caller_of(service, account.clone())?;
         if let Some(token) = login::token(&head.headers) {
-            standing::note(&head.extensions, Proof::Bearer(token), account);
+            let proof = Proof::Bearer(token);
+            caller.store = standing::guarded(service, &caller.store, proof.clone(), account);
+            standing::note(&head.extensions, proof, account);
         }
-        return caller_of(service, account.clone());
+        return Ok(caller);
     }
     let token = query_token(&head.uri).filter(|_| is_safe);
     if let Some(token) = token {
