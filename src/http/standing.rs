@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequestParts, Request, State};
@@ -24,9 +24,6 @@ use super::auth::{Proof, refused};
 use super::problem::{Answer, Problem};
 use super::sessions::now;
 use crate::Store;
-
-/// A session ends without a change that could be noticed.
-const ASKED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Who a request comes from that goes on for long, asked again whenever what the service keeps of accounts has changed.
 pub(super) struct Standing {
@@ -142,7 +139,6 @@ pub(super) async fn watch_body(
     let sender = Sender {
         // Before anybody is known: what changes from here on is not missed.
         seen: service.news().of_accounts(),
-        asked: Instant::now(),
         known: Known::default(),
         service,
     };
@@ -189,7 +185,6 @@ struct Sender {
     known: Known,
     /// The last change of accounts that is known to leave it be.
     seen: u64,
-    asked: Instant,
 }
 
 impl Sender {
@@ -210,12 +205,13 @@ impl Sender {
         let Some((proof, account)) = self.known.0.get() else {
             return Ok(());
         };
+        check_session(account)?;
         let last = self.service.news().of_accounts();
-        if last == self.seen && self.asked.elapsed() < ASKED_AGAIN {
+        if last == self.seen {
             return Ok(());
         }
         check(&self.service, proof, account).await?;
-        (self.seen, self.asked) = (last, Instant::now());
+        self.seen = last;
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use komatik::Store;
+use komatik::http::Limits;
 use serde_json::json;
 
 use crate::drive::FILES;
@@ -141,6 +143,30 @@ fn who_is_removed_ends_nothing_that_is_under_way() {
     assert_eq!(users["users"].as_array().unwrap().len(), 1, "{users}");
     assert_eq!(server.store.tokens().unwrap().len(), 0);
     server.store.put("home/ann/there", "not locked").unwrap();
+}
+
+/// Nothing changes then that the service could notice.
+#[test]
+fn a_session_that_ends_takes_what_is_under_way_with_it() {
+    let mut limits = Limits::default();
+    limits.session_time = Duration::from_secs(2);
+    let server = Server::with(&Store::in_memory().unwrap(), limits);
+    let ann = server.user("ann", "writer", "home/ann");
+    let new = json!({"password": "a long one", "role": "admin"}).to_string();
+    let user = Slow::begin(
+        &server.admin(),
+        "PUT /v1/users/eve",
+        "application/json",
+        new.as_bytes(),
+    );
+    let blob = Slow::begin(&ann, "PUT /v1/blobs/blob", "text/plain", b"blob");
+    std::thread::sleep(Duration::from_millis(2500));
+    for slow in [user, blob] {
+        let (status, body) = slow.end();
+        assert_eq!(status, 401, "{body}");
+    }
+    assert!(!server.store.exists(".komatik/users/eve").unwrap());
+    assert!(!server.store.exists("home/ann/blob").unwrap());
 }
 
 #[test]
