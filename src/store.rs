@@ -261,6 +261,9 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod damage;
+
 /// Settings for opening a store; made by [`Store::builder`] or [`Store::builder_in_memory`].
 #[derive(Debug, Clone)]
 #[must_use]

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
-use crate::backend::{Tree, View};
+use crate::backend::{Row, Tree, View};
 use crate::blob::BlobReader;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ impl Token {
     }
 
     /// The key of its row. That a lookup by it takes longer or shorter tells of a hash, which is of no use to anyone.
-    fn hash(&self) -> [u8; 32] {
+    fn hash(&self) -> TokenHash {
         *blake3::hash(self.0.as_bytes()).as_bytes()
     }
 }
@@ -92,16 +92,13 @@ pub struct TokenInfo {
     pub expires: Option<SystemTime>,
 }
 
-/// A row of the tokens.
-struct Granted {
-    hash: [u8; 32],
-    record: GrantRecord,
-}
+type TokenHash = [u8; 32];
 
-impl Granted {
-    fn is_expired(&self, now: u64) -> bool {
-        is_expired(&self.record, now)
-    }
+/// The hash of a token and its grant, from its row.
+fn granted_of(key: &[u8], row: &Row) -> Result<(TokenHash, GrantRecord)> {
+    let damaged = |_| Error::damaged("token", "the tokens");
+    let hash = key.try_into().map_err(damaged)?;
+    Ok((hash, GrantRecord::decode(&row.value)?))
 }
 
 fn is_expired(record: &GrantRecord, now: u64) -> bool {
@@ -209,7 +206,8 @@ impl Store {
     /// the others, here and in [`Store::revoke_all`] and [`Store::tokens`]. One commit, or one for each 10,000 tokens.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`], and those of every write.
+    /// [`Error::InvalidKey`], and those of every write. [`Error::Damaged`] where some cannot be read, which open nothing: all
+    /// others are revoked.
     pub fn revoke(&self, key: &str) -> Result<u64> {
         let folder = self.folder(key)?;
         self.revoke_where(|record| {
@@ -221,7 +219,7 @@ impl Store {
     /// Revokes every token for a key or folder in the scope of this view. Answers how many there were that still worked.
     ///
     /// # Errors
-    /// Those of every write.
+    /// Those of every write; [`Error::Damaged`] as in [`Store::revoke`].
     pub fn revoke_all(&self) -> Result<u64> {
         self.revoke_where(|record| self.token_name(record).is_some())
     }
@@ -247,22 +245,17 @@ impl Store {
     /// # Errors
     /// A damaged row, or the operating system.
     pub fn tokens(&self) -> Result<Vec<TokenInfo>> {
-        let now = to_micros(SystemTime::now());
-        let (expired, working): (Vec<Granted>, Vec<Granted>) = self
-            .all_tokens()?
-            .into_iter()
-            .partition(|granted| granted.is_expired(now));
-        self.forget_tokens(&expired);
-        let info = |granted: &Granted| {
-            let record = &granted.record;
-            self.token_name(record).map(|name| TokenInfo {
+        let mut working = Vec::new();
+        let (expired, damaged) = self.each_token(|_, record| {
+            working.extend(self.token_name(&record).map(|name| TokenInfo {
                 key: name.to_owned(),
                 folder: record.folder,
                 created: from_micros(record.created),
                 expires: record.expires.map(from_micros),
-            })
-        };
-        Ok(working.iter().filter_map(info).collect())
+            }));
+        })?;
+        self.forget_tokens(&expired);
+        damaged.map_or(Ok(working), Err)
     }
 
     /// What the token was granted for, in the scope of this view.
@@ -289,42 +282,49 @@ impl Store {
         self.scope.strip(&record.name)
     }
 
-    fn all_tokens(&self) -> Result<Vec<Granted>> {
+    /// Tells of each token that has not expired. Answers the hashes of those that have, and the first damage: it is passed
+    /// over, since a row that cannot be read opens nothing, and is not to keep others from being revoked.
+    fn each_token(
+        &self,
+        mut tell: impl FnMut(TokenHash, GrantRecord),
+    ) -> Result<(Vec<TokenHash>, Option<Error>)> {
+        let now = to_micros(SystemTime::now());
         let mut scan = self.shared.backend.scan(Tree::Tokens, b"", None)?;
-        let mut all = Vec::new();
-        while let Some((key, row)) = scan.next()? {
-            let damaged = |_| Error::damaged("token", "the tokens");
-            all.push(Granted {
-                hash: key[..].try_into().map_err(damaged)?,
-                record: GrantRecord::decode(&row.value)?,
-            });
+        let (mut expired, mut damaged) = (Vec::new(), None);
+        loop {
+            let found = match scan.next() {
+                Ok(None) => return Ok((expired, damaged)),
+                Ok(Some((key, row))) => granted_of(&key, &row),
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok((hash, record)) if is_expired(&record, now) => expired.push(hash),
+                Ok((hash, record)) => tell(hash, record),
+                Err(error @ Error::Damaged { .. }) => drop(damaged.get_or_insert(error)),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(all)
     }
 
     fn revoke_where(&self, applies: impl Fn(&GrantRecord) -> bool) -> Result<u64> {
-        let now = to_micros(SystemTime::now());
-        let (expired, working): (Vec<Granted>, Vec<Granted>) = self
-            .all_tokens()?
-            .into_iter()
-            .partition(|granted| granted.is_expired(now));
-        let revoked: Vec<_> = working
-            .iter()
-            .filter(|granted| applies(&granted.record))
-            .map(|granted| granted.hash)
-            .collect();
+        let mut revoked = Vec::new();
+        let (expired, damaged) = self.each_token(|hash, record| {
+            if applies(&record) {
+                revoked.push(hash);
+            }
+        })?;
         self.delete_tokens(&revoked)?;
         // However many they are, what was asked for is done.
         self.forget_tokens(&expired);
-        Ok(u64::try_from(revoked.len()).unwrap_or(u64::MAX))
+        let count = u64::try_from(revoked.len()).unwrap_or(u64::MAX);
+        damaged.map_or(Ok(count), Err)
     }
 
     /// Deletes the tokens that have expired; how many.
     #[cfg(feature = "http")]
     pub(crate) fn sweep_tokens(&self) -> Result<usize> {
-        let now = to_micros(SystemTime::now());
-        let mut expired = self.all_tokens()?;
-        expired.retain(|granted| granted.is_expired(now));
+        // Damage is told to who asks for a token.
+        let (expired, _) = self.each_token(|_, _| {})?;
         Ok(match self.forget_tokens(&expired) {
             true => expired.len(),
             false => 0,
@@ -332,8 +332,7 @@ impl Store {
     }
 
     /// Deletes tokens that open nothing any more, as far as that can be done now.
-    fn forget_tokens(&self, expired: &[Granted]) -> bool {
-        let expired: Vec<_> = expired.iter().map(|granted| granted.hash).collect();
+    fn forget_tokens(&self, expired: &[TokenHash]) -> bool {
         let mut parts = expired.chunks(TOKENS_A_COMMIT);
         parts.all(|part| {
             self.try_write(|draft| deletion_of(part, draft))
@@ -342,7 +341,7 @@ impl Store {
         })
     }
 
-    fn delete_tokens(&self, hashes: &[[u8; 32]]) -> Result<()> {
+    fn delete_tokens(&self, hashes: &[TokenHash]) -> Result<()> {
         for part in hashes.chunks(TOKENS_A_COMMIT) {
             self.write(|draft| deletion_of(part, draft))?;
         }
@@ -350,7 +349,7 @@ impl Store {
     }
 }
 
-fn deletion_of(hashes: &[[u8; 32]], draft: &mut Draft<'_>) -> Result<()> {
+fn deletion_of(hashes: &[TokenHash], draft: &mut Draft<'_>) -> Result<()> {
     for hash in hashes {
         draft.write_token(*hash, None);
     }
@@ -361,3 +360,6 @@ fn deletion_of(hashes: &[[u8; 32]], draft: &mut Draft<'_>) -> Result<()> {
 fn view_lock(record: &EntryRecord) -> Option<&LockRecord> {
     record.lock.as_ref().filter(|lock| lock.view.is_some())
 }
+
+#[cfg(test)]
+mod tests;
