@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::passwords::{self, Checker, hash_of_secret, random_secret};
 use super::problem::{Answer, Problem};
+use super::readable::is_damage;
 use super::remembered::Remembered;
 use crate::{Error, PutOptions, Store};
 
@@ -211,13 +212,9 @@ impl Accounts {
     }
 
     pub(super) fn users(&self) -> Answer<Vec<Account>> {
-        let mut users = Vec::new();
-        for item in self.store.list(USERS)? {
-            let name = item?.name;
-            let user = self.user(&name)?;
-            users.extend(user.map(|user| Account::of(&name, &user)));
-        }
-        Ok(users)
+        let users = self.each(USERS)?;
+        let users = users.map(|user| user.map(|(name, user)| Account::of(&name, &user)));
+        Ok(users.collect::<crate::Result<_>>()?)
     }
 
     /// Makes a user.
@@ -258,10 +255,15 @@ impl Accounts {
 
     /// Fails where this is the only admin: nobody could make another.
     fn check_admin_but(&self, name: &str) -> Answer<()> {
-        let users = self.users()?;
-        let mut admins = users.iter().filter(|user| user.role == Role::Admin);
-        let is_admin = |user: &Account| user.name == name && user.role == Role::Admin;
-        if admins.any(|user| user.name != name) || !users.iter().any(is_admin) {
+        let (mut is_admin, mut has_other) = (false, false);
+        for user in self.readable::<User>(USERS)? {
+            let (other, user) = user?;
+            if user.role == Role::Admin {
+                is_admin |= other == name;
+                has_other |= other != name;
+            }
+        }
+        if has_other || !is_admin {
             return Ok(());
         }
         Err(Problem::new(
@@ -276,14 +278,18 @@ impl Accounts {
         check_name(name)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_admin_but(name)?;
-        let (keys, media) = (self.keys()?, self.media_of(name)?);
+        let (keys, media) = (self.readable_keys()?, self.media_of(name)?);
         // Sessions name the generation of the user, which no later user of the name has.
         Ok(self.store.transaction(|tx| {
             for (hash, _) in keys.iter().filter(|(_, key)| key.user == name) {
                 tx.delete(&key_of_key(hash))?;
             }
             for media in &media {
-                tx.delete(media)?;
+                match tx.delete(media) {
+                    // It leads to nobody's media.
+                    Err(error) if is_damage(&error) => {}
+                    deleted => drop(deleted?),
+                }
             }
             tx.delete(&user_key(name))
         })?)
@@ -308,13 +314,12 @@ impl Accounts {
 
     /// Every key, by the hash of its secret.
     pub(super) fn keys(&self) -> Answer<Vec<(String, ApiKey)>> {
-        let mut keys = Vec::new();
-        for item in self.store.list(KEYS)? {
-            let hash = item?.name;
-            let key = self.store.load(&key_of_key(&hash))?;
-            keys.extend(key.map(|key| (hash, key)));
-        }
-        Ok(keys)
+        Ok(self.each(KEYS)?.collect::<crate::Result<_>>()?)
+    }
+
+    /// As [`Accounts::keys`], without those that cannot be read.
+    pub(super) fn readable_keys(&self) -> Answer<Vec<(String, ApiKey)>> {
+        Ok(self.readable(KEYS)?.collect::<crate::Result<_>>()?)
     }
 
     /// The key with this hash, and who it is of.

@@ -35,6 +35,7 @@ mod passwords;
 mod people;
 mod problem;
 mod ranges;
+mod readable;
 mod remembered;
 mod room;
 mod scopes;

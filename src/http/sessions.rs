@@ -72,11 +72,10 @@ impl Accounts {
     /// Removes the sessions that have ended; how many.
     pub(super) fn sweep_sessions(&self) -> Answer<usize> {
         let mut swept = 0;
-        for item in self.store.list(SESSIONS)? {
-            let key = format!("{SESSIONS}/{}", item?.name);
-            let session = self.store.load::<Session>(&key)?;
-            if session.is_none_or(|session| session.expires <= now()) {
-                swept += usize::from(self.store.delete(&key)?);
+        for session in self.readable::<Session>(SESSIONS)? {
+            let (name, session) = session?;
+            if session.expires <= now() {
+                swept += usize::from(self.store.delete(&format!("{SESSIONS}/{name}"))?);
             }
         }
         Ok(swept)

@@ -20,6 +20,7 @@ use super::super::content::{Content, Disposition, send};
 use super::super::form::{Form, Part, unplaced};
 use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{self, Problem};
+use super::super::readable::is_damage;
 use super::super::scopes::CloudStore;
 use super::super::strangers::PATIENCE;
 use super::super::{Service, standing};
@@ -43,7 +44,11 @@ struct Kept {
 
 impl Accounts {
     /// The folder of a file of an account, the same at each call.
-    fn media_folder(&self, account: &str, file: &str) -> problem::Answer<String> {
+    pub(in crate::http) fn media_folder(
+        &self,
+        account: &str,
+        file: &str,
+    ) -> problem::Answer<String> {
         let mut fresh = hash_of_secret(&random_secret()?);
         fresh.truncate(FOLDER_CHARS);
         let kept = Kept {
@@ -63,13 +68,26 @@ impl Accounts {
 
     /// What is kept of the media of an account, which no later one of the name is to have.
     pub(in crate::http) fn media_of(&self, account: &str) -> problem::Answer<Vec<String>> {
-        let mut kept = Vec::new();
-        for item in self.store.list(&format!("media-of/{account}"))? {
-            let known = format!("media-of/{account}/{}", item?.name);
-            if let Some(folder) = self.store.load::<String>(&known)? {
-                kept.push(format!("media/{folder}"));
+        let (mut kept, mut is_damaged) = (Vec::new(), false);
+        for found in self.each::<String>(&format!("media-of/{account}"))? {
+            match found {
+                Ok((file, folder)) => {
+                    kept.push(format!("media-of/{account}/{file}"));
+                    kept.push(format!("media/{folder}"));
+                }
+                Err(error) if is_damage(&error) => is_damaged = true,
+                Err(error) => return Err(error.into()),
             }
-            kept.push(known);
+        }
+        if is_damaged {
+            // Which these were is told by the folders alone.
+            for found in self.readable::<Kept>("media")? {
+                let (folder, Kept { account: of, file }) = found?;
+                if of == account {
+                    kept.push(format!("media-of/{account}/{file}"));
+                    kept.push(format!("media/{folder}"));
+                }
+            }
         }
         Ok(kept)
     }

@@ -118,7 +118,7 @@ pub(super) fn admit(accounts: &Accounts, token: &str, room: &str) -> Answer<Admi
         said.kid.as_ref().is_none_or(|kid| kid == id)
             && said.sub.as_ref().is_none_or(|sub| *sub == key.project)
     };
-    for (id, key) in accounts.keys()? {
+    for (id, key) in accounts.readable_keys()? {
         if !is_meant(&id, &key) {
             continue;
         }
@@ -209,7 +209,49 @@ fn is_of_old(version: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use jwt_compact::Header;
+    use serde_json::json;
+
     use super::*;
+    use crate::Store;
+    use crate::http::accounts::{FOLDER, Signing};
+    use crate::http::passwords::hash_of_secret;
+
+    /// Accounts with a key of the project `proj`, and the key.
+    fn accounts(store: &Store) -> (Accounts, String) {
+        let (accounts, _) = Accounts::open(store).unwrap();
+        let key = accounts.add_key(&key("proj")).unwrap();
+        (accounts, key)
+    }
+
+    fn key(project: &str) -> ApiKey {
+        ApiKey {
+            user: "admin".to_owned(),
+            label: String::new(),
+            project: project.to_owned(),
+            signing: Signing::default(),
+        }
+    }
+
+    /// A token for the room `r`.
+    fn token(key: &str, kid: Option<&str>) -> String {
+        let grants = json!([{"name": "room", "scope": "r"}]);
+        let claims = json!({"name": "ann", "grants": grants, "sub": "proj", "kid": kid});
+        let secret = Hs256Key::new(key.as_bytes());
+        let token = Hs256.token(&Header::empty(), &Claims::new(claims), &secret);
+        token.unwrap()
+    }
+
+    #[test]
+    fn a_damaged_key_keeps_nobody_out_who_has_another() {
+        let store = Store::in_memory().unwrap();
+        let (accounts, key) = accounts(&store);
+        store.save(&format!("{FOLDER}/keys/!"), &1).unwrap();
+        let id = hash_of_secret(&key);
+        for kid in [None, Some(id.as_str())] {
+            admit(&accounts, &token(&key, kid), "r").unwrap();
+        }
+    }
 
     #[test]
     fn claims_beyond_the_limits_of_a_document_are_not_read() {
