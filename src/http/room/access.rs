@@ -42,7 +42,7 @@ enum Paths {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Prefix {
-    path: String,
+    path: Beginning,
     #[serde(default)]
     read_only: bool,
 }
@@ -70,12 +70,45 @@ impl<'de> Deserialize<'de> for Path {
     }
 }
 
-/// A path as the clients write it, as a key: without `./` before it and `/` around it.
-pub(super) fn plain(mut path: &str) -> &str {
+/// How the paths of a prefix begin, as keys are written: maybe in the middle of a segment, and behind a `/` it is about what
+/// is in the folder. As with [`Path`], one that no key begins with cannot be read: what it restricts would be open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Beginning(String);
+
+impl<'de> Deserialize<'de> for Beginning {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Beginning, D::Error> {
+        let given = String::deserialize(deserializer)?;
+        let start = without_here(&given).trim_start_matches('/');
+        match is_beginning_of_keys(start) {
+            true => Ok(Beginning(start.to_owned())),
+            false => Err(D::Error::custom("no path begins so")),
+        }
+    }
+}
+
+fn is_beginning_of_keys(start: &str) -> bool {
+    let key = match start.rsplit('/').next() {
+        _ if start.is_empty() => return true,
+        // It may be meant as the root, or as how hidden files begin.
+        Some(".") if start == "." => return false,
+        Some("." | "..") => format!("{start}x"),
+        Some("") => start[..start.len() - 1].to_owned(),
+        _ => start.to_owned(),
+    };
+    crate::Key::parse(&key).is_ok_and(|parsed| parsed.as_str() == key)
+}
+
+/// A path without `./` before it.
+fn without_here(mut path: &str) -> &str {
     while let Some(rest) = path.strip_prefix("./") {
         path = rest;
     }
-    match path.trim_matches('/') {
+    path
+}
+
+/// A path as the clients write it, as a key: without `./` before it and `/` around it.
+pub(super) fn plain(path: &str) -> &str {
+    match without_here(path).trim_matches('/') {
         "." => "",
         path => path,
     }
@@ -176,7 +209,7 @@ impl Access {
             // A prefix that ends with a `/` says which folder it is about.
             Paths::Prefixes(prefixes) => prefixes
                 .iter()
-                .any(|prefix| path == prefix.path.trim_matches('/')),
+                .any(|prefix| path == prefix.path.0.trim_end_matches('/')),
             Paths::Rules(rules) => rules.iter().any(|rule| {
                 is_below(path, &rule.path.0) && to.iter().any(|to| rule.actions.contains(to))
             }),
@@ -186,7 +219,7 @@ impl Access {
 
 fn by_prefix(prefixes: &[Prefix], action: Action, path: &str, subtree: bool) -> bool {
     for prefix in prefixes {
-        let start = prefix.path.trim_start_matches('/');
+        let start = prefix.path.0.as_str();
         if path.starts_with(start) {
             return !(prefix.read_only && action.changes());
         }
@@ -263,6 +296,40 @@ mod tests {
             "part of it is read-only"
         );
         assert!(access.allows(Action::Delete, "docs/a", true));
+    }
+
+    #[test]
+    fn a_prefix_restricts_however_it_is_written_or_opens_nothing() {
+        let begun_by = |path: &str| {
+            access(json!({"paths": [{"path": path, "read_only": true}, {"path": ""}]}))
+        };
+        for path in [
+            "docs/a", "/docs/", "./docs", "././docs", ".//docs", "./docs/", "do", "docs/.",
+        ] {
+            let access = begun_by(path);
+            let within = if path == "docs/." {
+                "docs/.a"
+            } else {
+                "docs/a"
+            };
+            assert!(!access.allows(Action::Write, within, false), "{path}");
+            assert!(access.allows(Action::Write, "other", false), "{path}");
+        }
+        for path in ["", "/", "./"] {
+            assert!(!begun_by(path).allows(Action::Write, "a", false), "{path}");
+        }
+        for path in [
+            "docs//x", "docs//", "docs/./x", "/./docs", "../docs", "a/../b", ".", "a\u{1}",
+        ] {
+            let access = begun_by(path);
+            assert!(!access.allows(Action::Write, "other", false), "{path}");
+            assert!(!access.shows("docs/x"), "{path}");
+        }
+        assert!(begun_by(&format!("{}/", "a".repeat(255))).shows("other"));
+        assert!(
+            !begun_by(&"a".repeat(256)).shows("other"),
+            "no segment is as long"
+        );
     }
 
     #[test]
