@@ -40,7 +40,8 @@ pub(crate) struct Repair {
 
 /// Write all entries as a tar archive, which other programs can read
 ///
-/// Locks, tokens and the history are not in it; for all of a store, see `backup`.
+/// Locks, tokens and the history are not in it; for all of a store, see `backup`. What passwords open is in it as it is, and of the root the accounts of
+/// `serve`: a new file only its owner may read.
 #[derive(clap::Args)]
 pub(crate) struct Export {
     /// The archive, - or nothing for standard output
@@ -175,7 +176,7 @@ impl Export {
         };
         session.directory.keep_out(Path::new(file))?;
         // What it was made of may go next, so it is on the disk before it is told of.
-        let entries = files::write_durably(Path::new(file), export)?;
+        let entries = files::write_archive(Path::new(file), export)?;
         manner.done(|| json!({"entries": entries}), || told(entries, "exported"))
     }
 }

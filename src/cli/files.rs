@@ -11,6 +11,8 @@ use super::failure::{Doing, Outcome};
 
 /// What a new file may be, before the mask of the process.
 const MODE: u32 = 0o666;
+/// The same of an archive, which has in it what passwords open in the store, and of the root its accounts.
+const ARCHIVE_MODE: u32 = 0o600;
 
 /// What the name of a file that is being written beside its place begins and ends with, and how much is between.
 const BESIDE: &str = ".komatik-";
@@ -32,19 +34,21 @@ pub(crate) fn write<T>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
 ) -> Outcome<T> {
-    write_with(path, false, write)
+    write_with(path, MODE, false, write)
 }
 
-/// As [`write`], and the file and its name are on the disk before the answer.
-pub(crate) fn write_durably<T>(
+/// As [`write`], but that only its owner may read a new file, and that the file and its name are on the disk before the
+/// answer.
+pub(crate) fn write_archive<T>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
 ) -> Outcome<T> {
-    write_with(path, true, write)
+    write_with(path, ARCHIVE_MODE, true, write)
 }
 
 fn write_with<T>(
     path: &Path,
+    mode: u32,
     is_durable: bool,
     write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
 ) -> Outcome<T> {
@@ -70,7 +74,7 @@ fn write_with<T>(
         .rand_bytes(BESIDE_LETTERS)
         .suffix(BESIDE_END)
         .permissions(found.map_or_else(
-            |_| Permissions::from_mode(MODE),
+            |_| Permissions::from_mode(mode),
             |found| found.permissions(),
         ))
         .tempfile_in(directory)

@@ -1,6 +1,7 @@
 //! Sizes, soundness, space, and copies of a store.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -210,6 +211,21 @@ fn a_backup_restores_everything() {
     assert_eq!(list("store"), list("away"));
     assert_eq!(env.objects(&["tokens"]).len(), 1);
     assert_eq!(list("copy"), list("away"), "the backup stays");
+}
+
+/// What passwords open is in it, and of the root the accounts.
+#[test]
+fn a_new_archive_only_its_owner_may_read() {
+    let env = filled();
+    let mode = || {
+        let file = fs::metadata(env.path("all.tar")).unwrap();
+        file.permissions().mode() & 0o777
+    };
+    env.ok(&["export", "all.tar"]);
+    assert_eq!(mode(), 0o600);
+    fs::set_permissions(env.path("all.tar"), fs::Permissions::from_mode(0o640)).unwrap();
+    env.ok(&["export", "all.tar"]);
+    assert_eq!(mode(), 0o640, "one that is there stays as it is");
 }
 
 #[test]
