@@ -9,6 +9,9 @@ use tungstenite::Message;
 use crate::room_client::{Participant, first_packet, later_packet, packed, sign};
 use crate::server::Server;
 
+/// More than lies between a service and who reads nothing.
+const LARGE: usize = 48 << 20;
+
 /// A room with these files in it.
 fn room(server: &Server, paths: &[&str]) -> Store {
     let room = server.store.scoped("rooms/proj/r").unwrap();
@@ -235,4 +238,27 @@ fn a_later_token_without_a_grant_opens_nothing_in_the_room() {
         }
         room(&server, &["a"]);
     }
+}
+
+/// However large the file and slow the participant.
+#[test]
+fn a_download_ends_with_what_the_participant_came_in_by() {
+    let server = Server::start();
+    let room = room(&server, &[]);
+    room.put("large", vec![1; LARGE]).unwrap();
+    let key = server.key("admin");
+    let mut ann = server.enter(&key);
+    ann.send("storage.download", &packed(&json!({"path": "large"}), b""));
+    ann.frame().unwrap();
+    let revoked = server.admin().delete(&format!("/v1/keys/{}", key.id));
+    assert_eq!(revoked.status, 204);
+    let mut received = 0;
+    let reason = loop {
+        match ann.frame() {
+            Ok(packet) => received += packet.len() - 12,
+            Err(reason) => break reason.unwrap(),
+        }
+        assert!(received < LARGE, "all of it came");
+    };
+    assert_eq!(u16::from(reason.code), 1008);
 }

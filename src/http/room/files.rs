@@ -75,7 +75,13 @@ impl Session {
             reader: Arc::new(reader),
         };
         self.outbox
-            .reply_content(self.service.calls(), id, &header, content)
+            .reply_content(
+                self.service.calls(),
+                id,
+                &header,
+                content,
+                &mut self.presence,
+            )
             .await
     }
 }

@@ -13,6 +13,7 @@ mod message;
 mod operations;
 mod outbox;
 mod packet;
+mod presence;
 mod session;
 mod silence;
 mod streaming;

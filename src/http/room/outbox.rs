@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use super::message::{self, RESPONSE, Reply};
 use super::packet;
+use super::presence::Presence;
 use crate::BlobReader;
 use crate::http::blocking::Calls;
 
-/// The participant is not there any more, or does not take what it is sent.
+/// The participant is not there any more, does not take what it is sent, or may not have it any more.
 #[derive(Debug)]
 pub(super) struct Gone;
 
@@ -72,8 +73,9 @@ impl Outbox {
         id: u64,
         header: &Value,
         content: Content,
+        presence: &mut Presence,
     ) -> Result<(), Gone> {
-        self.send_content(calls, id, RESPONSE, header, content)
+        self.send_content(calls, id, RESPONSE, header, content, presence)
             .await
     }
 
@@ -84,9 +86,10 @@ impl Outbox {
         kind: &str,
         header: &Value,
         content: Content,
+        presence: &mut Presence,
     ) -> Result<(), Gone> {
         self.last_id += 1;
-        self.send_content(calls, self.last_id, kind, header, content)
+        self.send_content(calls, self.last_id, kind, header, content, presence)
             .await
     }
 
@@ -97,6 +100,7 @@ impl Outbox {
         kind: &str,
         header: &Value,
         content: Content,
+        presence: &mut Presence,
     ) -> Result<(), Gone> {
         let mut waiting = message::pack(header);
         let length =
@@ -113,6 +117,10 @@ impl Outbox {
                 self.feed(packet::later(id, number, payload)).await?;
             }
             waiting = whole.remainder().to_vec();
+            // Who takes it slowly has it for no longer than they may.
+            if !presence.stands().await {
+                return Err(Gone);
+            }
             match pieces.next().await {
                 Some(Ok(piece)) => waiting.extend_from_slice(&piece),
                 // The message cannot be told whole, and only the end of the connection says so.

@@ -13,6 +13,7 @@ use super::message::{Fault, Header, Reply, Unpacker};
 use super::operations::Room;
 use super::outbox::{Gone, Outbox};
 use super::packet::{OutOfOrder, Packets, Piece};
+use super::presence::Presence;
 use super::silence::Silence;
 use super::streaming::{REQUEST_CHUNK, Transfer};
 use crate::Since;
@@ -34,9 +35,7 @@ pub(super) struct Session {
     /// Of the room.
     pub(super) name: String,
     pub(super) participant: String,
-    authority: Authority,
-    /// The change of accounts after which the authority was last looked at; none before the first look.
-    looked_at: Option<u64>,
+    pub(super) presence: Presence,
     pub(super) dialect: Dialect,
     pub(super) outbox: Outbox,
     packets: Packets,
@@ -74,12 +73,11 @@ impl Session {
     ) -> Session {
         Session {
             outbox: Outbox::new(socket, service.limits().body_time),
+            presence: Presence::new(service.clone(), authority),
             service,
             room,
             name,
             participant,
-            authority,
-            looked_at: None,
             dialect,
             packets: Packets::default(),
             incoming: None,
@@ -91,12 +89,19 @@ impl Session {
 
     /// Serves the participant until it goes, or the service stops. What it has not closed has not happened.
     pub(super) async fn run(mut self) {
-        let (code, reason) = match self.converse().await {
-            Ok(Farewell::Gone) | Err(Gone) => return,
-            Ok(Farewell::Left) => return self.outbox.let_go().await,
-            Ok(Farewell::Text) => (close_code::UNSUPPORTED, "only binary messages"),
-            Ok(Farewell::Stopping) => (close_code::AWAY, "the service is stopping"),
-            Ok(Farewell::Refused) => (
+        let farewell =
+            self.converse()
+                .await
+                .unwrap_or_else(|Gone| match self.presence.has_ended() {
+                    true => Farewell::Refused,
+                    false => Farewell::Gone,
+                });
+        let (code, reason) = match farewell {
+            Farewell::Gone => return,
+            Farewell::Left => return self.outbox.let_go().await,
+            Farewell::Text => (close_code::UNSUPPORTED, "only binary messages"),
+            Farewell::Stopping => (close_code::AWAY, "the service is stopping"),
+            Farewell::Refused => (
                 close_code::POLICY,
                 "the token has ended, or its key is not what it was",
             ),
@@ -116,7 +121,7 @@ impl Session {
                     match received {
                         Some(Message::Binary(packet)) => {
                             if let Some(whole) = self.take(&packet).await? {
-                                if !self.is_admitted().await {
+                                if !self.presence.stands().await {
                                     return Ok(Farewell::Refused);
                                 }
                                 self.finish(whole).await?;
@@ -130,7 +135,7 @@ impl Session {
                     silence = Silence::begin();
                 }
                 is_more = follower.wait() => match is_more {
-                    true if self.is_admitted().await => {
+                    true if self.presence.stands().await => {
                         if self.tell_changes(&mut follower).await? {
                             follower.look_again();
                         }
@@ -142,29 +147,13 @@ impl Session {
                     if silence.ask() {
                         return Ok(Farewell::Gone);
                     }
-                    if !self.is_admitted().await {
+                    if !self.presence.stands().await {
                         return Ok(Farewell::Refused);
                     }
                     self.outbox.ping().await?;
                 }
             }
         }
-    }
-
-    /// Whether what the participant came in with still stands. The accounts are asked where they have changed.
-    async fn is_admitted(&mut self) -> bool {
-        if self.authority.is_over() {
-            return false;
-        }
-        let newest = Some(self.service.news().of_accounts());
-        if self.looked_at == newest {
-            return true;
-        }
-        let (accounts, authority) = (self.service.accounts().clone(), self.authority.clone());
-        let look = move || authority.holds(&accounts);
-        let holds = self.service.calls().run(look).await.unwrap_or(false);
-        self.looked_at = newest;
-        holds
     }
 
     /// Takes a packet. Answers the message that is whole with it.

@@ -118,7 +118,7 @@ impl Session {
                 let header = json!({"tool_call_id": id, "chunk": binary(json!({"kind": "data"}))});
                 let calls = self.service.calls();
                 self.outbox
-                    .push_content(calls, RESPONSE_CHUNK, &header, content)
+                    .push_content(calls, RESPONSE_CHUNK, &header, content, &mut self.presence)
                     .await?;
                 if is_last {
                     return self.send_chunk(&id, &closed()).await;
