@@ -41,19 +41,20 @@ impl PathTokens {
         self.tokens.retain(|token| now < token.expires);
     }
 
-    /// The token to give out: the newest while it has time left, else a fresh one. The old ones stay good to their end.
-    fn give(&mut self, now: u64, fresh: String) -> String {
+    /// The newest token, while it has time left to be given out again.
+    fn given(&self, now: u64) -> Option<String> {
+        let newest = self.tokens.last()?;
+        let has_time = newest.expires.saturating_sub(now) > LEFT_FOR_REUSE;
+        has_time.then(|| newest.token.clone())
+    }
+
+    /// Adds a fresh token. The old ones stay good to their end.
+    fn add(&mut self, now: u64, fresh: String) {
         self.drop_expired(now);
-        if let Some(newest) = self.tokens.last()
-            && newest.expires - now > LEFT_FOR_REUSE
-        {
-            return newest.token.clone();
-        }
         self.tokens.push(PathToken {
-            token: fresh.clone(),
+            token: fresh,
             expires: now.saturating_add(VALID),
         });
-        fresh
     }
 
     fn has(&self, token: &str, now: u64) -> bool {
@@ -86,9 +87,13 @@ impl Accounts {
                 generation: account.generation.clone(),
                 tokens: Vec::new(),
             });
-            let token = tokens.give(now(), fresh);
+            let now = now();
+            if let Some(given) = tokens.given(now) {
+                return Ok(Some(given));
+            }
+            tokens.add(now, fresh.clone());
             tx.save(&key, &tokens)?;
-            Ok(Some(token))
+            Ok(Some(fresh))
         })?;
         given.ok_or_else(|| Problem::unauthorized("the account has changed; log in again"))
     }
@@ -109,9 +114,14 @@ impl Accounts {
     /// Removes the tokens that have expired; of how many paths none is left.
     pub(in super::super) fn sweep_path_tokens(&self) -> Answer<usize> {
         let mut swept = 0;
-        for item in self.store.list(PATH_TOKENS)? {
-            let key = format!("{PATH_TOKENS}/{}", item?.name);
-            // Another request may just be making one.
+        for found in self.readable::<PathTokens>(PATH_TOKENS)? {
+            let (path, mut tokens) = found?;
+            tokens.drop_expired(now());
+            if !tokens.tokens.is_empty() {
+                continue;
+            }
+            let key = format!("{PATH_TOKENS}/{path}");
+            // Another request may just be making one: all other writers wait, so only where there is something to remove.
             swept += self.store.transaction(|tx| {
                 let mut tokens = tx.load::<PathTokens>(&key)?.unwrap_or_default();
                 tokens.drop_expired(now());
@@ -137,16 +147,46 @@ mod tests {
     fn a_token_is_given_again_while_it_has_more_than_six_hours_left() {
         let hours = |count: u64| 1_000_000 + count * 60 * 60;
         let mut tokens = PathTokens::default();
-        assert_eq!(tokens.give(hours(0), "a".to_owned()), "a");
-        assert_eq!(tokens.give(hours(18) - 1, "b".to_owned()), "a");
-        assert_eq!(tokens.give(hours(18), "b".to_owned()), "b");
+        assert_eq!(tokens.given(hours(0)), None);
+        tokens.add(hours(0), "a".to_owned());
+        assert_eq!(tokens.given(hours(18) - 1).as_deref(), Some("a"));
+        assert_eq!(tokens.given(hours(18)), None);
+        tokens.add(hours(18), "b".to_owned());
+        assert_eq!(tokens.given(hours(18)).as_deref(), Some("b"));
         assert!(tokens.has("a", hours(24) - 1), "the old one stays good");
         assert!(!tokens.has("a", hours(24)));
         assert!(tokens.has("b", hours(42) - 1));
         assert!(!tokens.has("b", hours(42)));
         assert!(!tokens.has("", hours(0)));
-        assert_eq!(tokens.give(hours(42), "c".to_owned()), "c");
+        assert_eq!(tokens.given(hours(43)), None);
+        tokens.add(hours(42), "c".to_owned());
         assert_eq!(tokens.tokens.len(), 1);
+    }
+
+    #[test]
+    fn a_token_that_is_given_again_costs_no_commit() {
+        let store = crate::Store::in_memory().unwrap();
+        let (accounts, _) = Accounts::open(&store).unwrap();
+        let admin = Account::of("admin", &accounts.user("admin").unwrap().unwrap());
+        let ask = || accounts.path_token("/storage/admin/a", &admin).unwrap();
+        let first = ask();
+        let revision = store.history().newest();
+        assert_eq!(ask(), first);
+        assert_eq!(store.history().newest(), revision);
+    }
+
+    #[test]
+    fn a_sweep_with_nothing_to_remove_waits_for_nobody() {
+        let store = crate::Store::in_memory().unwrap();
+        let (accounts, _) = Accounts::open(&store).unwrap();
+        let admin = Account::of("admin", &accounts.user("admin").unwrap().unwrap());
+        accounts.path_token("/storage/admin/a", &admin).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let swept = store.transaction(|_| {
+            std::thread::spawn(move || tell.send(accounts.sweep_path_tokens().unwrap()));
+            Ok(told.recv_timeout(std::time::Duration::from_secs(5)))
+        });
+        assert_eq!(swept.unwrap(), Ok(0));
     }
 
     #[test]
