@@ -38,6 +38,8 @@ mod upload;
 mod watch;
 
 pub use backend::HistoryRange;
+#[doc(hidden)]
+pub use backend::local::Trace;
 pub use blob::{BlobReader, BlobWriter, Chunks, UploadOptions};
 pub use care::{Repaired, Stats};
 pub use delivery::{Events, Subscription};

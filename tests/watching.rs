@@ -765,3 +765,29 @@ fn where_to_resume_is_told_through_any_reference() {
     assert_eq!(watcher.next().unwrap().unwrap().revision, saved.revision);
     assert_eq!(note(&mut watcher), saved.revision);
 }
+
+/// By what the superblock shows to who does not open it.
+#[test]
+fn whatever_another_may_have_committed_is_seen_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    assert_eq!(komatik::Trace::of(path), None);
+    let store = Store::open(path).unwrap();
+    store.put("a", "x").unwrap();
+    let (seen, newest) = (komatik::Trace::of(path).unwrap(), store.history().newest());
+    let is_quiet = || {
+        komatik::Trace::of(path)
+            .unwrap()
+            .is_quiet_since(&seen, newest)
+    };
+    assert!(is_quiet());
+    drop(store);
+    assert!(is_quiet());
+    // Others who only read.
+    let store = Store::open(path).unwrap();
+    assert!(!is_quiet(), "it may be about to write, and be killed");
+    drop(store);
+    assert!(is_quiet());
+    Store::open(path).unwrap().put("a", "y").unwrap();
+    assert!(!is_quiet());
+}

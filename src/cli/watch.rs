@@ -1,17 +1,16 @@
 //! Changes, as they come.
 //!
 //! One process has a store at a time, and the changes are those of others. So the store is open only while its history
-//! is read, in between it is free: when something in its directory has changed, or it was in use, it is read on from
+//! is read, in between it is free: when its superblock tells that another has opened it, or it was in use, it is read on from
 //! where it was. The history keeps what happened meanwhile, so that no change is left out.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::str::FromStr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use komatik::{Change, ChangeKind, Since};
+use komatik::{Change, ChangeKind, Since, Trace};
 
 use super::exit::Exit;
 use super::failure::{Doing, Failure, Outcome};
@@ -19,10 +18,8 @@ use super::output::Manner;
 use super::session::Globals;
 use super::{interrupt, show};
 
-/// How often the directory is looked at.
+/// How often the superblock is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// No process opens, writes and closes a store in less.
-const QUICK: Duration = Duration::from_millis(3);
 /// About how many changes are read before they are told and the store is free again.
 const BATCH: usize = 10_000;
 
@@ -73,6 +70,8 @@ struct Batch {
     changes: Vec<Change>,
     /// Where to go on.
     position: u64,
+    /// The last revision there was.
+    newest: u64,
     is_last: bool,
 }
 
@@ -91,12 +90,14 @@ impl Watch {
         let mut since = self.since.0;
         let mut is_told = false;
         loop {
-            let batch = match globals.open() {
+            let (batch, seen) = match globals.open() {
                 Ok(session) => {
                     is_told = false;
                     let batch = self.read(&session.store, since);
+                    // While nobody else can open it: from the next who does on, there may be more.
+                    let seen = Trace::of(&directory);
                     session.store.close()?;
-                    batch?
+                    (batch?, seen)
                 }
                 Err(Failure::Told(told)) if told.exit == Exit::InUse && !self.once => {
                     if !is_told {
@@ -108,7 +109,6 @@ impl Watch {
                 }
                 Err(failure) => return Err(failure),
             };
-            let seen = quiet_traces(&directory);
             for change in &batch.changes {
                 interrupt::check()?;
                 self.tell(change, manner, &directory)?;
@@ -119,7 +119,7 @@ impl Watch {
                     return Ok(());
                 }
                 interrupt::sleep(LOOK)?;
-                while seen.as_ref() == Some(&traces(&directory)) {
+                while is_quiet(&directory, seen, batch.newest) {
                     interrupt::sleep(LOOK)?;
                 }
             }
@@ -145,6 +145,7 @@ impl Watch {
         Ok(Batch {
             changes,
             position: watcher.revision(),
+            newest: store.history().newest(),
             is_last,
         })
     }
@@ -220,32 +221,9 @@ fn variables(change: &Change) -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// The traces of a store that was closed just now; `None` where they took so long that another process may have opened
-/// it, written and closed it meanwhile.
-fn quiet_traces(directory: &Path) -> Option<BTreeMap<PathBuf, (u64, Option<SystemTime>)>> {
-    let closed = Instant::now();
-    let found = traces(directory);
-    (closed.elapsed() < QUICK).then_some(found)
-}
-
-/// Length and time of every file below a directory: not the same again where another process has written.
-fn traces(directory: &Path) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
-    let mut found = BTreeMap::new();
-    let mut waiting = vec![directory.to_owned()];
-    while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            // What goes while it is looked at was a change as well.
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            match metadata.is_dir() {
-                true => waiting.push(entry.path()),
-                false => {
-                    let trace = (metadata.len(), metadata.modified().ok());
-                    found.insert(entry.path(), trace);
-                }
-            }
-        }
-    }
-    found
+/// Whether there is nothing more to read than there was. Where that cannot be told, to open the store tells why.
+fn is_quiet(directory: &Path, seen: Option<Trace>, newest: u64) -> bool {
+    let now = Trace::of(directory);
+    now.zip(seen)
+        .is_some_and(|(now, seen)| now.is_quiet_since(&seen, newest))
 }

@@ -138,6 +138,62 @@ fn changes_of_other_processes_come_as_they_are_made() {
     assert_eq!(env.object(&["verify"])["sound"], true);
 }
 
+/// Others would be told that it is in use, and files be looked at by the thousand.
+#[test]
+fn a_store_in_which_nothing_happens_stays_free() {
+    let env = filled();
+    std::fs::create_dir(env.path("store/more")).unwrap();
+    for number in 0..5000 {
+        env.write(&format!("store/more/{number}"), "");
+    }
+    let mut watching = [(); 2].map(|()| {
+        let arguments = ["--since", "3", "--wait", "30s"];
+        let mut watching = Watching::start(&env, &arguments);
+        assert_eq!(watching.next()["revision"], 4);
+        watching
+    });
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let superblock = || std::fs::read(env.path("store/superblock")).unwrap();
+    let before = superblock();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(superblock() == before, "it was opened");
+    let store = env.store_when_free();
+    store.put("rooms/later", "x").unwrap();
+    drop(store);
+    for watching in &mut watching {
+        assert_eq!(watching.next()["key"], "rooms/later");
+    }
+    for watching in watching {
+        assert_eq!(watching.end("INT").code, Some(0));
+    }
+}
+
+/// Its first commits are in the journal alone.
+#[cfg(feature = "http")]
+#[test]
+fn what_a_process_committed_that_was_killed_at_once_is_told() {
+    let env = filled();
+    let mut watching = Watching::start(&env, &["--since", "3"]);
+    assert_eq!(watching.next()["revision"], 4);
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--json",
+        "--wait",
+        "30s",
+    ];
+    let mut serving = env.start(&mut env.command(&serve));
+    let mut greeting = String::new();
+    let mut output = BufReader::new(serving.stdout.take().unwrap());
+    output.read_line(&mut greeting).unwrap();
+    assert!(greeting.contains("password"), "{greeting}");
+    signal(&serving, "KILL");
+    serving.wait().unwrap();
+    assert_eq!(watching.next()["key"], ".komatik/users/admin");
+    assert_eq!(watching.end("INT").code, Some(0));
+}
+
 #[test]
 fn it_ends_in_good_order_however_it_is_asked() {
     let env = filled();

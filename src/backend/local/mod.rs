@@ -47,6 +47,7 @@ mod settle;
 mod space;
 mod stage;
 mod superblock;
+mod trace;
 mod trees;
 mod verify;
 mod view;
@@ -88,6 +89,7 @@ use worker::Workers;
 
 pub(crate) use restore::Restore;
 pub(crate) use salvage::Salvage;
+pub use trace::Trace;
 
 /// Settings of the backend.
 #[derive(Debug, Clone)]
