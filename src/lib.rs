@@ -44,6 +44,8 @@ pub use blob::{BlobReader, BlobWriter, Chunks, UploadOptions};
 pub use care::{Repaired, Stats};
 pub use delivery::{Events, Subscription};
 pub use error::{Access, Error, Result};
+#[cfg(feature = "http")]
+pub(crate) use json::PatchBudget;
 pub use json::parse_json;
 pub use json_patch::Patch;
 pub use key::{Folder, Key, MAX_KEY_BYTES, MAX_SEGMENT_BYTES};

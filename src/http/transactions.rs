@@ -14,8 +14,7 @@ use super::auth::Caller;
 use super::documents::{Merging, patch_of};
 use super::key::JsonBody;
 use super::problem::{Answer, Problem};
-use crate::json::PatchBudget;
-use crate::{Error, MergeOptions, Patch, PutMode, PutOptions, Transaction};
+use crate::{Error, MergeOptions, Patch, PatchBudget, PutMode, PutOptions, Transaction};
 
 /// How many operations a transaction has at most.
 const MOST_OPERATIONS: usize = 10_000;
