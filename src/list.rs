@@ -76,7 +76,7 @@ impl Store {
     /// however much lies below it. What a `glob` or `contains` sorts out is read, except that a glob which begins with
     /// plain text reads only names that begin so, and so does a `prefix`.
     ///
-    /// **What it sees** is one moment, the one of this call, also while others write. Where more than 64 MiB of rows are
+    /// **What it sees** is one moment, the one of this call, also while others write. Where more than 64 MiB of different rows are
     /// overwritten while it is open, it may go on in the present: still sorted, no item twice, each whole.
     ///
     /// **Pages.** `limit` with [`ListItem::cursor`] of the last item as `after` of the next page. A page is a listing of

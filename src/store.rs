@@ -47,7 +47,7 @@ pub struct Store {
     pub(crate) permit: Option<Permit>,
 }
 
-/// Fails where a view may not commit any more. It may read the store, and is called while other writers wait.
+/// Fails where a view may not commit any more. It may read the store, and may be called while other writers wait.
 pub(crate) type Permit = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// What all clones of a store have in common.

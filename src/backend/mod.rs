@@ -369,7 +369,7 @@ pub trait Backend: Send + Sync {
     fn hold(&self, blob: BlobId) -> Result<Option<Box<dyn Hold>>>;
 
     /// Gives back a blob that no commit adopted; does nothing to any other. Never fails: what cannot be given back now
-    /// is swept at the next open.
+    /// is given back later, at the next open at the latest.
     fn discard(&self, blob: BlobId);
 
     /// Makes every commit ordered so far durable, also those that did not ask for it.

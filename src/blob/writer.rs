@@ -58,8 +58,8 @@ pub struct BlobWriter {
 impl Store {
     /// Opens a writer of the blob `key`. The mode and the lock are asked at once, and again at the commit.
     ///
-    /// To append costs what is appended, a copy of what is there where that was appended in pieces of less than 4 KiB, and now and then
-    /// one of more; of the rest the last 64 KiB at most are read, for the digest, which is that of the whole.
+    /// To append costs what is appended, a copy of less than 4 KiB of what is there, and now and then one of more; besides, at most the
+    /// last 64 KiB are read, for the digest, which is that of the whole.
     ///
     /// # Errors
     /// * [`Error::AlreadyExists`], [`Error::RevisionMismatch`]: as the mode asks.

@@ -26,7 +26,7 @@ impl Store {
     ///
     /// Readers and writers go on meanwhile. The copy is durable when the call returns. One that was not finished is
     /// removed; where the process ended before, it does not open, and is yours to remove. Cost: everything is read,
-    /// checked and written once. A store that overwrites more than 64 MiB of rows while it is copied may make the call
+    /// checked and written once. A store that overwrites more than 64 MiB of different rows while it is copied may make the call
     /// fail; nothing is lost, call it again.
     ///
     /// No password is needed: locks guard this face of the store, not its bytes.

@@ -27,7 +27,7 @@ impl Store {
     ///
     /// The archive shows one moment, that of the call, also while others write; it takes constant memory, but for one
     /// document at a time. Space that is freed meanwhile is given back afterwards. A store that overwrites more than
-    /// 64 MiB of rows while it is read may make the call fail; nothing is lost, call it again.
+    /// 64 MiB of different rows while it is read may make the call fail; nothing is lost, call it again.
     ///
     /// ```
     /// use std::ops::ControlFlow;

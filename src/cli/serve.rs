@@ -72,7 +72,7 @@ impl Serve {
             let listener = listener.doing(|| format!("listening on {}", self.listen))?;
             let address = listener.local_addr().doing(|| "listening".to_owned())?;
             let signals = Signals::from_now_on().doing(|| "listening".to_owned())?;
-            // What came before is noted there only.
+            // A signal that came earlier is known to it only.
             interrupt::check()?;
             let (service, first) = Service::new(&session.store, limits)?;
             let scheme = if tls.is_some() { "https" } else { "http" };

@@ -94,7 +94,7 @@ impl Watch {
                 Ok(session) => {
                     is_told = false;
                     let batch = self.read(&session.store, since);
-                    // While nobody else can open it: from the next who does on, there may be more.
+                    // While nobody else can open it: the next who does may add more.
                     let seen = Trace::of(&directory);
                     session.store.close()?;
                     (batch?, seen)

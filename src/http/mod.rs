@@ -112,7 +112,7 @@ pub struct Limits {
     pub logins: usize,
 }
 
-/// No clock reaches the end of all time.
+/// Longer times are taken for a year: added to a clock they would overflow.
 const LONGEST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Limits {

@@ -53,8 +53,8 @@ pub fn is_loopback(address: SocketAddr) -> bool {
 
 /// Serves the listener until `stop` is done. Then no more connections are accepted, and requests under way have
 /// [`Limits::stop_time`](super::Limits::stop_time) to end; those that take longer are broken off, and so are all where the
-/// future is dropped. Of them nothing is stored but what was being committed already. What was acknowledged is in the store in
-/// any case. With it the service has ended, also for who serves a clone of it.
+/// future is dropped. Of them nothing is stored but what a call to the store that had begun still does. What was acknowledged is in the
+/// store in any case. With it the service has ended, also for who serves a clone of it.
 ///
 /// It runs in a tokio runtime with I/O and time. The store is the caller's to close. Connections are not encrypted:
 /// [`serve_at`] can.
@@ -135,7 +135,7 @@ pub async fn serve_at(
     if tokio::time::timeout(limits.stop_time, ended).await.is_err() {
         tracing::warn!("requests under way took too long and were given up");
     }
-    // Who is told that it has ended is not to see anything come after.
+    // Who is told that it has ended is not to see anything come after, but for calls to the store that had begun.
     drop(end);
     tasks.shutdown().await;
     service.sessions().ended().await;

@@ -2,7 +2,7 @@
 //!
 //! Who is answered for long is asked again by [`Standing`]. Whose body comes slowly is asked again by [`watch_body`], whatever
 //! becomes of the body: an account that was removed must not go on writing, nor an admin who is none any more make another.
-//! And whoever writes is asked again at the commit itself, by [`guarded`]: behind the last byte of the body it may take minutes
+//! And whoever writes to what the store holds is asked again at the commit itself, by [`guarded`]: behind the last byte of the body it may take minutes
 //! until passwords are tried, or the parts of an upload put together.
 
 use std::error::Error;

@@ -3,10 +3,10 @@
 //! A commit settles when it is as durable as it asked to be and all before it have settled. Threads that wait for the
 //! disk elect a leader; it syncs once for all of them, and those that come meanwhile share the next sync.
 
+use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::thread;
 
 use super::health::Health;
 use super::journal::Journal;
@@ -109,7 +109,7 @@ impl Settling {
         self.state.lock().ordered > self.synced()
     }
 
-    /// Waits until there are commits that a power cut would undo, not longer than the store is written to.
+    /// Waits until there are commits that a power cut would undo, not longer than the store can be written to.
     pub(super) fn await_behind(&self, health: &Health) {
         let mut state = self.state.lock();
         while state.ordered <= self.synced() && health.check_writable().is_ok() {
@@ -194,9 +194,13 @@ impl Settling {
         }
     }
 
-    /// To poison writes to the disk that has failed, and so is not done under the lock either. A panic, as of who writes the log,
+    /// To poison writes to the disk that has failed, and so is not done under the lock either. A panic, as one of the program's log,
     /// is answered: it must not leave those waiting who follow.
-    fn sync_for_all(&self, disk: &Disk<'_>, packs: &[u64]) -> thread::Result<Result<()>> {
+    fn sync_for_all(
+        &self,
+        disk: &Disk<'_>,
+        packs: &[u64],
+    ) -> Result<Result<()>, Box<dyn Any + Send>> {
         let sync = || {
             #[cfg(test)]
             self.test.sync()?;

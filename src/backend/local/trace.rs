@@ -6,8 +6,8 @@ use super::superblock::Superblock;
 
 /// What the superblock of a directory tells to who does not open the store.
 ///
-/// Every opening counts up in it before anything is committed, so that commits of a process which is killed at once are not
-/// missed: what is not read at an opening was committed behind a later one.
+/// Every opening counts up in it before it commits anything for its caller. So whoever noted the count at an opening finds it
+/// changed where anything may have been committed since, even by a process that was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
     store_id: [u8; 16],

@@ -64,8 +64,9 @@ struct Index {
     /// The first changes of frames (where there is none, the one behind those of its commit) and the offsets at which they
     /// begin, ascending, some way apart.
     frames: Vec<(Position, u64)>,
-    /// How many changes the frames told that were noted last, of one commit.
+    /// How many changes the frames noted so far of the last commit told.
     changes: u32,
+    /// What crashes left out.
     gaps: Vec<Gap>,
 }
 

@@ -180,7 +180,7 @@ fn digest_of(rows: &Rows) -> u128 {
     totals.digest
 }
 
-/// What the superblock tells; of the journal, only whose store it is.
+/// What the superblock tells. Where it is not to be had, only whose store it is, of the journal or the packs.
 struct Identity {
     store_id: [u8; 16],
     checkpoint: u64,
