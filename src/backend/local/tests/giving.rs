@@ -46,10 +46,10 @@ fn what_becomes_free_while_packs_are_emptied_goes_before_they_all_are() {
 #[test]
 fn a_progress_function_that_panics_leaves_nothing_lying() {
     let directory = tempfile::tempdir().unwrap();
-    let local = with_sparse_packs(&directory, 3);
+    let local = with_sparse_packs(&directory, 8);
     let mut progress = |step: crate::report::Step| {
         if step.phase == "packs" {
-            (1000..1003).for_each(|number| release(&local, number));
+            (1000..1008).for_each(|number| release(&local, number));
             local.flush().unwrap();
             // Until the thread that gives back has looked, and left it to this one.
             std::thread::sleep(Duration::from_millis(2500));
