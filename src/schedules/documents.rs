@@ -81,6 +81,36 @@ fn a_reader_reads_one_value_while_others_replace_it() {
     });
 }
 
+/// Also where a scan is open that keeps what was before, and checkpoints drop what is between.
+#[test]
+fn who_reads_again_sees_nothing_older() {
+    explore(|| {
+        let (store, _directory) = fresh();
+        store.save("key", &0).unwrap();
+        let list = store.list("").unwrap();
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                for number in 1..=3 {
+                    store.save("key", &number).unwrap();
+                    store.flush().unwrap();
+                    store
+                        .compact(|_| std::ops::ControlFlow::Continue(()))
+                        .unwrap();
+                }
+            });
+            threads.spawn(|| {
+                let mut last = 0;
+                for _ in 0..4 {
+                    let found: u64 = store.load("key").unwrap().unwrap();
+                    assert!(found >= last, "{found} after {last}");
+                    last = found;
+                }
+            });
+        });
+        drop(list);
+    });
+}
+
 /// What a reader finds to do by the way it leaves to others rather than to wait for who waits for it.
 #[test]
 fn a_transaction_may_wait_for_a_reader_that_finds_expired_tokens() {

@@ -106,12 +106,18 @@ impl Overlay {
         }
     }
 
-    /// The row at a moment; `u64::MAX` is the latest one.
+    /// The row at a moment that is pinned; `u64::MAX` is the latest one.
     pub(super) fn get(&self, tree: Tree, key: &[u8], revision: u64) -> Known {
         self.tree(tree)
             .get(key)
             .and_then(|versions| versions.at(revision))
             .map_or(Known::InTrees, |version| Known::Version(version.clone()))
+    }
+
+    /// The row as it has settled: at this moment, or at the checkpoint, where that has come since. Of the time before there are
+    /// only the versions that scans see.
+    pub(super) fn settled(&self, tree: Tree, key: &[u8], moment: u64) -> Known {
+        self.get(tree, key, moment.max(self.checkpoint))
     }
 
     /// The rows from `start` to `end` that the overlay knows at a moment, at most `limit` of them, in order.

@@ -26,14 +26,15 @@ pub(super) type Rows = Vec<(Bytes, Result<Row>)>;
 impl Core {
     /// See [`Backend::get`](crate::backend::Backend::get).
     pub(super) fn get(&self, view: View, tree: Tree, key: &[u8]) -> Result<Option<Row>> {
-        let moment = match view {
-            View::Settled => self.settling.settled(),
-            View::Latest => LATEST,
-        };
+        let settled = self.settling.settled();
         // First the overlay: what leaves it meanwhile is in the trees by then.
         let (known, generation) = {
             let overlay = self.overlay.read();
-            (overlay.get(tree, key, moment), overlay.generation())
+            let known = match view {
+                View::Settled => overlay.settled(tree, key, settled),
+                View::Latest => overlay.get(tree, key, LATEST),
+            };
+            (known, overlay.generation())
         };
         match (known, view) {
             (Known::Version(version), _) => Ok(row_of(version)),

@@ -191,8 +191,18 @@ impl World {
     }
 
     fn assert_seen(&self, moment: u64) {
+        self.assert_known(moment, |key| self.overlay.get(TREE, key, moment));
+    }
+
+    /// By who looked what has settled before the checkpoint came.
+    fn assert_settled(&self, looked: u64) {
+        let moment = looked.max(self.overlay.checkpoint());
+        self.assert_known(moment, |key| self.overlay.settled(TREE, key, looked));
+    }
+
+    fn assert_known(&self, moment: u64, known: impl Fn(&Bytes) -> Known) {
         for (key, versions) in &self.history {
-            let seen = match self.overlay.get(TREE, key, moment) {
+            let seen = match known(key) {
                 Known::Version(version) => version.value,
                 Known::InTrees => self.trees.get(key).and_then(|row| row.value.clone()),
             };
@@ -232,9 +242,7 @@ fn every_scan_sees_its_moment_whatever_comes() {
                     world.checkpoint(world.overlay.checkpoint() + random(behind + 1));
                 }
             }
-            // Also who sees what has settled, which is no less than the trees hold.
-            let present = world.overlay.checkpoint()..=world.revision;
-            present.for_each(|moment| world.assert_seen(moment));
+            (0..=world.revision).for_each(|moment| world.assert_settled(moment));
             world.assert_seen(u64::MAX);
             pins.iter()
                 .for_each(|pin| world.assert_seen(pin.revision()));
