@@ -84,7 +84,8 @@ fn check_unique(writes: &[Write]) -> Result<()> {
     }
 }
 
-fn at_most(what: &'static str, found: usize, limit: usize) -> Result<()> {
+/// `TooLarge` where there is more than the limit.
+pub(crate) fn at_most(what: &'static str, found: usize, limit: usize) -> Result<()> {
     if found <= limit {
         return Ok(());
     }

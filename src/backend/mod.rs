@@ -34,6 +34,7 @@ pub use crate::blob_id::BlobId;
 use crate::error::Result;
 use crate::options::Durability;
 use crate::report::{Progress, Report};
+pub(crate) use check::at_most;
 
 mod check;
 #[cfg(feature = "conformance")]

@@ -4,8 +4,8 @@
 //! Bytes are counted low, rows and changes without what their form costs: the commit has the last word.
 
 use super::Draft;
-use crate::backend::{MAX_COMMIT_BYTES, MAX_COMMIT_ROWS};
-use crate::error::{Error, Result};
+use crate::backend::{MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, at_most};
+use crate::error::Result;
 use crate::format::{Body, ChangeAction, ChangeRecord, EntryRecord};
 
 impl Draft<'_> {
@@ -76,15 +76,4 @@ fn bytes_of_change(change: &ChangeRecord) -> usize {
         ChangeAction::Put | ChangeAction::Delete => 0,
     };
     change.key.len() + from_bytes + change.participant.as_ref().map_or(0, String::len)
-}
-
-fn at_most(what: &'static str, found: usize, limit: usize) -> Result<()> {
-    if found <= limit {
-        return Ok(());
-    }
-    Err(Error::TooLarge {
-        what,
-        limit: u64::try_from(limit).unwrap_or(u64::MAX),
-        found: u64::try_from(found).unwrap_or(u64::MAX),
-    })
 }

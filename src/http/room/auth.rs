@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_keys_only_the_one_that_a_token_names_is_looked_at() {
+    fn a_token_is_held_against_the_key_that_it_names() {
         let store = Store::in_memory().unwrap();
         let (accounts, signer) = accounts(&store);
         let other = accounts.add_key(&key("other")).unwrap();

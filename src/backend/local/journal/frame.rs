@@ -98,7 +98,7 @@ pub(super) struct Gap {
 
 impl Gap {
     /// Whether the commit was given out, and taken back: who stands there has been told of what never was.
-    pub(super) fn took(self, revision: u64) -> bool {
+    pub(super) fn took(&self, revision: u64) -> bool {
         self.before < revision && revision + 1 < self.behind
     }
 }

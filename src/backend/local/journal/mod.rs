@@ -318,8 +318,8 @@ impl Journal {
         // Nobody knows how many changes the commits before had: only behind the last that had some is nothing missed.
         let last_gone = self.last_gone.load(Ordering::Relaxed);
         let has_missed = last_gone > 0 && after < Position::after(last_gone);
-        let mut gaps_gone = self.gaps_gone.lock().clone().into_iter();
-        if has_missed || gaps_gone.any(|gap| gap.took(after.revision)) {
+        let was_taken = |gap: &Gap| gap.took(after.revision);
+        if has_missed || self.gaps_gone.lock().iter().any(was_taken) {
             let oldest = segments.first().map_or(1, |segment| segment.first);
             return Err(Error::Compacted { oldest });
         }
