@@ -223,9 +223,8 @@ impl FromRequestParts<Service> for Caller {
             return Err(Problem::forbidden("this account may only read"));
         }
         let mut view = service.view_of(&account)?;
-        if !is_safe(&parts.method)
-            && let Some(proof) = Proof::of(&parts.headers)?
-        {
+        if !is_safe(&parts.method) {
+            let proof = Proof::of(&parts.headers)?.ok_or_else(refused)?;
             view = standing::guarded(service, &view, proof, &account);
         }
         let without_passwords = parts.headers.contains_key(PASSWORDS);

@@ -20,7 +20,7 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use super::accounts::{Account, Role};
-use super::auth::Proof;
+use super::auth::{Proof, refused};
 use super::content::{Content, Disposition, send, size_of};
 use super::cross_origin::any_origin;
 use super::key::JsonBody;
@@ -113,11 +113,10 @@ async fn authorize(service: &Service, place: &Place, head: &Parts) -> Result<Cal
             return Err(refused.into());
         }
         let mut caller = caller_of(service, account.clone())?;
-        if let Some(token) = login::token(&head.headers) {
-            let proof = Proof::Bearer(token);
-            caller.store = standing::guarded(service, &caller.store, proof.clone(), account);
-            standing::note(&head.extensions, proof, account);
-        }
+        let token = login::token(&head.headers).ok_or_else(refused)?;
+        let proof = Proof::Bearer(token);
+        caller.store = standing::guarded(service, &caller.store, proof.clone(), account);
+        standing::note(&head.extensions, proof, account);
         return Ok(caller);
     }
     let token = query_token(&head.uri).filter(|_| is_safe);

@@ -124,7 +124,8 @@ fn one_round(
         eprintln!("{key}: {complaint}");
     }
     let state = check(expected, &observed, law.floor, was_reported)?;
-    if !was_reported {
+    // What was named in a round before is not known here.
+    if !was_reported || law.takes != Takes::Named {
         check_what_is_taken(expected, &observed, law.takes, state)?;
     }
     let tolerated = |doing: &str, error: Error| match state {

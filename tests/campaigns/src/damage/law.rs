@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use super::injury::Injury;
 use super::specimen::{End, Past, Specimen};
 
@@ -23,7 +25,7 @@ pub struct Law {
 }
 
 /// What a damage may take of the entries of the state that is found, of the last one where it is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Takes {
     /// Whatever it hit, as long as that is reported.
     Any,
@@ -63,6 +65,12 @@ impl Law {
 }
 
 impl Takes {
+    /// As the command takes it.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.unwrap().get_name().to_owned()
+    }
+
     fn of(specimen: &Specimen, injury: &Injury) -> Takes {
         let has_no_rows = |file: &PathBuf| {
             let name = file.to_string_lossy();

@@ -160,10 +160,7 @@ fn one(specimen: &Specimen, injury: &Injury, run: &Run) -> Result<&'static str, 
         "--floor".into(),
         law.floor.to_string().into(),
     ];
-    arguments.extend([
-        "--takes".into(),
-        format!("{:?}", law.takes).to_lowercase().into(),
-    ]);
+    arguments.extend(["--takes".into(), law.takes.name().into()]);
     arguments.extend(law.heals.then(|| "--heals".into()));
     arguments.extend(law.whole_past.then(|| "--whole-past".into()));
     let ended = Worker::start(arguments, |mut output| {
