@@ -19,10 +19,11 @@ use bytes::Bytes;
 
 pub(crate) use run::Gate;
 
+use self::size::Size;
 use crate::backend::{BlobId, Commit, Requirement, Tree, View, Write};
 use crate::blob::Source;
 use crate::error::{Error, Result};
-use crate::format::{Body, ChangeRecord, EntryRecord, LockRecord};
+use crate::format::{Body, ChangeAction, ChangeRecord, EntryRecord, LockRecord};
 use crate::lock::{Known, Need, Trying};
 use crate::store::Store;
 use crate::upload::Upload;
@@ -87,14 +88,11 @@ pub(crate) struct Draft<'a> {
     reads: BTreeMap<String, Option<u64>>,
     /// Rows of entries as this draft leaves them. In boxes: a map makes room for eleven at once, and most drafts write one.
     rows: BTreeMap<String, Option<Box<EntryRecord>>>,
-    /// About how many bytes these rows have.
-    row_bytes: usize,
     /// The folder that was looked at last, and up to where nothing is left in it.
     emptied: Option<(String, String)>,
     tokens: Vec<Write>,
     changes: Vec<ChangeRecord>,
-    /// About how many bytes these changes have.
-    change_bytes: usize,
+    size: Size,
     /// How many owners each blob gains, or loses where it is negative.
     owners: BTreeMap<BlobId, i64>,
     uploads: BTreeMap<BlobId, Upload>,
@@ -111,11 +109,10 @@ impl<'a> Draft<'a> {
             doomed: false,
             reads: BTreeMap::new(),
             rows: BTreeMap::new(),
-            row_bytes: 0,
             emptied: None,
             tokens: Vec::new(),
             changes: Vec::new(),
-            change_bytes: 0,
+            size: Size::default(),
             owners: BTreeMap::new(),
             uploads: BTreeMap::new(),
         }
@@ -255,6 +252,32 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Tells the history of a change to `key`, a whole key: of the content of a record with a view password, nothing. Comes
+    /// before what it tells of is done: where it fails, nothing is.
+    ///
+    /// # Errors
+    /// `TooLarge` where the commit could not be made.
+    pub(crate) fn tell(
+        &mut self,
+        action: ChangeAction,
+        key: &str,
+        record: &EntryRecord,
+    ) -> Result<()> {
+        let is_hidden = record.lock.as_ref().is_some_and(|lock| lock.view.is_some());
+        let change = ChangeRecord {
+            action,
+            key: key.to_owned(),
+            entry: record.kind,
+            content: (!is_hidden).then_some((record.size, record.digest)),
+            participant: self.store.participant.as_deref().map(str::to_owned),
+            time: self.now,
+        };
+        let (rows, changes) = (self.rows.len(), self.changes.len());
+        self.size.add_change(rows, changes, &change)?;
+        self.changes.push(change);
+        Ok(())
+    }
+
     /// Leaves `record` in the row. Blobs change owners by [`Draft::own`] and [`Draft::disown`], not here. Where the view
     /// has stronger hashes for its lock, they take their place.
     pub(crate) fn write(&mut self, row_key: &str, mut record: EntryRecord) {
@@ -269,6 +292,16 @@ impl<'a> Draft<'a> {
     /// Leaves no record in the row.
     pub(crate) fn erase(&mut self, row_key: &str) {
         self.leave(row_key, None);
+    }
+
+    fn leave(&mut self, row_key: &str, row: Option<Box<EntryRecord>>) {
+        if row.is_some() {
+            self.emptied = None;
+        }
+        self.size.add_row(row_key, row.as_deref());
+        if let Some(replaced) = self.rows.insert(row_key.to_owned(), row) {
+            self.size.remove_row(row_key, replaced.as_deref());
+        }
     }
 
     /// Writes or deletes a row of the tokens.

@@ -40,8 +40,8 @@ pub(crate) struct Repair {
 
 /// Write all entries as a tar archive, which other programs can read
 ///
-/// Locks, tokens and the history are not in it; for all of a store, see `backup`. What passwords open is in it as it is, and of the root the accounts of
-/// `serve`: a new file only its owner may read.
+/// Locks, tokens and the history are not in it; for all of a store, see `backup`. What passwords open is in it as it is, and
+/// of the root the accounts of `serve`: a new file only its owner may read.
 #[derive(clap::Args)]
 pub(crate) struct Export {
     /// The archive, - or nothing for standard output

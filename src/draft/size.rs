@@ -3,57 +3,45 @@
 //!
 //! Bytes are counted low, rows and changes without what their form costs: the commit has the last word.
 
-use super::Draft;
 use crate::backend::{MAX_COMMIT_BYTES, MAX_COMMIT_ROWS, at_most};
 use crate::error::Result;
 use crate::format::{Body, ChangeAction, ChangeRecord, EntryRecord};
 
-impl Draft<'_> {
-    /// Tells the history of a change to `key`, a whole key: of the content of a record with a view password, nothing. Comes
-    /// before what it tells of is done: where it fails, nothing is.
+/// About how many bytes the rows and the changes of a draft have.
+#[derive(Default)]
+pub(super) struct Size {
+    of_rows: usize,
+    of_changes: usize,
+}
+
+impl Size {
+    /// A row as the draft leaves it, `None` where it is erased.
+    pub(super) fn add_row(&mut self, row_key: &str, row: Option<&EntryRecord>) {
+        self.of_rows += bytes_of_row(row_key, row);
+    }
+
+    /// A row that was added, before another takes its place.
+    pub(super) fn remove_row(&mut self, row_key: &str, row: Option<&EntryRecord>) {
+        self.of_rows -= bytes_of_row(row_key, row);
+    }
+
+    /// A change behind so many others, beside so many rows. Where it fails, nothing is added.
     ///
     /// # Errors
     /// `TooLarge` where the commit could not be made.
-    pub(crate) fn tell(
+    pub(super) fn add_change(
         &mut self,
-        action: ChangeAction,
-        key: &str,
-        record: &EntryRecord,
+        rows: usize,
+        changes: usize,
+        change: &ChangeRecord,
     ) -> Result<()> {
-        let is_hidden = record.lock.as_ref().is_some_and(|lock| lock.view.is_some());
-        let change = ChangeRecord {
-            action,
-            key: key.to_owned(),
-            entry: record.kind,
-            content: (!is_hidden).then_some((record.size, record.digest)),
-            participant: self.store.participant.as_deref().map(str::to_owned),
-            time: self.now,
-        };
-        let change_bytes = self.change_bytes + bytes_of_change(&change);
-        at_most("rows of a commit", self.rows.len(), MAX_COMMIT_ROWS)?;
-        at_most(
-            "changes of a commit",
-            self.changes.len() + 1,
-            MAX_COMMIT_ROWS,
-        )?;
-        at_most(
-            "bytes of a commit",
-            self.row_bytes + change_bytes,
-            MAX_COMMIT_BYTES,
-        )?;
-        self.change_bytes = change_bytes;
-        self.changes.push(change);
+        let of_changes = self.of_changes + bytes_of_change(change);
+        at_most("rows of a commit", rows, MAX_COMMIT_ROWS)?;
+        at_most("changes of a commit", changes + 1, MAX_COMMIT_ROWS)?;
+        let bytes = self.of_rows + of_changes;
+        at_most("bytes of a commit", bytes, MAX_COMMIT_BYTES)?;
+        self.of_changes = of_changes;
         Ok(())
-    }
-
-    pub(super) fn leave(&mut self, row_key: &str, row: Option<Box<EntryRecord>>) {
-        if row.is_some() {
-            self.emptied = None;
-        }
-        self.row_bytes += bytes_of_row(row_key, row.as_deref());
-        if let Some(replaced) = self.rows.insert(row_key.to_owned(), row) {
-            self.row_bytes -= bytes_of_row(row_key, replaced.as_deref());
-        }
     }
 }
 

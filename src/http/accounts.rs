@@ -74,6 +74,10 @@ pub(super) struct User {
     pub(super) root: String,
     /// Another with each password, so that sessions end when it is changed.
     pub(super) generation: String,
+    /// Another for each user that is made, so that what one of a name had is not one's who has the name later. Empty for
+    /// those from before there were any.
+    #[serde(default)]
+    pub(super) id: String,
 }
 
 /// An API key as it is stored, without its secret.
@@ -81,6 +85,9 @@ pub(super) struct User {
 pub(super) struct ApiKey {
     /// Whose it is.
     pub(super) user: String,
+    /// The [`User::id`] of whose it is.
+    #[serde(default)]
+    pub(super) user_id: String,
     /// What it is for, in the words of who made it.
     pub(super) label: String,
     /// The project that it names, for protocols that have projects.
@@ -122,6 +129,8 @@ pub(super) struct Account {
     pub(super) project: Option<String>,
     /// That of the user when the proof was found to be right.
     pub(super) generation: String,
+    /// The [`User::id`].
+    pub(super) id: String,
     /// When the session ends that was offered, in seconds since 1970; `None` for another proof.
     pub(super) ends: Option<u64>,
 }
@@ -134,6 +143,7 @@ impl Account {
             root: user.root.clone(),
             project: None,
             generation: user.generation.clone(),
+            id: user.id.clone(),
             ends: None,
         }
     }
@@ -250,7 +260,13 @@ impl Accounts {
                 root.clone_into(&mut user.root);
             }
         })?;
-        Ok(())
+        self.let_pass()
+    }
+
+    /// Waits for the writers that were asked for their rights before, see [`standing::guarded`](super::standing::guarded):
+    /// once this is done nothing more is committed by rights that were taken away.
+    pub(super) fn let_pass(&self) -> Answer<()> {
+        Ok(self.store.look_alone(|| Ok(()))?)
     }
 
     /// Fails where this is the only admin: nobody could make another.
@@ -279,8 +295,8 @@ impl Accounts {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_admin_but(name)?;
         let (keys, media) = (self.readable_keys()?, self.media_of(name)?);
-        // Sessions name the generation of the user, which no later user of the name has.
-        Ok(self.store.transaction(|tx| {
+        // Sessions name the generation of the user, keys and media its id, which no later user of the name has.
+        let was_there = self.store.transaction(|tx| {
             for (hash, _) in keys.iter().filter(|(_, key)| key.user == name) {
                 tx.delete(&key_of_key(hash))?;
             }
@@ -292,7 +308,9 @@ impl Accounts {
                 }
             }
             tx.delete(&user_key(name))
-        })?)
+        })?;
+        self.let_pass()?;
+        Ok(was_there)
     }
 
     /// Makes an API key of a user, for a project: the project, `_`, and a secret of 86 characters. Only this answer tells
@@ -301,12 +319,13 @@ impl Accounts {
         check_project(&key.project)?;
         // More than the 64 bytes of a block of SHA-256, see `Signing`.
         let secret = format!("{}_{}{}", key.project, random_secret()?, random_secret()?);
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let user = self.user(&key.user)?.ok_or_else(|| missing(&key.user))?;
         let key = &ApiKey {
             signing: Signing::of(&secret),
+            user_id: user.id,
             ..key.clone()
         };
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.user(&key.user)?.ok_or_else(|| missing(&key.user))?;
         self.store
             .save(&key_of_key(&hash_of_secret(&secret)), key)?;
         Ok(secret)
@@ -327,14 +346,21 @@ impl Accounts {
         let Some(key) = self.store.load::<ApiKey>(&key_of_key(hash))? else {
             return Ok(None);
         };
-        let user = self.user(&key.user)?;
+        let user = self.user_of(&key)?;
         Ok(user.map(|user| (key, user)))
+    }
+
+    fn user_of(&self, key: &ApiKey) -> Answer<Option<User>> {
+        let user = self.user(&key.user)?;
+        Ok(user.filter(|user| user.id == key.user_id))
     }
 
     /// Revokes the key with this hash. Answers whether there was one.
     pub(super) fn remove_key(&self, hash: &str) -> Answer<bool> {
         check_name(hash)?;
-        Ok(self.store.delete(&key_of_key(hash))?)
+        let was_there = self.store.delete(&key_of_key(hash))?;
+        self.let_pass()?;
+        Ok(was_there)
     }
 
     /// Whose API key this is, `None` for nobody's.
@@ -342,10 +368,7 @@ impl Accounts {
         let hash = hash_of_secret(secret);
         // Before anything is read: what is committed meanwhile is not to be missed.
         let revision = self.store.history().newest();
-        let Some(key) = self.store.load::<ApiKey>(&key_of_key(&hash))? else {
-            return Ok(None);
-        };
-        let account = self.user(&key.user)?.map(|user| Account {
+        let account = self.key(&hash)?.map(|(key, user)| Account {
             project: Some(key.project),
             ..Account::of(&key.user, &user)
         });
@@ -435,6 +458,7 @@ impl User {
             role,
             root: root.to_owned(),
             generation: fresh.generation,
+            id: random_secret()?,
         })
     }
 }

@@ -122,6 +122,7 @@ async fn add_key(
     let accounts = service.accounts().clone();
     let new = ApiKey {
         user: new.user,
+        user_id: String::new(),
         label: new.label,
         project: new.project,
         signing: Signing::default(),

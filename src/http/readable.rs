@@ -1,6 +1,6 @@
 //! The documents of a folder of the accounts, of which some may be damaged. Whoever takes rights away passes over those: what
-//! cannot be read gives none, and is not to keep others. Where an opening makes it whole again it is as it was: a key that could not be
-//! read as its account was removed would be one of a later account of that name.
+//! cannot be read gives none, and is not to keep others. Where an opening makes it whole again it is still nothing of a
+//! later account of that name, which has another id.
 
 use serde::de::DeserializeOwned;
 

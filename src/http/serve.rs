@@ -53,8 +53,8 @@ pub fn is_loopback(address: SocketAddr) -> bool {
 
 /// Serves the listener until `stop` is done. Then no more connections are accepted, and requests under way have
 /// [`Limits::stop_time`](super::Limits::stop_time) to end; those that take longer are broken off, and so are all where the
-/// future is dropped. Of them nothing is stored but what a call to the store that had begun still does. What was acknowledged is in the
-/// store in any case. With it the service has ended, also for who serves a clone of it.
+/// future is dropped. Of them nothing is stored but what a call to the store that had begun still does. What was
+/// acknowledged is in the store in any case. With it the service has ended, also for who serves a clone of it.
 ///
 /// It runs in a tokio runtime with I/O and time. The store is the caller's to close. Connections are not encrypted:
 /// [`serve_at`] can.

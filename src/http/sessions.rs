@@ -66,7 +66,7 @@ impl Accounts {
     /// Ends a session.
     pub(super) fn end_session(&self, token: &str) -> Answer<()> {
         self.store.delete(&session_key(token))?;
-        Ok(())
+        self.let_pass()
     }
 
     /// Removes the sessions that have ended; how many.

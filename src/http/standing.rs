@@ -2,8 +2,8 @@
 //!
 //! Who is answered for long is asked again by [`Standing`]. Whose body comes slowly is asked again by [`watch_body`], whatever
 //! becomes of the body: an account that was removed must not go on writing, nor an admin who is none any more make another.
-//! And whoever writes to what the store holds is asked again at the commit itself, by [`guarded`]: behind the last byte of the body it may take minutes
-//! until passwords are tried, or the parts of an upload put together.
+//! And whoever writes to what the store holds is asked again at the commit itself, by [`guarded`]: behind the last byte of
+//! the body it may take minutes until passwords are tried, or the parts of an upload put together.
 
 use std::error::Error;
 use std::io;
@@ -213,5 +213,71 @@ impl Sender {
         check(&self.service, proof, account).await?;
         self.seen = last;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::http::accounts::{Accounts, ApiKey, Role, Signing, User};
+
+    /// Between the look at the rights and the commit.
+    #[test]
+    fn who_takes_rights_away_waits_for_who_was_asked_before() {
+        let store = Store::in_memory().unwrap();
+        let (accounts, _) = Accounts::open(&store).unwrap();
+        let user = User::new("a long one", Role::Writer, "home/ann").unwrap();
+        accounts.add_user("ann", &user).unwrap();
+        let key = ApiKey {
+            user: "ann".to_owned(),
+            user_id: String::new(),
+            label: String::new(),
+            project: "proj".to_owned(),
+            signing: Signing::default(),
+        };
+        accounts.add_key(&key).unwrap();
+        let (id, _) = accounts.keys().unwrap().remove(0);
+        let session = Account::of("ann", &user);
+        let session = accounts.begin_session(&session, Duration::from_secs(60));
+        let session = session.unwrap();
+
+        let ways: [&(dyn Fn() + Sync); 4] = [
+            &|| accounts.end_session(&session).unwrap(),
+            &|| assert!(accounts.remove_key(&id).unwrap()),
+            &|| {
+                let reader = Some(Role::Reader);
+                accounts.change_user("ann", None, reader, None).unwrap();
+            },
+            &|| assert!(accounts.remove_user("ann").unwrap()),
+        ];
+        for (number, take) in ways.into_iter().enumerate() {
+            let (asked, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+            let permit = {
+                let (asked, go) = (asked.clone(), go.clone());
+                move || {
+                    asked.wait();
+                    go.wait();
+                    Ok(())
+                }
+            };
+            let (view, key) = (permitted_by(&store, permit), format!("of-{number}"));
+            std::thread::scope(|threads| {
+                threads.spawn(|| view.save(&key, &1).unwrap());
+                asked.wait();
+                let (taken, is_taken) = channel();
+                threads.spawn(move || {
+                    take();
+                    taken.send(()).unwrap();
+                });
+                let early = is_taken.recv_timeout(Duration::from_millis(100));
+                go.wait();
+                assert!(early.is_err(), "way {number} is done before the writer is");
+                is_taken.recv().unwrap();
+                assert!(store.exists(&key).unwrap());
+            });
+        }
     }
 }

@@ -40,24 +40,31 @@ const MAX_FIELD_BYTES: usize = MAX_PASSWORD_BYTES;
 struct Kept {
     account: String,
     file: String,
+    /// The [`Account::id`].
+    #[serde(default)]
+    user_id: String,
 }
 
 impl Accounts {
     /// The folder of a file of an account, the same at each call.
     pub(in crate::http) fn media_folder(
         &self,
-        account: &str,
+        account: &Account,
         file: &str,
     ) -> problem::Answer<String> {
         let mut fresh = hash_of_secret(&random_secret()?);
         fresh.truncate(FOLDER_CHARS);
         let kept = Kept {
-            account: account.to_owned(),
+            account: account.name.clone(),
             file: file.to_owned(),
+            user_id: account.id.clone(),
         };
         Ok(self.store.transaction(|tx| {
-            let known = format!("media-of/{account}/{file}");
-            if let Some(folder) = tx.load(&known)? {
+            let known = format!("media-of/{}/{file}", account.name);
+            if let Some(folder) = tx.load::<String>(&known)?
+                && let Some(kept) = tx.load::<Kept>(&format!("media/{folder}"))?
+                && kept.user_id == account.id
+            {
                 return Ok(folder);
             }
             tx.save(&known, &fresh)?;
@@ -82,7 +89,12 @@ impl Accounts {
         if is_damaged {
             // Which these were is told by the folders alone.
             for found in self.readable::<Kept>("media")? {
-                let (folder, Kept { account: of, file }) = found?;
+                let (
+                    folder,
+                    Kept {
+                        account: of, file, ..
+                    },
+                ) = found?;
                 if of == account {
                     kept.push(format!("media-of/{account}/{file}"));
                     kept.push(format!("media/{folder}"));
@@ -93,18 +105,23 @@ impl Accounts {
     }
 
     /// Whose file of this name is in the folder, `None` where there is none.
-    fn account_of_media(&self, folder: &str, file: &str) -> problem::Answer<Option<Account>> {
+    pub(in crate::http) fn account_of_media(
+        &self,
+        folder: &str,
+        file: &str,
+    ) -> problem::Answer<Option<Account>> {
         let is_folder =
             folder.len() == FOLDER_CHARS && folder.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_folder {
             return Ok(None);
         }
         let kept = self.store.load::<Kept>(&format!("media/{folder}"))?;
-        let Some(Kept { account, .. }) = kept.filter(|kept| kept.file == file) else {
+        let Some(kept) = kept.filter(|kept| kept.file == file) else {
             return Ok(None);
         };
-        let user = self.user(&account)?;
-        Ok(user.map(|user| Account::of(&account, &user)))
+        let user = self.user(&kept.account)?;
+        let user = user.filter(|user| user.id == kept.user_id);
+        Ok(user.map(|user| Account::of(&kept.account, &user)))
     }
 }
 
@@ -173,7 +190,7 @@ impl Fields {
         let passwords = self.passwords.iter();
         let store = passwords.fold(store, |store, password| unlocked(store, password));
         ask_to_write(&store, &name)?;
-        let folder = service.accounts().media_folder(&account.name, &name)?;
+        let folder = service.accounts().media_folder(&account, &name)?;
         let writer = writer.release()?;
         let size = writer.size();
         store.transaction(|tx| tx.commit_blob_as(&name, writer))?;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::Store;
-use crate::http::accounts::{ApiKey, FOLDER, Role, Signing, User};
+use crate::http::accounts::{Account, ApiKey, FOLDER, Role, Signing, User};
 use crate::http::sessions::now;
 
 /// Rows that cannot be read, before and behind all others.
@@ -20,6 +20,7 @@ fn accounts(store: &Store) -> (Accounts, String) {
     accounts.add_user("ann", &user).unwrap();
     let key = ApiKey {
         user: "ann".to_owned(),
+        user_id: String::new(),
         label: String::new(),
         project: "proj".to_owned(),
         signing: Signing::default(),
@@ -48,13 +49,40 @@ fn who_is_removed_is_gone_whatever_else_is_damaged() {
 fn media_go_with_their_account_whatever_is_damaged() {
     let store = Store::in_memory().unwrap();
     let (accounts, _) = accounts(&store);
-    let folder = accounts.media_folder("ann", "a.png").unwrap();
+    let ann = Account::of("ann", &accounts.user("ann").unwrap().unwrap());
+    let folder = accounts.media_folder(&ann, "a.png").unwrap();
     let known = format!("{FOLDER}/media-of/ann/a.png");
     store.save(&known, &1).unwrap();
     damage(&store, "media");
     assert!(accounts.remove_user("ann").unwrap());
     let media = format!("{FOLDER}/media/{folder}");
     assert!(!store.exists(&media).unwrap() && !store.exists(&known).unwrap());
+}
+
+/// Rows that could not be read as their account was removed, and then can again; and media of who was removed meanwhile.
+#[test]
+fn what_one_account_had_is_not_a_later_ones() {
+    let store = Store::in_memory().unwrap();
+    let (accounts, key) = accounts(&store);
+    let ann = Account::of("ann", &accounts.user("ann").unwrap().unwrap());
+    let (id, _) = accounts.keys().unwrap().remove(0);
+    let row = format!("{FOLDER}/keys/{id}");
+    let kept: serde_json::Value = store.load(&row).unwrap().unwrap();
+    assert!(accounts.remove_user("ann").unwrap());
+    store.save(&row, &kept).unwrap();
+    let old = accounts.media_folder(&ann, "a.png").unwrap();
+
+    let user = User::new("a long one", Role::Admin, "home/ann").unwrap();
+    accounts.add_user("ann", &user).unwrap();
+    assert!(accounts.account_of_key(&key).unwrap().is_none());
+    assert!(accounts.key(&id).unwrap().is_none());
+    let later = Account::of("ann", &user);
+    let folder = accounts.media_folder(&later, "a.png").unwrap();
+    assert_ne!(folder, old);
+    assert_eq!(accounts.media_folder(&later, "a.png").unwrap(), folder);
+    let account_of = |folder: &str| accounts.account_of_media(folder, "a.png").unwrap();
+    assert_eq!(account_of(&old), None);
+    assert_eq!(account_of(&folder), Some(later));
 }
 
 #[test]

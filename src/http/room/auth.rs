@@ -240,6 +240,7 @@ mod tests {
     fn key(project: &str) -> ApiKey {
         ApiKey {
             user: "admin".to_owned(),
+            user_id: String::new(),
             label: String::new(),
             project: project.to_owned(),
             signing: Signing::default(),
