@@ -262,7 +262,10 @@ impl Draft<'_> {
         change(&mut value)?;
         let after = json::encode(&value)?;
         match &present {
-            Some(present) if before == after => Ok(self.store.metadata_of(key, present)),
+            Some(present) if before == after => {
+                self.note_done();
+                Ok(self.store.metadata_of(key, present))
+            }
             _ => {
                 let shared = &self.store.shared;
                 let new = new_entry(shared, key, after, None, Expect::Anything)?;

@@ -84,6 +84,8 @@ pub(crate) struct Draft<'a> {
     again: Option<Again>,
     /// Whether something was done in part.
     doomed: bool,
+    /// Whether a write was asked for that has nothing to do.
+    found_done: bool,
     /// Rows of entries read, by row key, and their revisions.
     reads: BTreeMap<String, Option<u64>>,
     /// Rows of entries as this draft leaves them. In boxes: a map makes room for eleven at once, and most drafts write one.
@@ -107,6 +109,7 @@ impl<'a> Draft<'a> {
             passed,
             again: None,
             doomed: false,
+            found_done: false,
             reads: BTreeMap::new(),
             rows: BTreeMap::new(),
             emptied: None,
@@ -331,6 +334,11 @@ impl<'a> Draft<'a> {
     /// Takes charge of an upload: kept where the commit gives it an owner, discarded where it does not.
     pub(crate) fn take_upload(&mut self, upload: &Upload) {
         self.uploads.insert(upload.blob(), upload.clone());
+    }
+
+    /// Notes that all is as a write was to leave it, by commits that need not be durable yet.
+    pub(crate) fn note_done(&mut self) {
+        self.found_done = true;
     }
 
     /// Makes the commit impossible: something was done in part, and its error must not be ignored.

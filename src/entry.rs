@@ -396,6 +396,7 @@ impl Draft<'_> {
     /// Deletes the entry at `key`; whether there was one.
     pub(crate) fn delete(&mut self, key: &Key) -> Result<bool> {
         let Some(present) = self.read(key.as_str())? else {
+            self.note_done();
             return Ok(false);
         };
         self.delete_row(key.as_str(), &present.record)?;
@@ -416,6 +417,7 @@ impl Draft<'_> {
         let present = self.read_present(from)?;
         if from == to {
             self.check_lock(from.as_str(), &present.record, Need::Write)?;
+            self.note_done();
             return Ok(present.revision);
         }
         let replaced = self.read_to_replace(to, mode.into(), Need::Write)?;

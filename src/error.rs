@@ -160,7 +160,8 @@ pub enum Error {
     },
 
     /// A write failed in a way that leaves open what reached the disk. Whether a write that answers this happened is known
-    /// once the store is opened again: look then. Until then reads go on, and writes are refused.
+    /// once the store is opened again: look then. Until then reads go on, and writes are refused, and so are transactions, also
+    /// those that only read. Where it was sled's own writing that failed, some reads may answer [`Error::Io`] as well.
     #[error(
         "a write failed, and whether it reached the disk is not known before the store is opened again: {cause}"
     )]
@@ -181,8 +182,8 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
 
-    /// There is too little room on the disk. Nothing acknowledged is lost, and nothing was done: reads and deletes go on, and
-    /// writes do once there is room again.
+    /// There is too little room on the disk. Nothing acknowledged is lost, and nothing was done (of what takes several commits,
+    /// as an import does, those before it were): reads and deletes go on, and writes do once there is room again.
     #[error("no space left while {doing}")]
     NoSpace {
         /// What was being done, and to which file.

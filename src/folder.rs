@@ -134,6 +134,7 @@ impl Draft<'_> {
         let made = made.min(self.now);
         let row_key = format!("{folder}/");
         if self.read(&row_key)?.is_some() {
+            self.note_done();
             return Ok(());
         }
         let record = EntryRecord {
@@ -155,6 +156,8 @@ impl Draft<'_> {
 
     pub(crate) fn delete_folder(&mut self, folder: &Key) -> Result<u64> {
         let mut deleted = 0;
+        // Where there is nothing to delete.
+        self.note_done();
         self.for_each_below(&format!("{folder}/"), |draft, row_key, record| {
             deleted += count(&record);
             draft.delete_row(row_key, &record)
@@ -170,6 +173,7 @@ impl Draft<'_> {
             });
         }
         if source == target {
+            self.note_done();
             return Ok(0);
         }
         if target.starts_with(&source) {

@@ -149,6 +149,8 @@ impl Store {
                 record.updated = draft.now.max(record.updated);
                 draft.tell(ChangeAction::Put, key.as_str(), &record)?;
                 draft.write(key.as_str(), record);
+            } else {
+                draft.note_done();
             }
             Ok(had)
         })?;

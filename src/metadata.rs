@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 use std::time::SystemTime;
 
 /// What a key names.
@@ -64,6 +65,20 @@ impl fmt::Display for Digest {
     }
 }
 
+/// Answers [`Error::InvalidArgument`](crate::Error::InvalidArgument) for what are not 64 hexadecimal digits, in either case.
+impl FromStr for Digest {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> crate::Result<Self> {
+        let hash = blake3::Hash::from_hex(text);
+        let hash = hash.map_err(|_| crate::Error::InvalidArgument {
+            what: "digest",
+            reason: "it is not of 64 hexadecimal digits".to_owned(),
+        })?;
+        Ok(Digest(hash.into()))
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")
@@ -86,7 +101,7 @@ pub struct Metadata {
     /// The commit that last wrote the entry. Revisions of a store only grow; some belong to no entry, and after a crash up to a
     /// million are left out.
     pub revision: u64,
-    /// When the key was first written since it last did not exist.
+    /// When the entry was made: the key first written since it last did not exist, or the one it was renamed from.
     pub created: SystemTime,
     /// When the entry was last written, renamed or locked. A write over an earlier one leaves it later than `created`. An
     /// [import](crate::Store::import) gives an entry both times of the archive, neither later than the import itself.

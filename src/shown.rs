@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use crate::care::Stats;
+use crate::care::{Repaired, Stats};
 use crate::format::{from_micros, to_micros};
 use crate::list::ListItem;
 use crate::metadata::{Attributes, Change, ChangeKind, Digest, Kind, Metadata};
@@ -173,6 +173,15 @@ impl Serialize for Report {
     }
 }
 
+impl Serialize for Repaired {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("Repaired", 2)?;
+        object.serialize_field("entries", &self.entries)?;
+        object.serialize_field("lost", &self.lost)?;
+        object.end()
+    }
+}
+
 impl Serialize for Finding {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Finding", 3)?;
@@ -213,6 +222,18 @@ mod tests {
         let hidden =
             json!({"name": "secret", "cursor": "secret", "kind": null, "view_locked": true});
         assert_eq!(items, [folder, told, hidden]);
+    }
+
+    #[test]
+    fn a_digest_that_was_told_can_be_read_again() {
+        let digest = Digest::of(b"a");
+        let text = digest.to_string();
+        for text in [text.as_str(), &text.to_uppercase()] {
+            assert_eq!(text.parse::<Digest>().unwrap(), digest);
+        }
+        for text in ["", &text[1..], &format!("{text}0"), &text.replace('1', "g")] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
     }
 
     #[test]

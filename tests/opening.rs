@@ -193,6 +193,9 @@ fn no_store_is_made_where_none_is_asked_for() {
     fs::write(path.join("LOCK"), "").unwrap();
     is_none();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+    // A process that was killed as it made one leaves no more than this.
+    fs::create_dir(path.join("journal")).unwrap();
+    is_none();
     place.open().unwrap().put("a", "1").unwrap();
     let store = open().unwrap();
     assert_eq!(store.get("a").unwrap().as_deref(), Some(&b"1"[..]));

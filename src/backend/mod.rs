@@ -22,7 +22,7 @@
 //!   scan is open. To adopt a blob that was neither put nor has an owner, or to release one without an owner, is a
 //!   mistake a backend may refuse with `InvalidArgument`.
 //! * **Failure.** When a write fails so that the state on disk is unknown, every later write answers
-//!   [`Error::Poisoned`](crate::Error::Poisoned); reads go on.
+//!   [`Error::Poisoned`](crate::Error::Poisoned); reads go on, as far as what failed was not beneath them.
 //! * **The end.** A backend that is dropped without [`Backend::close`] lets go of its files as well, before the drop
 //!   returns, and what was settled is there when it is opened again. Scans and holds must be dropped first.
 

@@ -67,6 +67,8 @@ impl BlobReader {
             Source::Memory(_) => None,
             Source::Chunks(_) => Some(Check::default()),
         };
+        // One that was read before has not been seen by the check.
+        self.chunk = None;
         self
     }
 
@@ -337,5 +339,11 @@ mod tests {
             let error = pass(&mut reader, from).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
+        // One whose first chunk was read before the check was asked for.
+        let mut reader = store.reader("k").unwrap().unwrap();
+        reader.read_exact(&mut [0]).unwrap();
+        reader.metadata.digest = Digest::of(b"another");
+        let error = pass(&mut reader.with_digest_check(), 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

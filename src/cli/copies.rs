@@ -131,7 +131,7 @@ impl Repair {
         let repaired = repaired?;
         let entries = show::number_of(repaired.entries, "entry", "entries");
         if manner.json {
-            let object = json!({"entries": repaired.entries, "lost": repaired.lost});
+            let object = json!(repaired);
             output::line(&object.to_string())?;
         } else {
             care::tell(&repaired.lost)?;

@@ -8,6 +8,7 @@ use crate::backend::Outcome;
 use crate::error::{Error, Result};
 use crate::format::ChangeRecord;
 use crate::lock::Trying;
+use crate::options::Durability;
 use crate::store::{Shared, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, thread_local};
@@ -236,10 +237,15 @@ impl Store {
         Ok((answer, self.finish(ordered)?))
     }
 
-    /// Runs `look` while no commit can be ordered and every earlier one has settled.
+    /// Runs `look` while no commit can be ordered and every earlier one has settled, but those that never will: scans do not
+    /// show them.
     pub(crate) fn look_alone<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<R> {
-        let _alone = self.enter_alone()?;
-        look()
+        let _inside = InsideGuard::enter(&self.shared)?;
+        let _alone = self.shared.gate.lock.write();
+        match self.settle_ordered() {
+            Ok(()) | Err(Error::Poisoned { .. }) => look(),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until everything ordered so far has settled.
@@ -295,10 +301,12 @@ impl Store {
                 reason: "a part of the transaction failed half-way, and its error was ignored",
             });
         }
+        let found_done = draft.found_done;
         let (commit, changes, uploads) = draft.into_commit();
         if commit.writes.is_empty() {
             return Ok(Some(Ordered {
                 revision: None,
+                found_done,
                 changes: Vec::new(),
             }));
         }
@@ -320,17 +328,22 @@ impl Store {
                 uploads.iter().for_each(Upload::adopted);
                 Some(Ordered {
                     revision: Some(revision),
+                    found_done,
                     changes,
                 })
             }
         })
     }
 
-    /// Waits until the commit is durable, then tells the callbacks and watchers. An answer without a commit waits as
-    /// well: what it was decided on must not be undone by a power cut.
+    /// Waits until the commit is as durable as was asked for, then tells the callbacks and watchers. An answer without a commit
+    /// waits for what it was decided on; and where a write found all as it was to be, by `Eventual` commits perhaps, that
+    /// is made as durable as the write would have been.
     fn finish(&self, ordered: Ordered) -> Result<Option<u64>> {
         let Some(revision) = ordered.revision else {
-            self.settle_ordered()?;
+            match (ordered.found_done, self.durability) {
+                (true, Durability::Immediate) => self.shared.backend.flush()?,
+                _ => self.settle_ordered()?,
+            }
             return Ok(None);
         };
         let settled = self.shared.backend.settle(revision);
@@ -347,6 +360,8 @@ impl Store {
 
 struct Ordered {
     revision: Option<u64>,
+    /// See [`Draft::note_done`].
+    found_done: bool,
     changes: Vec<ChangeRecord>,
 }
 
@@ -394,6 +409,44 @@ mod tests {
                 assert!(early.is_err() && !seen, "{early:?} while others see {seen}");
                 is_refused.recv().unwrap().unwrap_err();
                 assert!(store.exists("key").unwrap());
+            });
+        }
+    }
+
+    /// What an `Eventual` commit has done already, an `Immediate` call makes durable.
+    #[test]
+    fn an_answer_that_all_is_so_already_waits_for_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let local = Arc::new(Local::open(directory.path(), Options::default()).unwrap());
+        let store = Store::on_backend(local.clone()).unwrap();
+        store.save("k", &1).unwrap();
+        let patch: json_patch::Patch = serde_json::from_str("[]").unwrap();
+        let asks: [&(dyn Fn() -> Result<()> + Sync); 9] = [
+            &|| store.merge("k", &1).map(drop),
+            &|| store.patch("k", &patch).map(drop),
+            &|| store.delete("none").map(drop),
+            &|| store.rename("k", "k", PutMode::Overwrite).map(drop),
+            &|| store.unlock("k").map(drop),
+            &|| store.create_folder("made"),
+            &|| store.delete_folder("none").map(drop),
+            &|| store.revoke("k").map(drop),
+            &|| store.transaction(|tx| tx.delete("none").map(drop)),
+        ];
+        store.create_folder("made").unwrap();
+        for (number, ask) in asks.into_iter().enumerate() {
+            let held = local.hold_syncs();
+            let quick = store.with_durability(Durability::Eventual);
+            quick.put("other", [number.to_le_bytes()[0]]).unwrap();
+            // One that only reads does not wait, nor one that is not to be durable itself.
+            store.transaction(|tx| tx.exists("k")).unwrap();
+            quick.merge("k", &1).unwrap();
+            std::thread::scope(|threads| {
+                let (done, is_done) = channel();
+                threads.spawn(move || done.send(ask()).unwrap());
+                let early = is_done.recv_timeout(Duration::from_millis(50));
+                drop(held);
+                assert!(early.is_err(), "{number}: {early:?}");
+                is_done.recv().unwrap().unwrap();
             });
         }
     }

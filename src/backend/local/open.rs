@@ -101,6 +101,10 @@ pub(super) fn open_with(
     let lock = LockFile::acquire(directory)?;
     let had_failed = failure::forget_memory(directory);
     if Superblock::load(directory)?.is_none() {
+        // What was begun to be made and not finished is none either.
+        if !options.create && is_mere_beginning(directory)? {
+            return Err(no_store(directory));
+        }
         create(directory, is_new, &options, open_trees)?;
     }
     aside::put_back(directory)?;

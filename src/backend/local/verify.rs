@@ -39,31 +39,42 @@ fn verify_rows(core: &Arc<Core>, report: &mut Report, progress: &mut Progress<'_
     for attempt in 1.. {
         let is_last = attempt == ATTEMPTS;
         let mut findings = Vec::new();
-        let is_of_one_moment = read_rows(core, is_last, &mut findings, progress)?;
-        if is_of_one_moment || is_last {
-            report.findings.extend(findings);
-            if !is_of_one_moment {
-                report.unchecked.push(Finding::new(
-                    "trees",
-                    ALL_ROWS,
-                    "they were overwritten faster than they were read, so whether any is missing is not known",
-                ));
-            }
-            break;
-        }
+        let seen = read_rows(core, is_last, &mut findings, progress)?;
+        let unchecked = match seen {
+            Seen::Together => None,
+            Seen::Apart if !is_last => continue,
+            Seen::Apart => Some("they were overwritten faster than they were read"),
+            Seen::Unsettled => Some("a write failed, and whether it was done is not known"),
+        };
+        report.findings.extend(findings);
+        report.unchecked.extend(unchecked.map(|reason| {
+            let problem = format!("{reason}, so whether any is missing is not known");
+            Finding::new("trees", ALL_ROWS, problem)
+        }));
+        break;
     }
     Ok(())
 }
 
+/// How all rows were seen.
+enum Seen {
+    /// At one moment, and compared with its digest.
+    Together,
+    /// Not at one moment.
+    Apart,
+    /// At a moment before a commit that never settles: the digest is of what is behind it.
+    Unsettled,
+}
+
 const ALL_ROWS: &str = "all rows together";
 
-/// Answers whether all rows were seen at one moment; where they are not, it goes on only when told so.
+/// Reads all rows; where they are not seen at one moment, it goes on only when told so.
 fn read_rows(
     core: &Arc<Core>,
     goes_on: bool,
     findings: &mut Vec<Finding>,
     progress: &mut Progress<'_>,
-) -> Result<bool> {
+) -> Result<Seen> {
     let (scans, totals) = scans_of_one_moment(core)?;
     let mut found = Totals::default();
     let (mut is_whole, mut is_of_one_moment) = (true, true);
@@ -89,12 +100,15 @@ fn read_rows(
             if done % ROWS_A_STEP == 0 {
                 progress.step("rows", done, None)?;
                 if !goes_on && !scan.is_of_one_moment() {
-                    return Ok(false);
+                    return Ok(Seen::Apart);
                 }
             }
         }
         is_of_one_moment &= scan.is_of_one_moment();
     }
+    let Some(totals) = totals else {
+        return Ok(Seen::Unsettled);
+    };
     if is_whole && is_of_one_moment && found.digest != totals.digest {
         core.health.distrust_trees();
         let problem = "rows are missing, older than what was acknowledged, or were never written";
@@ -104,7 +118,10 @@ fn read_rows(
             format!("{problem}; {OPEN_AGAIN}"),
         ));
     }
-    Ok(is_of_one_moment)
+    Ok(match is_of_one_moment {
+        true => Seen::Together,
+        false => Seen::Apart,
+    })
 }
 
 /// Reads every chunk that lies in a pack.
@@ -130,16 +147,20 @@ fn verify_chunks(
     }
 }
 
-/// Scans of all trees that see the same commit, and the totals after that commit. Writers wait for one sync meanwhile:
-/// between two commits of a busy store there would never be time.
-fn scans_of_one_moment(core: &Arc<Core>) -> Result<(Vec<(Tree, LocalScan)>, Totals)> {
+/// Scans of all trees that see the same commit, and the totals after that commit, `None` where a later one never settles.
+/// Writers wait for one sync meanwhile: between two commits of a busy store there would never be time.
+fn scans_of_one_moment(core: &Arc<Core>) -> Result<(Vec<(Tree, LocalScan)>, Option<Totals>)> {
     let writer = core.writer.lock();
-    core.settling.settle(writer.revision(), &core.disk())?;
+    let totals = match core.settling.settle(writer.revision(), &core.disk()) {
+        Ok(()) => Some(writer.totals()),
+        Err(Error::Poisoned { .. }) => None,
+        Err(error) => return Err(error),
+    };
     let scans = Tree::ALL
         .into_iter()
         .map(|tree| (tree, LocalScan::open(core, tree, b"", None)))
         .collect();
-    Ok((scans, writer.totals()))
+    Ok((scans, totals))
 }
 
 /// Reads a chunk that lies in a pack; one in the row itself was checked with the row.
