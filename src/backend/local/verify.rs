@@ -56,6 +56,9 @@ fn verify_rows(core: &Arc<Core>, report: &mut Report, progress: &mut Progress<'_
     Ok(())
 }
 
+/// One of each tree.
+type Scans = Vec<(Tree, LocalScan)>;
+
 /// How all rows were seen.
 enum Seen {
     /// At one moment, and compared with its digest.
@@ -149,7 +152,7 @@ fn verify_chunks(
 
 /// Scans of all trees that see the same commit, and the totals after that commit, `None` where a later one never settles.
 /// Writers wait for one sync meanwhile: between two commits of a busy store there would never be time.
-fn scans_of_one_moment(core: &Arc<Core>) -> Result<(Vec<(Tree, LocalScan)>, Option<Totals>)> {
+fn scans_of_one_moment(core: &Arc<Core>) -> Result<(Scans, Option<Totals>)> {
     let writer = core.writer.lock();
     let totals = match core.settling.settle(writer.revision(), &core.disk()) {
         Ok(()) => Some(writer.totals()),
