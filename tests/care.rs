@@ -339,6 +339,63 @@ fn forged(members: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
+/// By whatever name the archive calls them.
+#[test]
+fn a_filter_keeps_entries_of_an_archive_out() {
+    use tar::EntryType as T;
+    let planted = forged(&[
+        ("metadata//own/a.json", T::Regular, b"{}"),
+        ("documents//own/a.json", T::Regular, b"[1]"),
+        ("files/own/b", T::Regular, &[7; 300_000]),
+        ("files/taken", T::Regular, b"x"),
+        ("documents/own.json", T::Regular, b"{not json"),
+    ]);
+    let store = Store::in_memory().unwrap();
+    let folder = store.scoped("in").unwrap();
+    let mut names = Vec::new();
+    let mut wanted = |name: &str| {
+        names.push(name.to_owned());
+        name == "taken"
+    };
+    let imported = folder.import_filtered(&planted[..], PutMode::Create, &mut wanted, go_on);
+    assert_eq!(imported.unwrap(), 1);
+    assert_eq!(names, ["own/a", "own/b", "taken", "own"]);
+    let all = komatik::ListOptions::new().recursive();
+    let there: Vec<String> = (store.list_with("", all).unwrap())
+        .map(|item| item.unwrap().name)
+        .collect();
+    assert_eq!(there, ["in/taken"]);
+
+    // Of what is left out the end of the archive is told as well, and folders are asked for.
+    let from = Store::in_memory().unwrap();
+    from.create_folder("own/made").unwrap();
+    from.put("own/b", vec![7; 300_000]).unwrap();
+    let archive = archive(&from);
+    let none = |archive: &[u8]| {
+        let store = Store::in_memory().unwrap();
+        let imported = store.import_filtered(archive, PutMode::Create, |_| false, go_on);
+        (imported, store.exists("own").unwrap())
+    };
+    assert!(matches!(none(&archive), (Ok(0), false)));
+    let cut = none(&archive[..100_000]);
+    assert!(
+        matches!(cut, (Err(Error::Damaged { .. }), false)),
+        "{cut:?}"
+    );
+    // A view that does not see them has such an archive refused.
+    let rest = store.without("own").unwrap();
+    let refused = rest.import(&archive[..], PutMode::Create, go_on);
+    assert!(
+        matches!(refused, Err(Error::InvalidKey { .. })),
+        "{refused:?}"
+    );
+    let refused = rest.import(&planted[..], PutMode::Create, go_on);
+    assert!(
+        matches!(refused, Err(Error::InvalidKey { .. })),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn hostile_archives_are_refused() {
     use tar::EntryType as T;

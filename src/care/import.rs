@@ -39,19 +39,55 @@ impl Store {
     /// Each entry is one commit; all are durable when the call returns. Where it fails, what came before stays: with
     /// `PutMode::Overwrite` it can simply be repeated.
     ///
-    /// The archive need not be trusted: every key is checked, links and anything else that an export does not write
-    /// are refused, and content is compared with its digest before it becomes visible. What the archive tells of the entries, such as
-    /// attributes, is compared at its end.
+    /// To read the archive it need not be trusted: every key is checked, links and anything else that an export does not
+    /// write are refused, and content is compared with its digest before it becomes visible. What the archive tells of the entries,
+    /// such as attributes, is compared at its end.
+    ///
+    /// Which entries there are, only the archive says: also what a program itself keeps in the store can be in it, such as
+    /// the accounts of a service, made by who made the archive. Import into a folder, by [`Store::scoped`]; or into a view
+    /// [`without`](Store::without) what is to be kept, which refuses an archive that has any of it; or leave it out, by
+    /// [`Store::import_filtered`].
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: it is no such archive, or of a later format; a `mode` that names a revision.
     /// * [`Error::Damaged`]: the archive is cut short, cannot be read on, or a content is not what its digest says.
-    /// * [`Error::InvalidKey`]: a member whose name is no key.
+    /// * [`Error::InvalidKey`]: a member whose name is no key of this view.
     /// * [`Error::Cancelled`]; what `reader` answers; and those of [`Store::put_with`] and [`Store::save_with`].
     pub fn import(
         &self,
         reader: impl Read,
         mode: PutMode,
+        progress: impl FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<u64> {
+        self.import_filtered(reader, mode, |_| true, progress)
+    }
+
+    /// As [`Store::import`], but leaves out what `filter` answers `false` for. It is asked once for each entry and each explicit
+    /// folder, by the name that it would have in this view. Answers how many entries were stored.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use komatik::{PutMode, Store};
+    /// let store = Store::in_memory()?;
+    /// store.put("plan.txt", "north")?;
+    /// store.save(".accounts/mallory", &1)?;
+    /// let mut archive = Vec::new();
+    /// store.export(&mut archive, |_step| ControlFlow::Continue(()))?;
+    ///
+    /// let other = Store::in_memory()?;
+    /// let wanted = |name: &str| !name.starts_with(".accounts");
+    /// other.import_filtered(&archive[..], PutMode::Create, wanted, |_step| ControlFlow::Continue(()))?;
+    /// assert!(other.exists("plan.txt")? && !other.exists(".accounts")?);
+    /// # Ok::<(), komatik::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub fn import_filtered(
+        &self,
+        reader: impl Read,
+        mode: PutMode,
+        mut filter: impl FnMut(&str) -> bool,
         mut progress: impl FnMut(Step) -> ControlFlow<()>,
     ) -> Result<u64> {
         if let PutMode::Update(_) = mode {
@@ -64,10 +100,12 @@ impl Store {
         let mut import = Import {
             store: &quick,
             mode,
+            filter: &mut filter,
             progress: Progress::new(&mut progress),
             about: None,
             metadata: blake3::Hasher::new(),
             done: 0,
+            left_out: 0,
         };
         let imported = import.run(Source(reader));
         // Also where it failed: what is there stays.
@@ -96,12 +134,15 @@ impl<R: Read> Read for Source<R> {
 struct Import<'a> {
     store: &'a Store,
     mode: PutMode,
+    filter: &'a mut dyn FnMut(&str) -> bool,
     progress: Progress<'a>,
     /// What was told of the entry whose content is to come next, and its name.
     about: Option<(String, About)>,
     /// Of all that was told of entries.
     metadata: blake3::Hasher,
     done: u64,
+    /// Entries that the filter did not want.
+    left_out: u64,
 }
 
 impl Import<'_> {
@@ -169,16 +210,21 @@ impl Import<'_> {
                 self.about = Some(((*key).to_owned(), of_json(&text)?));
             }
             Member::Folder(folder) => {
-                let folder = self.store.key(folder)?;
+                let Some(folder) = self.wanted(folder)? else {
+                    return Ok(false);
+                };
                 let made = seconds.saturating_mul(1_000_000);
                 self.store
                     .write(|draft| draft.create_folder_as_of(&folder, made))?;
+            }
+            Member::File(key) | Member::Document(key) if self.wanted(key)?.is_none() => {
+                self.leave_out(key, data)?;
             }
             Member::File(key) => self.blob(key, data)?,
             Member::Document(key) => self.document(key, data)?,
             Member::End => {
                 let end: End = of_json(&data.read_all(MAX_SMALL_BYTES)?)?;
-                if end.entries != self.done {
+                if end.entries != self.done + self.left_out {
                     return Err(cut_short());
                 }
                 let metadata = self.metadata.finalize().to_hex();
@@ -191,6 +237,24 @@ impl Import<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// The key of a member; `None` where it is to be left out.
+    fn wanted(&mut self, name: &str) -> Result<Option<Key>> {
+        let key = self.store.key(name)?;
+        // Not by the name in the archive, which may begin with a `/`.
+        let is_wanted = (self.filter)(self.store.relative(key.as_str()));
+        Ok(is_wanted.then_some(key))
+    }
+
+    fn leave_out(&mut self, name: &str, data: &mut Whole<impl Read>) -> Result<()> {
+        self.take_about(name)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        while data.read(&mut piece).map_err(reading)? > 0 {
+            self.progress.step("entries", self.done, None)?;
+        }
+        self.left_out += 1;
+        Ok(())
     }
 
     fn blob(&mut self, name: &str, data: &mut Whole<impl Read>) -> Result<()> {

@@ -76,7 +76,8 @@ impl Put {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
         if let (true, Some(folder)) = (self.recursive, &self.second) {
             let (directory, folder) = (Path::new(&self.first), text(folder)?);
-            let tree = Tree::beside(StoreDirectory::at(globals.directory()?), directory)?;
+            let store = StoreDirectory::at(globals.directory()?);
+            let tree = Tree::beside(store, directory, folder)?;
             return globals
                 .with_new_store(|session| transfer::put(session, directory, tree, folder));
         }

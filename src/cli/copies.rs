@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::output::Manner;
 use super::session::{Globals, Session};
-use super::{care, files, input, interrupt, output, show};
+use super::{care, files, input, interrupt, output, reserved, show};
 
 /// Copy the whole store into a directory, which then opens as a store
 #[derive(clap::Args)]
@@ -57,6 +57,8 @@ pub(crate) struct Export {
 }
 
 /// Store all entries of an archive that `export` wrote
+///
+/// But for the accounts of `serve`: whoever made the archive made them, and could log in. It ends with 12 where it left some out.
 #[derive(clap::Args)]
 pub(crate) struct Import {
     /// The archive, - or nothing for standard input
@@ -72,6 +74,9 @@ pub(crate) struct Import {
     /// Replace entries that are there; else the first of them ends it
     #[arg(long)]
     overwrite: bool,
+    /// Also the accounts of `serve` that are in it
+    #[arg(long)]
+    accounts: bool,
 }
 
 impl Backup {
@@ -194,7 +199,15 @@ impl Import {
         };
         let bar = session.manner.bar();
         let store = session.store.scoped(&self.folder)?;
-        let imported = store.import(BufReader::new(source), mode, |step| bar.follow(step));
+        let keeps_out = reserved::is_root(&self.folder) && !self.accounts;
+        let mut has_left_out = false;
+        let wanted = |name: &str| {
+            let is_kept_out = keeps_out && reserved::holds(name);
+            has_left_out |= is_kept_out;
+            !is_kept_out
+        };
+        let source = BufReader::new(source);
+        let imported = store.import_filtered(source, mode, wanted, |step| bar.follow(step));
         drop(bar);
         interrupt::check()?;
         let entries = imported.map_err(|error| match error {
@@ -205,7 +218,15 @@ impl Import {
         })?;
         session
             .manner
-            .done(|| json!({"entries": entries}), || told(entries, "imported"))
+            .done(|| json!({"entries": entries}), || told(entries, "imported"))?;
+        match has_left_out {
+            false => Ok(()),
+            true => Err(Failure::of(
+                Exit::Incomplete,
+                format!("left out {}: {}", reserved::FOLDER, reserved::WHAT),
+            )
+            .advise("`--accounts` takes them in as well, of an archive of your own")),
+        }
     }
 }
 

@@ -27,6 +27,7 @@ mod password;
 mod progress;
 mod range;
 mod removing;
+mod reserved;
 #[cfg(feature = "http")]
 mod serve;
 mod session;

@@ -20,7 +20,7 @@ use super::target::{StoreDirectory, Target, only_place};
 use super::transfer::{self, PIECE_BYTES, Tally};
 use super::upload::of_one_key;
 use super::walk::{self, Skipped, Tree};
-use super::{blobs, files, input, interrupt, output, show};
+use super::{blobs, files, input, interrupt, output, reserved, show};
 
 /// Make a folder the same as a directory, storing only what differs by its digest
 #[derive(clap::Args)]
@@ -47,6 +47,8 @@ struct Run<'a> {
     store: Store,
     /// The directory, whichever way it goes.
     target: Target<'a>,
+    /// The folder it is to be the same as.
+    folder: &'a str,
     manner: Manner,
     dry_run: bool,
     tally: Tally,
@@ -60,16 +62,17 @@ impl Sync {
                 let folder = blobs::text(&self.source)?;
                 // Of a name that is wrong, nothing would be left in the directory.
                 let items = transfer::of_folder(&session.store, folder)?;
-                self.work(session, &self.source, &self.target, |run| {
+                self.work(session, folder, &self.target, |run| {
                     run.get(&items, self.delete)
                 })
             });
         }
         // Before the store: where the directory is not there, no store is made for it.
         let store = StoreDirectory::at(globals.directory()?);
-        let tree = Tree::beside(store, Path::new(&self.source))?;
+        let folder = blobs::text(&self.target)?;
+        let tree = Tree::beside(store, Path::new(&self.source), folder)?;
         let work = |session: &mut Session| {
-            self.work(session, &self.target, &self.source, |run| {
+            self.work(session, folder, &self.source, |run| {
                 run.put(tree, self.delete)
             })
         };
@@ -82,20 +85,28 @@ impl Sync {
     fn work(
         &self,
         session: &Session,
-        folder: &OsStr,
+        folder: &str,
         directory: &OsStr,
         work: impl FnOnce(&mut Run<'_>) -> Outcome<()>,
     ) -> Outcome<()> {
-        let store = session.store.scoped(blobs::text(folder)?)?;
+        let store = reserved::view(&session.store, folder)?;
         let mut run = Run {
             // Made durable together, at the end.
             store: store.with_durability(Durability::Eventual),
             target: Target::new(Path::new(directory), session.directory)?,
+            folder,
             manner: session.manner,
             dry_run: self.dry_run,
             tally: Tally::new(),
             bar: session.manner.bar_of_bytes(Some(0)),
         };
+        // What is only added to loses nothing.
+        if self.get || self.delete {
+            let skipped = reserved::passed_over(&session.store, folder, run.target.directory)?;
+            if let Some(skipped) = skipped {
+                run.tally.skip(&run.bar, skipped);
+            }
+        }
         let done = work(&mut run);
         drop(run.bar);
         run.store.flush()?;
@@ -221,7 +232,7 @@ impl Run<'_> {
             .collect();
         loop {
             let before = self.tally.deleted;
-            for item in transfer::everything(&self.store, "")? {
+            for item in transfer::everything(&self.store)? {
                 interrupt::check()?;
                 if !done.insert((item.name.clone(), item.is_folder)) {
                     continue;
@@ -340,7 +351,7 @@ impl Run<'_> {
     }
 
     fn delete_files(&mut self, kept: &BTreeSet<&str>) -> Outcome<()> {
-        let tree = Tree::beside(self.target.store, self.target.directory)?;
+        let tree = Tree::beside(self.target.store, self.target.directory, self.folder)?;
         // By another name, where the file system does not tell them apart.
         let places: HashSet<_> = kept
             .iter()

@@ -2,9 +2,9 @@
 //!
 //! What cannot be taken along is told and passed over; where it should have been, the command ends as incomplete.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use komatik::{Durability, Error, ListItem, ListOptions, Store};
@@ -19,7 +19,7 @@ use super::session::Session;
 use super::target::{Target, only_place};
 use super::upload::{of_one_key, store_file};
 use super::walk::{Skipped, Tree};
-use super::{files, interrupt, output, show};
+use super::{files, interrupt, output, reserved, show};
 
 /// What is read at once.
 pub(crate) const PIECE_BYTES: usize = 256 * 1024;
@@ -33,6 +33,8 @@ pub(crate) struct Tally {
     unchanged_bytes: u64,
     pub(crate) deleted: u64,
     skipped: Vec<Skipped>,
+    /// What of that was to be passed over.
+    passed_over: HashSet<PathBuf>,
     /// The names of the files that are there.
     places: HashMap<(u64, u64), String>,
 }
@@ -47,6 +49,7 @@ impl Tally {
             unchanged_bytes: 0,
             deleted: 0,
             skipped: Vec::new(),
+            passed_over: HashSet::new(),
             places: HashMap::new(),
         }
     }
@@ -80,6 +83,10 @@ impl Tally {
     }
 
     pub(crate) fn skip(&mut self, bar: &Bar, skipped: Skipped) {
+        // What both sides have is told once.
+        if !skipped.is_failure && !self.passed_over.insert(skipped.path.clone()) {
+            return;
+        }
         bar.suspend(|| output::warn(&skipped.line()));
         self.skipped.push(skipped);
     }
@@ -158,7 +165,7 @@ pub(crate) fn put(
     folder: &str,
 ) -> Outcome<()> {
     // Made durable together, at the end.
-    let store = session.store.scoped(folder)?;
+    let store = reserved::view(&session.store, folder)?;
     let store = store.with_durability(Durability::Eventual);
     let mut tally = Tally::new();
     let bar = session.manner.bar_of_bytes(Some(tree.size()));
@@ -211,9 +218,9 @@ pub(crate) fn put_file(
     Ok(())
 }
 
-/// What a folder holds, at any depth.
-pub(crate) fn everything(store: &Store, folder: &str) -> Outcome<Vec<ListItem>> {
-    let listing = store.list_with(folder, ListOptions::new().recursive())?;
+/// What a view of the store holds, at any depth.
+pub(crate) fn everything(store: &Store) -> Outcome<Vec<ListItem>> {
+    let listing = store.list_with("", ListOptions::new().recursive())?;
     Ok(listing.collect::<komatik::Result<_>>()?)
 }
 
@@ -223,9 +230,8 @@ pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<
     if !session.store.is_folder(folder)? {
         return Err(not_found(folder));
     }
-    let listing = session
-        .store
-        .list_with(folder, ListOptions::new().recursive())?;
+    let store = reserved::view(&session.store, folder)?;
+    let listing = store.list_with("", ListOptions::new().recursive())?;
     let (mut items, mut damaged) = (Vec::new(), Vec::new());
     for item in listing {
         match item {
@@ -235,12 +241,14 @@ pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<
         }
     }
     fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))?;
-    let store = session.store.scoped(folder)?;
     let mut tally = Tally::new();
     let sizes = items
         .iter()
         .filter_map(|item| Some(item.metadata.as_ref()?.size));
     let bar = session.manner.bar_of_bytes(Some(sizes.sum()));
+    if let Some(skipped) = reserved::passed_over(&session.store, folder, directory)? {
+        tally.skip(&bar, skipped);
+    }
     for reason in damaged {
         tally.skip(&bar, Skipped::failed(directory, reason));
     }
@@ -263,7 +271,7 @@ pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<
 /// What a folder holds, at any depth. Fails where there is no such folder.
 pub(crate) fn of_folder(store: &Store, folder: &str) -> Outcome<Vec<ListItem>> {
     match store.is_folder(folder)? {
-        true => everything(store, folder),
+        true => everything(&reserved::view(store, folder)?),
         false => Err(not_found(folder)),
     }
 }

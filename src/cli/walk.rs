@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::failure::{Doing, Outcome, ensure};
-use super::files;
 use super::target::StoreDirectory;
+use super::{files, reserved};
 
 /// A file that may be stored.
 pub(crate) struct File {
@@ -50,7 +50,7 @@ impl Skipped {
     }
 
     /// What no store is for.
-    fn passed_over(path: &Path, reason: impl Into<String>) -> Skipped {
+    pub(crate) fn passed_over(path: &Path, reason: impl Into<String>) -> Skipped {
         Skipped {
             is_failure: false,
             ..Skipped::failed(path, reason)
@@ -75,13 +75,20 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Walks through everything below `root` but the store.
+    /// Walks through everything below `root` but the store, and what is not for `folder`, for which it stands.
     ///
     /// # Errors
     /// Where `root` itself lies in the store.
-    pub(crate) fn beside(store: StoreDirectory, root: &Path) -> Outcome<Tree> {
+    pub(crate) fn beside(store: StoreDirectory, root: &Path, folder: &str) -> Outcome<Tree> {
         store.keep_out(root)?;
+        let reserved = reserved::is_root(folder).then(|| root.join(reserved::FOLDER));
         Tree::walk(root, |directory| {
+            if reserved
+                .as_ref()
+                .is_some_and(|reserved| *reserved == directory.path())
+            {
+                return Some(reserved::WHAT);
+            }
             let found = directory.metadata();
             let is_store = found.is_ok_and(|found| store.is(&found));
             is_store.then_some("the store itself")

@@ -228,6 +228,43 @@ fn a_new_archive_only_its_owner_may_read() {
     assert_eq!(mode(), 0o640, "one that is there stays as it is");
 }
 
+/// Who made the archive would say who may log in.
+#[test]
+fn the_accounts_of_the_service_come_in_only_where_they_are_asked_for() {
+    let env = Env::with(|store| {
+        store
+            .save(".komatik/users/mallory", &json!({"role": "admin"}))
+            .unwrap();
+        store.put("page", "north").unwrap();
+        store.put("zone", "last").unwrap();
+    });
+    env.ok(&["export", "all.tar"]);
+    let import = |store: &str, options: &[&str]| {
+        let said =
+            env.run(&[&["--store", store, "import", "all.tar", "--quiet"], options].concat());
+        (said, env.ok(&["--store", store, "ls", "-r"]))
+    };
+    let (said, there) = import("new", &[]);
+    assert_eq!(said.code, Some(12), "{}", said.complaint);
+    assert!(said.complaint.contains("--accounts"), "{}", said.complaint);
+    assert_eq!(said.complaint.matches(".komatik").count(), 1);
+    assert_eq!(there, "page\nzone\n");
+    let (said, there) = import("new", &["--overwrite", "--accounts"]);
+    assert_eq!((said.code, &*said.complaint), (Some(0), ""));
+    assert_eq!(there, ".komatik/users/mallory\npage\nzone\n");
+    // What has the name in another folder is nobody's account.
+    let (said, there) = import("other", &["--folder", "in"]);
+    assert_eq!((said.code, &*said.complaint), (Some(0), ""));
+    assert_eq!(there, "in/.komatik/users/mallory\nin/page\nin/zone\n");
+    let told = env.run(&["--store", "json", "import", "all.tar", "--json"]);
+    assert_eq!(told.objects(), [json!({"entries": 2})]);
+    assert!(
+        told.complaint.contains(r#""error":"incomplete""#),
+        "{}",
+        told.complaint
+    );
+}
+
 #[test]
 fn an_archive_goes_out_and_in() {
     let env = filled();

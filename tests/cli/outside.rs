@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::json;
 
 use crate::testenv::Env;
 
@@ -158,4 +159,73 @@ fn links_and_pipes_in_a_directory_are_not_written_through() {
     env.write("out/more", "x");
     env.run(&["sync", "--get", "f", "out", "--delete"]);
     assert!(env.path("out/more").exists());
+}
+
+/// A tree keeps neither that they are documents nor that nobody else may read them.
+#[test]
+fn the_accounts_of_the_service_are_no_part_of_a_tree_of_the_root() {
+    let env = Env::with(|store| {
+        store
+            .save(".komatik/users/admin", &json!({"password": "of today"}))
+            .unwrap();
+        store.put("page", "north").unwrap();
+        store.put("gone", "x").unwrap();
+    });
+    let passing_over = |arguments: &[&str]| {
+        let said = env.run(arguments);
+        assert_eq!(said.code, Some(0), "{arguments:?}: {}", said.complaint);
+        let told = said
+            .complaint
+            .matches("/.komatik: the accounts of the service\n");
+        assert_eq!(told.count(), 1, "{arguments:?}: {}", said.complaint);
+    };
+    let are_as_they_were = || {
+        let store = env.store();
+        let account = store.load::<serde_json::Value>(".komatik/users/admin");
+        assert_eq!(account.unwrap(), Some(json!({"password": "of today"})));
+        assert_eq!(store.list(".komatik/users").unwrap().count(), 1);
+    };
+    for folder in ["", "/"] {
+        passing_over(&["get", "-r", folder, "copy"]);
+        passing_over(&["sync", "--get", folder, "copy"]);
+    }
+    assert_eq!(fs::read(env.path("copy/page")).unwrap(), b"north");
+    assert!(!env.path("copy/.komatik").exists());
+    // A store without a service has nothing to tell of.
+    fs::remove_file(env.path("copy/gone")).unwrap();
+    for command in [&["put", "-r", "copy", "/"][..], &["sync", "copy", "/"]] {
+        let new = [&["--store", "new", "--json"], command].concat();
+        env.ok(&new);
+        assert_eq!(env.run(&new).complaint, "");
+        assert_eq!(env.run(command).code, Some(0));
+    }
+    env.ok(&["--store", "new", "get", "-r", "/", "other", "--json"]);
+    // Out of a directory that has some of another day.
+    for name in ["copy/.komatik/users/admin", "copy/.komatik/users/mallory"] {
+        env.write(name, r#"{"password": "of Monday"}"#);
+    }
+    passing_over(&["put", "-r", "copy", "/"]);
+    passing_over(&["sync", "copy", "/"]);
+    are_as_they_were();
+    passing_over(&["sync", "copy", "", "--delete"]);
+    assert_eq!(env.ok(&["ls"]), ".komatik/\npage\n");
+    are_as_they_were();
+    env.write("copy/more", "x");
+    passing_over(&["sync", "--get", "/", "copy", "--delete"]);
+    assert!(!env.path("copy/more").exists());
+    assert!(env.path("copy/.komatik/users/mallory").exists());
+    fs::rename(env.path("copy/.komatik"), env.path("accounts")).unwrap();
+    passing_over(&["sync", "copy", "/", "--delete"]);
+    are_as_they_were();
+    // Who names the folder means it, and in another one the name is as any.
+    env.ok(&["sync", "--get", "/.komatik/", "named"]);
+    assert!(env.path("named/users/admin").is_file());
+    env.ok(&["sync", "accounts", ".komatik"]);
+    assert!(
+        env.ok(&["load", ".komatik/users/admin"])
+            .contains("of Monday")
+    );
+    fs::rename(env.path("accounts"), env.path("copy/.komatik")).unwrap();
+    env.ok(&["put", "-r", "copy", "in"]);
+    assert_eq!(env.ok(&["ls", "in/.komatik/users"]), "admin\nmallory\n");
 }
