@@ -82,7 +82,7 @@ impl Put {
                 .with_new_store(|session| transfer::put(session, directory, tree, folder));
         }
         let file = self.second.as_deref();
-        let key = key_for(text(&self.first)?, file);
+        let key = key_for(text(&self.first)?, file)?;
         let mut options = WriteOptions::new().mode(match self.condition.mode() {
             komatik::PutMode::Create => WriteMode::Create,
             komatik::PutMode::Update(revision) => WriteMode::Update(revision),
@@ -229,11 +229,16 @@ impl Get {
 }
 
 /// The key that is meant: where it ends with a `/`, the one of the file's name in that folder.
-fn key_for(key: &str, file: Option<&OsStr>) -> String {
-    let name = file.and_then(|file| Path::new(file).file_name()?.to_str());
-    match name.filter(|_| key.ends_with('/')) {
-        Some(name) => format!("{key}{name}"),
-        None => key.to_owned(),
+fn key_for(key: &str, file: Option<&OsStr>) -> Outcome<String> {
+    if !key.ends_with('/') {
+        return Ok(key.to_owned());
+    }
+    let file = file.filter(|file| *file != "-");
+    match file.and_then(|file| Path::new(file).file_name()?.to_str()) {
+        Some(name) => Ok(format!("{key}{name}")),
+        None => Err(Failure::usage(format!(
+            "{key} keeps the name of a file, and here is none that a key can have: name the whole key"
+        ))),
     }
 }
 

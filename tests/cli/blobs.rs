@@ -1,7 +1,8 @@
 //! Blobs in, out and appended to, one at a time.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
@@ -60,6 +61,36 @@ fn a_slash_at_the_end_keeps_the_name() {
     fs::create_dir(env.path("out")).unwrap();
     env.ok(&["get", "rooms/42/plan.txt", "out"]);
     assert_eq!(fs::read(env.path("out/plan.txt")).unwrap(), b"north");
+}
+
+/// Each would be written over the one before.
+#[test]
+fn what_has_no_name_to_keep_needs_a_key() {
+    let env = Env::new();
+    env.write("in/plan.txt", "north");
+    let unnamed = env.path("in").join(OsStr::from_bytes(b"latin-\xe9"));
+    fs::write(&unnamed, "x").unwrap();
+    env.ok(&["put", "photos", "in/plan.txt"]);
+    let put = [OsStr::new("put"), OsStr::new("photos/")];
+    for file in [
+        None,
+        Some(OsStr::new("-")),
+        Some(OsStr::new("..")),
+        Some(unnamed.as_os_str()),
+    ] {
+        let said = env.run(&[&put[..], file.as_slice()].concat());
+        assert_eq!(said.code, Some(2), "{file:?}: {}", said.complaint);
+        assert!(
+            said.complaint.contains("name the whole key"),
+            "{}",
+            said.complaint
+        );
+        assert_eq!(env.ok(&["get", "photos"]), "north");
+        assert_eq!(env.ok(&["ls", "-r"]), "photos\n");
+    }
+    env.write("-", "dash");
+    env.ok(&["put", "photos/", "./-"]);
+    assert_eq!(env.ok(&["get", "photos/-"]), "dash");
 }
 
 #[test]
