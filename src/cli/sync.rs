@@ -1,7 +1,7 @@
 //! Making a folder and a directory the same, by moving only what differs.
 //!
 //! A blob and a file are the same where their digests are, whatever their times. A document stays a document: its file
-//! holds JSON, and is the same where the values are.
+//! holds JSON, and is the same where that is, however it is spaced.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -203,11 +203,12 @@ impl Run<'_> {
         };
         let saved = komatik::parse_json(&text).and_then(|value| {
             let stored = self.store.load::<Value>(&file.name)?;
-            Ok((stored.as_ref() != Some(&value), value))
+            let is_same = stored.is_some_and(|stored| is_same(&stored, &value));
+            Ok((is_same, value))
         });
         match saved {
-            Ok((false, _)) => self.tally.count_unchanged(file.size),
-            Ok((true, value)) => {
+            Ok((true, _)) => self.tally.count_unchanged(file.size),
+            Ok((false, value)) => {
                 if self.will("save", &file.name)? {
                     match self.store.save(&file.name, &value) {
                         Ok(saved) => self.tally.count(saved.size),
@@ -345,40 +346,45 @@ impl Run<'_> {
             let stored = self.store.load::<Value>(&item.name)?;
             let text = input::text_of(path).ok();
             let value = text.and_then(|text| komatik::parse_json(text).ok());
-            return Ok(value.is_some() && value == stored);
+            let both = stored.zip(value);
+            return Ok(both.is_some_and(|(stored, value)| is_same(&stored, &value)));
         }
         Ok(found.len() == *size && self.digest(path) == Some(*digest))
     }
 
     fn delete_files(&mut self, kept: &BTreeSet<&str>) -> Outcome<()> {
-        let tree = Tree::beside(self.target.store, self.target.directory, self.folder)?;
+        let directory = self.target.directory;
+        let tree = Tree::beside(self.target.store, directory, self.folder)?;
+        let mut unfinished = Vec::new();
+        for skipped in tree.skipped {
+            match walk::name(directory, &skipped.path) {
+                Ok(name) if files::is_unfinished(&skipped.path) => {
+                    unfinished.push((name, skipped.path));
+                }
+                _ => self.tally.skip(&self.bar, skipped),
+            }
+        }
         // By another name, where the file system does not tell them apart.
         let places: HashSet<_> = kept
             .iter()
-            .filter_map(|name| only_place(&self.target.directory.join(name)))
+            .filter_map(|name| only_place(&directory.join(name)))
             .collect();
-        let files = tree.files.iter();
-        let unfinished = tree.skipped.iter().filter_map(|skipped| {
-            let name = walk::name(self.target.directory, &skipped.path).ok()?;
-            files::is_unfinished(&skipped.path).then_some((name, &skipped.path))
-        });
-        let files: Vec<_> = files
-            .map(|file| (file.name.clone(), &file.path))
+        let files = tree.files.into_iter().map(|file| (file.name, file.path));
+        let files = files
             .chain(unfinished)
-            .filter(|(name, _)| !kept.contains(name.as_str()))
-            .collect();
+            .filter(|(name, _)| !kept.contains(name.as_str()));
         for (name, path) in files {
             interrupt::check()?;
-            if only_place(path).is_some_and(|place| places.contains(&place)) {
+            if only_place(&path).is_some_and(|place| places.contains(&place)) {
                 continue;
             }
             if !self.will("delete", &name)? {
                 continue;
             }
-            match fs::remove_file(path) {
+            match fs::remove_file(&path) {
                 Ok(()) => self.tally.deleted += 1,
                 Err(error) => {
-                    let skipped = Skipped::failed(path, error.to_string());
+                    let skipped = Skipped::failed(&path, error.to_string());
                     self.tally.skip(&self.bar, skipped);
                 }
             }
@@ -390,7 +396,7 @@ impl Run<'_> {
             .filter(|name| !kept.contains(name.as_str()))
         {
             if self.will("delete", name)? {
-                let path = self.target.directory.join(name);
+                let path = directory.join(name);
                 match fs::remove_dir(&path) {
                     Ok(()) => self.remove_emptied(name, kept),
                     Err(error) => {
@@ -438,6 +444,12 @@ impl Run<'_> {
     fn digest(&self, path: &Path) -> Option<Digest> {
         digest(path).ok()
     }
+}
+
+/// Whether two documents are the same as text: values that are equal may differ in the order of members and the sign of zero.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let [one, other] = [one, other].map(Value::to_string);
+    one == other
 }
 
 fn size(item: &ListItem) -> u64 {

@@ -267,6 +267,39 @@ fn sync_deletes_nothing_where_something_was_skipped() {
     assert_eq!(env.ok(&["ls", "f"]), "gone\n");
 }
 
+#[test]
+fn sync_into_a_directory_tells_what_it_could_not_look_at() {
+    let env = Env::with(|store| {
+        store.put("f/there", "x").unwrap();
+    });
+    env.ok(&["get", "-r", "f", "out"]);
+    let unnamed = env
+        .path("out")
+        .join(std::ffi::OsStr::from_bytes(b"latin-\xe9"));
+    fs::write(&unnamed, "x").unwrap();
+    symlink("there", env.path("out/link")).unwrap();
+    for is_rehearsal in [true, false] {
+        env.write("out/extra", "goes");
+        let mut command = vec!["sync", "--get", "f", "out", "--delete"];
+        command.extend(is_rehearsal.then_some("--dry-run"));
+        let said = env.run(&command);
+        assert_eq!(said.code, Some(12), "{}", said.complaint);
+        for told in [
+            "its name is not UTF-8\n",
+            "out/link: a symbolic link\n",
+            "komatik: 1 of them was skipped\n",
+        ] {
+            assert!(
+                said.complaint.contains(told),
+                "{told} in {}",
+                said.complaint
+            );
+        }
+        assert_eq!(env.path("out/extra").exists(), is_rehearsal);
+    }
+    assert!(unnamed.exists() && env.path("out/link").is_symlink());
+}
+
 /// The directory is walked through first; to store what is in it may take long.
 #[test]
 fn sync_deletes_no_entry_whose_file_came_meanwhile() {
@@ -335,6 +368,34 @@ fn sync_leaves_a_document_a_document() {
     env.write("dir/d", "no JSON");
     assert_eq!(env.run(&["sync", "dir", "f"]).code, Some(12));
     assert_eq!(env.ok(&["load", "f/d", "--json"]), "{\"a\":2}\n");
+}
+
+/// Values that compare as equal may have texts that differ.
+#[test]
+fn sync_takes_documents_for_the_same_only_where_their_texts_are() {
+    let env = Env::with(|store| {
+        store
+            .save("f/d", &json!({"a": 1, "b": 0.0, "c": 1}))
+            .unwrap();
+    });
+    let texts = [
+        r#"{"c":1,"b":0.0,"a":1}"#,
+        r#"{"c":1,"b":-0.0,"a":1}"#,
+        r#"{"c":1.0,"b":-0.0,"a":1}"#,
+    ];
+    for text in texts {
+        env.write("dir/d", text);
+        assert_eq!(env.object(&["sync", "dir", "f"])["files"], 1, "{text}");
+        assert_eq!(env.ok(&["get", "f/d"]), text);
+    }
+    for text in texts {
+        env.ok(&["save", "f/d", text]);
+        let got = env.object(&["sync", "--get", "f", "dir"]);
+        assert_eq!(got["files"], 1, "{text}");
+        assert_eq!(fs::read(env.path("dir/d")).unwrap(), text.as_bytes());
+        let again = env.object(&["sync", "--get", "f", "dir"]);
+        assert_eq!(again["unchanged"], 1, "{text}");
+    }
 }
 
 /// It is not read into memory to find out.
