@@ -55,10 +55,10 @@ fn write_with<T>(
     let writing = || format!("writing {}", path.display());
     // The file a link points to is replaced, not the link.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let found = fs::metadata(path);
+    let found = fs::metadata(path).ok();
     if found
         .as_ref()
-        .is_ok_and(|found| !found.is_file() && !found.is_dir())
+        .is_some_and(|found| !found.is_file() && !found.is_dir())
     {
         let mut file = File::options().write(true).open(path).doing(writing)?;
         return write(&mut file);
@@ -69,17 +69,20 @@ fn write_with<T>(
     };
     // Told by its own name, not by that of the file beside.
     fs::metadata(directory).doing(writing)?;
+    // But for what would let it run as its owner, who may be another now.
+    let kept = found.map(|found| Permissions::from_mode(found.permissions().mode() & 0o777));
     let mut beside = Builder::new()
         .prefix(BESIDE)
         .rand_bytes(BESIDE_LETTERS)
         .suffix(BESIDE_END)
-        .permissions(found.map_or_else(
-            |_| Permissions::from_mode(mode),
-            |found| found.permissions(),
-        ))
+        .permissions(kept.clone().unwrap_or(Permissions::from_mode(mode)))
         .tempfile_in(directory)
         .doing(writing)?;
     let answer = write(beside.as_file_mut())?;
+    // Opened with it, the mask of the process was taken from it. Where a file system sets no modes, less is allowed than was.
+    if let Some(kept) = kept {
+        let _ = beside.as_file().set_permissions(kept);
+    }
     if is_durable {
         beside.as_file().sync_all().doing(writing)?;
     }

@@ -242,6 +242,21 @@ fn a_file_is_replaced_whole_and_stays_what_it_was() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o640);
+    // Whatever the mask takes from a file that is new.
+    for (found, kept) in [(0o666, 0o666), (0o4755, 0o755)] {
+        fs::set_permissions(env.path("target"), fs::Permissions::from_mode(found)).unwrap();
+        let mut get = Command::new("sh");
+        get.args(["-c", "umask 022; exec \"$0\" get b target"])
+            .arg(env!("CARGO_BIN_EXE_komatik"))
+            .current_dir(env.directory())
+            .env("KOMATIK_STORE", "store");
+        assert!(get.output().unwrap().status.success());
+        let mode = fs::metadata(env.path("target"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o7777, kept, "{found:o}");
+    }
     env.ok(&["get", "b", "/dev/null"]);
     assert!(!fs::metadata("/dev/null").unwrap().is_file());
 }
