@@ -23,7 +23,9 @@ function icon(name) {
 const encode = (key) => key.split("/").map(encodeURIComponent).join("/");
 const join = (folder, name) => (folder ? `${folder}/${name}` : name);
 const nameOf = (key) => key.slice(key.lastIndexOf("/") + 1);
-const clean = (path) => path.trim().replace(/^\/+|\/+$/g, "");
+const bare = (path) => path.replace(/^\/+|\/+$/g, "");
+/** Of a name that is new. One that is there may begin or end with a space. */
+const clean = (name) => bare(name.trim());
 
 function bytes(count) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -226,7 +228,7 @@ const addressOf = (path) => `#/${encode(path)}`;
 
 function openFolder() {
   try {
-    folder = clean(decodeURIComponent(location.hash.replace(/^#/, "")));
+    folder = bare(decodeURIComponent(location.hash.replace(/^#/, "")));
   } catch {
     folder = "";
   }
@@ -581,12 +583,13 @@ async function download(key) {
 }
 
 async function move(key, isFolder) {
-  const to = await ask({ title: `Rename or move ${nameOf(key)}`, label: "New path", value: key, ok: "Move" });
-  if (to === null || clean(to) === key) return;
-  await call("POST", "/v1/move", { key, json: { from: key, to: clean(to), folder: isFolder } });
-  if (passwords.has(key)) passwords.set(clean(to), passwords.get(key));
+  const asked = await ask({ title: `Rename or move ${nameOf(key)}`, label: "New path", value: key, ok: "Move" });
+  const to = asked === null ? key : bare(asked);
+  if (to === key) return;
+  await call("POST", "/v1/move", { key, json: { from: key, to, folder: isFolder } });
+  if (passwords.has(key)) passwords.set(to, passwords.get(key));
   $("preview").close();
-  say(`Moved to ${clean(to)}.`);
+  say(`Moved to ${to}.`);
 }
 
 async function remove(key, isFolder) {
@@ -792,7 +795,7 @@ document.addEventListener("drop", (event) => {
 async function filesOf(entry) {
   if (entry.isFile) {
     const file = await new Promise((done, failed) => entry.file(done, failed));
-    return [{ path: clean(entry.fullPath), file }];
+    return [{ path: bare(entry.fullPath), file }];
   }
   const reader = entry.createReader();
   const found = [];

@@ -178,6 +178,38 @@ fn a_person_logs_in_and_looks_around_by_keyboard() {
 }
 
 #[test]
+fn a_name_is_taken_as_it_is_also_with_spaces_around_it() {
+    let Some(browser) = Browser::start("a_name_is_taken_as_it_is_also_with_spaces_around_it")
+    else {
+        return;
+    };
+    let server = Server::start();
+    let store = &server.store;
+    store.put("Notes /inside", "x").unwrap();
+    store.put("Notes/beside", "x").unwrap();
+    store.put(" a", "x").unwrap();
+    log_in(&browser, &server);
+    press_row(&browser, "Notes ", "open");
+    browser.until(&row("inside"));
+    // Its path as it is offered: nothing is moved.
+    browser.run("history.back()");
+    let revision = store.history().newest();
+    act(&browser, " a", "move");
+    browser.until("document.getElementById('ask').open");
+    browser.press(ENTER);
+    browser.until("!document.getElementById('ask').open");
+    // The next one is moved after it.
+    act(&browser, " a", "move");
+    browser.fill("#ask-input", "/Notes / b");
+    browser.press(ENTER);
+    browser.until(&format!("!({})", row(" a")));
+    assert!(store.exists("Notes / b").unwrap());
+    assert_eq!(store.history().newest(), revision + 1);
+    let complaints = browser.complaints();
+    assert!(complaints.is_empty(), "{complaints:?}");
+}
+
+#[test]
 fn contents_are_shown_as_what_they_are_and_never_run() {
     let Some(browser) = Browser::start("contents_are_shown_as_what_they_are_and_never_run") else {
         return;
