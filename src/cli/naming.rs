@@ -22,6 +22,8 @@ pub(crate) struct Mv {
 }
 
 /// Copy an entry, or with -r a folder, without copying its content
+///
+/// A folder that was made and has something in it is in the copy only as long as something lies in it there.
 #[derive(clap::Args)]
 pub(crate) struct Cp {
     /// The entry; with -r, the folder
