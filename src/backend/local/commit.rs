@@ -224,17 +224,17 @@ impl Core {
 
     /// Takes room on the disk for a write of so many bytes.
     pub(super) fn take_room(&self, bytes: u64) -> Result<Room<'_>> {
-        self.take_patiently(|| {
-            let room = self.headroom.take(bytes, || {
+        let take = || {
+            self.headroom.take(bytes, || {
                 let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
                 fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
-            });
-            let is_coming = || self.is_space_coming() || !self.packs.victims().is_empty();
-            let rounds = match room.is_err() && is_coming() {
+            })
+        };
+        self.take_patiently(take, || {
+            match self.is_space_coming() || !self.packs.victims().is_empty() {
                 true => ROUNDS_FOR_ROOM,
                 false => 0,
-            };
-            (rounds, room)
+            }
         })
     }
 
@@ -248,42 +248,41 @@ impl Core {
 
     /// Takes room for a commit that only deletes.
     fn take_room_to_delete(&self, bytes: u64) -> Result<Room<'_>> {
-        self.take_patiently(|| {
-            let fresh_bytes = self.overlay.read().fresh_bytes() as u64;
-            let is_first = fresh_bytes == 0 && !self.is_space_coming();
-            let room = self.headroom.take_to_delete(bytes, is_first, || {
+        let fresh_bytes = || self.overlay.read().fresh_bytes() as u64;
+        let take = || {
+            let fresh_bytes = fresh_bytes();
+            // What a reader keeps is not waited for, but will need its room once it goes.
+            let is_first = fresh_bytes == 0 && !self.space.is_waiting();
+            self.headroom.take_to_delete(bytes, is_first, || {
                 fresh_bytes.saturating_mul(WRITTEN_PER_ROW_BYTE - 1)
-            });
-            (self.rounds_for(is_first), room)
+            })
+        };
+        self.take_patiently(take, || match fresh_bytes() > 0 || self.is_space_coming() {
+            true => ROUNDS_FOR_ROOM,
+            // What others are writing may count twice for a moment.
+            false => usize::from(self.headroom.is_being_written()),
         })
     }
 
-    /// Takes room. Where there is too little, what waits for that is given back first, in as many rounds as `take` answers.
-    fn take_patiently<'a>(
+    /// Takes room. Where there is too little, what waits for that is given back first, in as many rounds as `most_rounds` answers.
+    pub(super) fn take_patiently<'a>(
         &'a self,
-        take: impl Fn() -> (usize, Result<Room<'a>>),
+        take: impl Fn() -> Result<Room<'a>>,
+        most_rounds: impl Fn() -> usize,
     ) -> Result<Room<'a>> {
         let mut rounds = 0;
         loop {
-            let (most, taken) = take();
-            match taken {
-                // Who gives back and only tells of it would wait for itself.
-                Err(Error::NoSpace { .. })
-                    if rounds < most && self.space.check_not_giving().is_ok() =>
-                {
-                    rounds += 1;
-                    self.await_round()?;
-                }
+            match take() {
+                Err(Error::NoSpace { .. }) => {}
                 taken => return taken,
             }
-        }
-    }
-
-    /// How many rounds a deletion waits for room. Where nothing is given back, what others are writing may count twice for a moment.
-    fn rounds_for(&self, is_first: bool) -> usize {
-        match is_first {
-            true => usize::from(self.headroom.is_being_written()),
-            false => ROUNDS_FOR_ROOM,
+            // Who gives back and only tells of it would wait for itself.
+            if rounds >= most_rounds() || self.space.check_not_giving().is_err() {
+                // The last of what was coming may have come in between.
+                return take();
+            }
+            rounds += 1;
+            self.await_round()?;
         }
     }
 

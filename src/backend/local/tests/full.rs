@@ -219,3 +219,35 @@ fn an_upload_that_is_dropped_without_any_room_goes_once_there_is_some() {
         local.stats().unwrap().chunk_bytes == 0
     });
 }
+
+/// Beside a reader nothing comes back for now, and giving it back will need room.
+#[test]
+fn deletions_beside_a_reader_leave_the_room_that_giving_back_needs() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let local = disk.store();
+    for number in 0..2 {
+        put_blob(&local, number, 4, Durability::Immediate).unwrap();
+    }
+    let scan = local.scan(Tree::Entries, b"", None).unwrap();
+    release(&local, 0);
+    local.flush().unwrap();
+    local.core.checkpoint().unwrap();
+    let _other = disk.leave(1500 * 1024);
+    // Who takes more than was left a moment ago has the disk asked.
+    let refused = local.core.take_room(64 * MIB).map(drop);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    let releasing = Commit {
+        releases: vec![blob(1)],
+        ..rows(Durability::Eventual, vec![delete(1_u64.to_be_bytes())])
+    };
+    let refused = commit(&local, releasing);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    drop(scan);
+    eventually("the first one is given back", || {
+        local.stats().unwrap().chunk_bytes == 4 * CHUNK_BYTES as u64
+    });
+    release(&local, 1);
+    assert_sound(&local);
+}

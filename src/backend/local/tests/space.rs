@@ -1,5 +1,6 @@
 //! Space that is given back, and space that must not be.
 
+use std::cell::Cell;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
@@ -61,6 +62,24 @@ fn space_is_wanted_early_where_much_comes_and_something_waits_to_go() {
     release(&local, 3);
     assert!(!is_wanted(7), "it is little");
     assert_wanted(8);
+}
+
+/// What was coming may come behind who looks for room, and before he looks for what is coming.
+#[test]
+fn who_finds_no_room_looks_again_before_he_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    let looks = Cell::new(0);
+    let take = || match looks.replace(looks.get() + 1) {
+        0 => Err(Error::NoSpace {
+            doing: "taking room".to_owned(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        }),
+        _ => local.core.take_room(0),
+    };
+    let nothing_comes = || 0;
+    drop(local.core.take_patiently(take, nothing_comes).unwrap());
+    assert_eq!(looks.get(), 2);
 }
 
 /// A frame whose header is damaged is not found, so its chunk cannot be moved, and its pack not be emptied.
