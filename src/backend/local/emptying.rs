@@ -28,9 +28,11 @@ impl Core {
     pub(super) fn empty_pack(&self, number: u64) -> Result<bool> {
         let mut step = Vec::new();
         let mut step_bytes = 0;
+        let mut has_damaged_rows = false;
         let mut frames = match self.packs.walk(number) {
-            Err(Error::Damaged { .. }) => return Ok(false),
-            frames => frames?,
+            Ok(frames) => frames,
+            Err(error) if is_out_of_files(&error) => return Err(error),
+            Err(_) => return Ok(false),
         };
         for frame in frames.by_ref() {
             self.health.check_time()?;
@@ -39,8 +41,14 @@ impl Core {
                 Err(error) if is_out_of_files(&error) => return Err(error),
                 Err(_) => return Ok(false),
             };
-            if !self.is_in_use(blob, index, &location)? {
-                continue;
+            match self.is_in_use(blob, index, &location) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(Error::Damaged { .. }) => {
+                    has_damaged_rows = true;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             let bytes = match self.packs.read(blob, index, &location) {
                 Ok(Some(bytes)) => bytes,
@@ -61,8 +69,9 @@ impl Core {
             }
         }
         self.move_chunks(step)?;
-        // What was passed over may be a chunk in use of which the header is damaged.
-        Ok(!frames.has_passed_over() || self.packs.bytes_in_use(number) == 0)
+        // What was passed over may be a chunk in use of which the header is damaged, or its row.
+        let is_sure = !frames.has_passed_over() && !has_damaged_rows;
+        Ok(is_sure || self.packs.bytes_in_use(number) == 0)
     }
 
     fn is_in_use(&self, blob: BlobId, index: u64, location: &ChunkLocation) -> Result<bool> {
