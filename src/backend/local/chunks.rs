@@ -358,7 +358,7 @@ impl Core {
             staging
         };
         if staging.has_rows_in_trees {
-            let doomed = self.doom_uploads(&[blob]);
+            let doomed = self.doom_upload(blob);
             if let Err(error) = doomed {
                 tracing::debug!(%error, "an upload is doomed later");
                 self.space.abandon(blob);

@@ -111,31 +111,79 @@ fn many_small_blobs_go_in_few_commits() {
     assert_sound(&local);
 }
 
-/// And a large one in several; what is damaged keeps no other.
+/// As [`slow`], with a journal that gives nothing back of what the trees hold.
+fn forgetful() -> Options {
+    Options {
+        history: Some(History::of_bytes(1)),
+        ..slow()
+    }
+}
+
+/// Behind everybody's back.
+fn damage(local: &Local, tree: Tree, key: Bytes) {
+    local.core.checkpoint().unwrap();
+    let garbage = (tree, key, Some(Bytes::from_static(b"?")));
+    (local.core.trees.apply(&mut std::iter::once(garbage))).unwrap();
+}
+
+/// And a large one in several; what is damaged keeps no other, nor the store from being opened.
 #[test]
 fn blobs_of_every_size_go_and_only_the_damaged_ones_stay() {
     let directory = tempfile::tempdir().unwrap();
-    let local = Local::open(directory.path(), slow()).unwrap();
+    let local = Local::open(directory.path(), forgetful()).unwrap();
     let sizes = [1, 3000, 2, 999, 1000, 1001, 5];
     for (number, size) in (0..).zip(sizes) {
         put_rows(&local, number, size);
     }
-    local.core.bring_to_trees().unwrap();
-    let key = crate::backend::local::keys::chunk(blob(2), 1);
-    let garbage = |tree, key| (tree, key, Some(Bytes::from_static(b"?")));
-    let damaged = garbage(Tree::Chunks, key);
-    (local.core.trees.apply(&mut std::iter::once(damaged))).unwrap();
+    damage(&local, Tree::Chunks, keys::chunk(blob(2), 1));
     let alone = local.core.space.alone();
     (0..7).for_each(|number| release(&local, number));
-    local.core.bring_to_trees().unwrap();
-    let key = crate::backend::local::keys::doomed(blob(6));
-    let damaged = garbage(Tree::Pending, key);
-    (local.core.trees.apply(&mut std::iter::once(damaged))).unwrap();
+    damage(&local, Tree::Pending, keys::doomed(blob(6)));
     local.core.give_back_blobs(&mut |_, _| Ok(())).unwrap();
     drop(alone);
     assert!(!local.core.space.is_waiting());
+    let left = || local.stats().unwrap().chunk_bytes;
+    assert_eq!(left(), (2 + 5) * ROW_CHUNK_BYTES as u64);
+    assert!(local.core.journal.oldest() > 1);
+    local.close().unwrap();
+    let local = Local::open(directory.path(), forgetful()).unwrap();
+    put_rows(&local, 7, 3);
+    release(&local, 7);
+    local.flush().unwrap();
+    eventually("what is whole goes", || !local.core.space.is_waiting());
     let left = local.stats().unwrap().chunk_bytes;
     assert_eq!(left, (2 + 5) * ROW_CHUNK_BYTES as u64);
+}
+
+#[test]
+fn an_upload_whose_row_is_damaged_keeps_nothing_else_from_being_given_back() {
+    const SPILLED: usize = 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), forgetful()).unwrap();
+    for number in 0..3 {
+        let bytes = vec![7; SPILLED * ROW_CHUNK_BYTES];
+        (local.put_chunks(blob(number), 0, &bytes, ROW_CHUNK_BYTES)).unwrap();
+    }
+    // Two that are dropped, and one that is left to the next opening.
+    for number in [0, 2] {
+        damage(&local, Tree::Pending, keys::upload(blob(number)));
+    }
+    let goes = |local: &Local, number| {
+        put_rows(local, number, 3);
+        release(local, number);
+        local.flush().unwrap();
+        eventually("what is whole goes", || !local.core.space.is_waiting());
+        let left = local.stats().unwrap().chunk_bytes;
+        assert_eq!(left, (2 * SPILLED * ROW_CHUNK_BYTES) as u64);
+    };
+    local.discard(blob(0));
+    local.discard(blob(1));
+    goes(&local, 10);
+    assert!(local.hold(blob(0)).unwrap().is_none());
+    assert!(local.core.journal.oldest() > 1);
+    local.close().unwrap();
+    let local = Local::open(directory.path(), forgetful()).unwrap();
+    goes(&local, 11);
 }
 
 #[test]
