@@ -238,14 +238,12 @@ impl Local {
     }
 }
 
-/// What became free while `compact` gave back was left to it, also where its progress function ends it by a panic.
+/// What became free while `compact` gave back was left to it, blobs and packs, also where its progress function ends it by a panic.
 struct RingAtEnd<'a>(&'a Core);
 
 impl Drop for RingAtEnd<'_> {
     fn drop(&mut self) {
-        if self.0.is_space_coming() {
-            self.0.bell.ring();
-        }
+        self.0.bell.ring();
     }
 }
 

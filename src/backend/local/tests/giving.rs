@@ -67,6 +67,40 @@ fn a_progress_function_that_panics_leaves_nothing_lying() {
     assert_sound(&local);
 }
 
+/// Nobody writes any more, and the blobs are gone already.
+#[test]
+fn packs_that_a_compact_left_empty_go_though_it_panicked() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = with_sparse_packs(&directory, 8);
+    let mut told = 0;
+    let mut progress = |step: crate::report::Step| {
+        if step.phase == "packs" {
+            told += 1;
+            match told {
+                1 => {
+                    (1000..1008).for_each(|number| release(&local, number));
+                    local.flush().unwrap();
+                }
+                _ => {
+                    // As above.
+                    std::thread::sleep(Duration::from_millis(2500));
+                    panic!("what a function of somebody else may do");
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    let compacted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        local.compact(&mut Progress::new(&mut progress))
+    }));
+    assert!(compacted.is_err());
+    assert!(!local.core.space.is_waiting());
+    eventually("all packs are removed", || {
+        local.stats().unwrap().pack_bytes < MIB
+    });
+    assert_sound(&local);
+}
+
 #[test]
 fn who_writes_waits_for_nothing_that_only_a_reader_keeps() {
     let directory = tempfile::tempdir().unwrap();
