@@ -46,15 +46,26 @@ pub(super) fn read(
     };
     let base = read_all(&trees, rows, findings)?;
     drop(trees);
-    if has_layers || findings.len() > known {
+    if has_layers {
         return Ok(base);
     }
-    // Some long keys may lie in layers, and were passed over. The rest can be moved there: it is a copy, and sound.
-    let trees = open(&copy, true).and_then(|trees| trees.take_in().map(|()| trees));
-    match or_told(trees, name, findings)? {
-        Some(trees) => read_all(&trees, rows, findings),
-        None => Ok(base),
-    }
+    // Some long keys may lie in layers, and were passed over. The rest can be moved there: it is a copy. Where it is not sound,
+    // that could end halfway, and the rest was read already.
+    let is_sound = findings.len() == known;
+    let trees = open(&copy, true).and_then(|trees| {
+        if is_sound {
+            trees.take_in()?;
+        }
+        Ok(trees)
+    });
+    let Some(trees) = or_told(trees, name, findings)? else {
+        return Ok(base);
+    };
+    let mut again = Vec::new();
+    let base = read_all(&trees, rows, &mut again)?;
+    again.retain(|finding| !findings[known..].contains(finding));
+    findings.append(&mut again);
+    Ok(base)
 }
 
 /// What was opened; where that failed it is told as a finding.

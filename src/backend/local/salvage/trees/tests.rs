@@ -79,6 +79,50 @@ fn a_disk_that_refuses_once_costs_nothing() {
     assert_eq!((found.len(), findings.len()), (ROWS_A_STEP, 1));
 }
 
+/// Without a superblock nothing tells whether long keys lie in layers.
+#[test]
+fn a_damaged_row_hides_no_long_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let trees = SledTrees::open(&directory.path().join(TREES), CACHE_BYTES).unwrap();
+    let long = "l".repeat(295);
+    let long = (0..500).map(|number| Bytes::from(format!("{long}{number:05}")));
+    let short = (0..50).map(|number| Bytes::from(format!("a/{number}")));
+    // They come into the last block of long keys.
+    let neighbours = (0..5).map(|number| Bytes::from(format!("m/{number}")));
+    let bad = Bytes::from("a/7");
+    let apply = |keys: &[Bytes]| {
+        let mut sealed = keys.iter().map(|key| {
+            let row = Row {
+                revision: 1,
+                value: Bytes::from("value"),
+            };
+            let bytes = match *key == bad {
+                true => Bytes::from("garbage"),
+                false => row::seal(Tree::Entries, key, &row),
+            };
+            (Tree::Entries, key.clone(), Some(bytes))
+        });
+        trees.apply(&mut sealed).unwrap();
+    };
+    let mut keys: Vec<Bytes> = short.chain(long).collect();
+    keys.sort();
+    apply(&keys);
+    let neighbours: Vec<Bytes> = neighbours.collect();
+    apply(&neighbours);
+    keys.extend(neighbours);
+    trees.close().unwrap();
+
+    let scratch = Scratch::beside(&directory.path().join("into")).unwrap();
+    let (mut rows, mut findings) = (Rows::new(), Vec::new());
+    let base = read(directory.path(), &scratch, false, &mut rows, &mut findings);
+    assert_eq!(base.unwrap(), 0);
+    let found: Vec<Bytes> = rows.into_keys().map(|(_, key)| key).collect();
+    keys.retain(|key| *key != bad);
+    assert!(found == keys, "{} of {}", found.len(), keys.len());
+    let told: Vec<_> = findings.iter().map(|it| &it.location[..]).collect();
+    assert_eq!(told, [r#"Entries "a/7""#]);
+}
+
 /// In sled's own file, once it opens at all: some damage it only meets when it reads, and then every leaf that holds one
 /// of these rows is lost.
 #[test]
