@@ -347,10 +347,6 @@ impl Segment {
             .map_err(|error| Error::io(format!("cutting {}", self.path.display()), error))?;
         self.length.store(length, Ordering::Release);
         self.reserved.store(length, Ordering::Relaxed);
-        *self.index.lock() = Index::default();
-        self.commits.store(0, Ordering::Relaxed);
-        self.last.store(0, Ordering::Relaxed);
-        self.last_told.store(0, Ordering::Relaxed);
         *self.indexed.lock() = false;
         // At once: what is appended is noted behind what is there.
         self.build_index()
@@ -378,16 +374,32 @@ impl Segment {
     fn build_index(&self) -> Result<()> {
         let mut indexed = self.indexed.lock();
         if !*indexed {
-            let mut reader = self.read_from(SEGMENT_HEADER_BYTES);
-            while let Some((offset, header)) = reader
-                .next_header()
-                .map_err(|error| Error::io(format!("reading {}", self.path.display()), error))?
-            {
-                self.note(&header, offset);
+            self.forget_notes();
+            if let Err(error) = self.note_all() {
+                // What lies before the bad place is not the whole, and its last commit not the last one.
+                self.forget_notes();
+                let doing = format!("reading {}", self.path.display());
+                return Err(Error::io(doing, error));
             }
             *indexed = true;
         }
         Ok(())
+    }
+
+    fn note_all(&self) -> std::io::Result<()> {
+        let mut reader = self.read_from(SEGMENT_HEADER_BYTES);
+        while let Some((offset, header)) = reader.next_header()? {
+            self.note(&header, offset);
+        }
+        Ok(())
+    }
+
+    fn forget_notes(&self) {
+        *self.index.lock() = Index::default();
+        let counters = [&self.commits, &self.last, &self.last_told, &self.last_time];
+        for counter in counters {
+            counter.store(0, Ordering::Relaxed);
+        }
     }
 }
 

@@ -230,6 +230,32 @@ fn a_damaged_segment_that_is_gone_is_not_taken_for_one_without_changes() {
     assert!(matches!(found, Err(Error::Compacted { .. })), "{found:?}");
 }
 
+/// A place that the disk does not give back: what lies before it is noted at each look, and then the rest is not.
+#[test]
+fn commits_of_a_segment_that_cannot_be_read_are_not_counted_again_and_again() {
+    let directory = TempDir::new().unwrap();
+    let options = Options {
+        history: Some(History::of_bytes(4 * MIB)),
+        ..slow()
+    };
+    let local = Local::open(directory.path(), options.clone()).unwrap();
+    while local.core.journal.segments().len() < 2 {
+        let row = vec![put("key", [1; 5000])];
+        commit(&local, rows(Durability::Eventual, row)).unwrap();
+    }
+    let all = local.core.journal.segments()[0].commits();
+    local.close().unwrap();
+    let local = Local::open(directory.path(), options).unwrap();
+    let segment = local.core.journal.segments().swap_remove(0);
+    let bytes = std::fs::read(&segment.path).unwrap();
+    std::fs::write(&segment.path, &bytes[..bytes.len() / 2]).unwrap();
+    let looks = [0; 3].map(|_| (segment.commits(), segment.last_time()));
+    assert_eq!(looks, [(0, 0); 3]);
+    std::fs::write(&segment.path, bytes).unwrap();
+    assert_eq!(segment.commits(), all);
+    assert_ne!(segment.last_time(), 0);
+}
+
 /// Whoever reads changes goes through a large commit once, and not anew from its beginning for each batch.
 #[test]
 fn a_large_commit_is_read_once() {
