@@ -45,7 +45,8 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidArgument`] where one of the directories is or holds the other; [`Error::InUse`];
     /// [`Error::Unsupported`] for another format; [`Error::Damaged`] where nothing tells that this was a store;
-    /// [`Error::Cancelled`]; [`Error::NoSpace`], [`Error::Io`].
+    /// [`Error::Cancelled`]; [`Error::NoSpace`]; [`Error::Io`], also where too few files may be open, or too little memory is
+    /// free, to read the store.
     pub fn repair(
         damaged: impl AsRef<Path>,
         into: impl AsRef<Path>,
@@ -136,7 +137,8 @@ fn save_entry(
             let error = Error::damaged("content", name.to_string());
             return Ok(Some(lost("entry", &name, &error)));
         }
-        Err(error) => return Ok(Some(lost("entry", &name, &error))),
+        Err(error @ Error::Damaged { .. }) => return Ok(Some(lost("entry", &name, &error))),
+        Err(error) => return Err(error),
     }
     if let Body::Parts(parts) = &record.body {
         match copy_parts(salvage, copy, parts) {

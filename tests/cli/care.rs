@@ -8,7 +8,7 @@ use std::process::Command;
 use komatik::{History, Store};
 use serde_json::json;
 
-use crate::testenv::Env;
+use crate::testenv::{Env, Said};
 
 fn filled() -> Env {
     Env::with(|store| {
@@ -183,6 +183,63 @@ fn a_sound_store_is_repaired_without_a_loss() {
     let env = filled();
     let repaired = env.object(&["repair", "copy", "--quiet"]);
     assert_eq!(repaired, json!({"entries": 22, "lost": []}));
+}
+
+/// The command where so many files may be open, `taken` of them by others.
+fn run_with_files(env: &Env, files: u32, taken: u32, arguments: &[&str]) -> Said {
+    let plain = env.command(arguments);
+    let take: String = (3..3 + taken)
+        .map(|number| format!("exec {number}</dev/null; "))
+        .collect();
+    let mut command = Command::new("bash");
+    command
+        .args([
+            "-c",
+            &format!("{take} ulimit -n {files}; exec \"$0\" \"$@\""),
+        ])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .current_dir(env.directory())
+        .env("KOMATIK_STORE", "store");
+    Said::of(command.output().unwrap())
+}
+
+#[test]
+fn a_store_has_more_packs_than_files_may_be_open() {
+    const PACKS: u8 = 60;
+    let env = Env::new();
+    for number in 0..PACKS {
+        // Each opening begins a pack of its own.
+        let store = env.store();
+        let content = vec![number; 10_000];
+        let eventual = store.with_durability(komatik::Durability::Eventual);
+        eventual.put(&format!("blobs/{number}"), content).unwrap();
+        store.close().unwrap();
+    }
+    let packs = fs::read_dir(env.path("store/packs")).unwrap().count();
+    assert_eq!(packs, usize::from(PACKS));
+
+    for (files, taken) in [(40, 0), (40, 15)] {
+        let exported = run_with_files(&env, files, taken, &["export", "-"]);
+        assert_eq!(exported.code, Some(0), "{}", exported.complaint);
+        assert!(exported.output.len() > 60 * 10_000);
+        let verified = run_with_files(&env, files, taken, &["verify"]);
+        assert_eq!(verified.code, Some(0), "{}", verified.complaint);
+    }
+    // With too few it fails, and takes nothing for lost.
+    let mut repaired = 0;
+    for files in 8..40 {
+        let said = run_with_files(&env, files, 0, &["repair", "saved", "--json"]);
+        if said.code == Some(0) {
+            assert_eq!(said.objects()[0], json!({"entries": 60, "lost": []}));
+            fs::remove_dir_all(env.path("saved")).unwrap();
+            repaired += 1;
+        } else {
+            assert_ne!(said.code, Some(8), "{files} files: {said:?}");
+            assert!(!env.path("saved").exists(), "{files} files");
+        }
+    }
+    assert!(repaired > 20, "{repaired}");
 }
 
 #[test]

@@ -163,9 +163,19 @@ fn closed() -> Error {
 
 /// Whether the process, or the system, has as many files open as it may.
 pub(super) fn is_out_of_files(error: &Error) -> bool {
-    let Error::Io { source, .. } = error else {
-        return false;
-    };
-    let errno = Errno::from_io_error(source);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+    matches!(errno_of(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Whether there were no files, no memory or no room left for it, which says nothing of what it was about.
+pub(super) fn is_out_of_resources(error: &Error) -> bool {
+    matches!(error, Error::NoSpace { .. })
+        || is_out_of_files(error)
+        || errno_of(error) == Some(Errno::NOMEM)
+}
+
+fn errno_of(error: &Error) -> Option<Errno> {
+    match error {
+        Error::Io { source, .. } => Errno::from_io_error(source),
+        _ => None,
+    }
 }

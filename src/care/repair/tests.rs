@@ -1,4 +1,4 @@
-//! A disk that gives a chunk once, and not once more.
+//! A disk that gives a chunk once, and not once more; a system without files to read it by.
 
 use super::*;
 use crate::options::{PutMode, WriteOptions};
@@ -64,4 +64,33 @@ fn what_is_gone_when_it_is_copied_is_lost_alone() {
         "d is the only owner of its chunks"
     );
     assert_eq!(store.verify(go_on).unwrap().findings, []);
+}
+
+#[test]
+fn nothing_is_lost_for_want_of_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let (damaged, into) = (
+        directory.path().join("damaged"),
+        directory.path().join("into"),
+    );
+    // Each in a pack of its own, of which not all are kept open.
+    for number in 0..4 {
+        let store = Store::open(&damaged).unwrap();
+        let key = number.to_string();
+        store.put(&key, &content(1, number)[..]).unwrap();
+        store.close().unwrap();
+    }
+    let salvage = Salvage::read(&damaged, &into).unwrap();
+    let mut copy = Restore::begin(&into, salvage.revision()).unwrap();
+    let mut refused = 0;
+    for (key, row) in salvage.rows(Tree::Entries) {
+        salvage.refuse_files(2);
+        match save_entry(&salvage, &mut copy, key, &row) {
+            Err(Error::Io { .. }) => refused += 1,
+            saved => assert_eq!(saved.unwrap(), None),
+        }
+        salvage.refuse_files(0);
+        assert_eq!(save_entry(&salvage, &mut copy, key, &row).unwrap(), None);
+    }
+    assert!(refused > 1, "not only where the packs are looked through");
 }

@@ -2,18 +2,28 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::frame::PackName;
+use super::{Packs, check_header, no_pack};
+use crate::backend::local::health::is_out_of_files;
+use crate::error::{Error, Result};
 use crate::sync::Mutex;
+#[cfg(test)]
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Open files by the number of their pack. Who reads one keeps it open, also when it leaves the cache or is removed.
 pub(super) struct OpenFiles {
     capacity: usize,
     cache: Mutex<Cache>,
+    /// How many more times no file is to be had.
+    #[cfg(test)]
+    refusals: AtomicU64,
 }
 
 #[derive(Default)]
@@ -32,6 +42,8 @@ impl OpenFiles {
         OpenFiles {
             capacity,
             cache: Mutex::new(Cache::default()),
+            #[cfg(test)]
+            refusals: AtomicU64::default(),
         }
     }
 
@@ -67,6 +79,60 @@ impl OpenFiles {
 
     pub(super) fn remove(&self, pack: u64) {
         self.cache.lock().files.remove(&pack);
+    }
+
+    /// Opens a file that is not kept. Where there are no more files, those kept may be what takes them all.
+    fn open(&self, path: &Path, name: PackName) -> Result<Option<File>> {
+        let open = || {
+            let opened = self.try_open(path);
+            opened.map_err(|error| Error::io(format!("opening {}", name.location(0)), error))
+        };
+        match open() {
+            Err(error) if is_out_of_files(&error) => {
+                self.cache.lock().files.clear();
+                open()
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(&self, path: &Path) -> std::io::Result<Option<File>> {
+        #[cfg(test)]
+        if self.refusals.load(Ordering::Relaxed) > 0 {
+            self.refusals.fetch_sub(1, Ordering::Relaxed);
+            return Err(Errno::MFILE.into());
+        }
+        open_file(path)
+    }
+}
+
+impl Packs {
+    /// The file of a pack, open for reading; `None` where it is gone.
+    pub(super) fn file(&self, name: PackName) -> Result<Option<Arc<File>>> {
+        if let Some(file) = self.files.get(name.number) {
+            return Ok(Some(file));
+        }
+        let path = self.place.path().join(name.file_name());
+        let file = match self.files.open(&path, name) {
+            Ok(Some(file)) => Arc::new(file),
+            Ok(None) => return Err(no_pack(name)),
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if !self.options.without_headers {
+            check_header(&file, name)?;
+        }
+        let is_known = || self.table.lock().packs.contains_key(&name.number);
+        self.files.insert(name.number, &file, is_known);
+        Ok(Some(file))
+    }
+
+    /// No file is to be had the next so many times.
+    #[cfg(test)]
+    pub(crate) fn refuse_files_for_test(&self, times: u64) {
+        self.files.refusals.store(times, Ordering::Relaxed);
     }
 }
 

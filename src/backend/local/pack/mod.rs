@@ -365,26 +365,6 @@ impl Packs {
             number,
         }
     }
-
-    /// The file of a pack, open for reading; `None` where it is gone.
-    fn file(&self, name: PackName) -> Result<Option<Arc<File>>> {
-        if let Some(file) = self.files.get(name.number) {
-            return Ok(Some(file));
-        }
-        let failed = |error| Error::io(format!("opening {}", name.location(0)), error);
-        let file = match open_file(&self.place.path().join(name.file_name())) {
-            Ok(Some(file)) => Arc::new(file),
-            Ok(None) => return Err(no_pack(name)),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        if !self.options.without_headers {
-            check_header(&file, name)?;
-        }
-        let is_known = || self.table.lock().packs.contains_key(&name.number);
-        self.files.insert(name.number, &file, is_known);
-        Ok(Some(file))
-    }
 }
 
 /// Fails where the header is not that of the pack.

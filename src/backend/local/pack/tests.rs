@@ -68,6 +68,27 @@ fn is_damaged<T: std::fmt::Debug>(result: Result<T>) -> bool {
     matches!(result, Err(Error::Damaged { .. }))
 }
 
+#[test]
+fn where_no_more_files_may_be_open_those_that_are_kept_make_room() {
+    let fixture = Fixture::new(SMALL);
+    let packs = &fixture.packs;
+    let location = |number: u8| {
+        let appended = packs.append(blob(number), 0, &content(number, 10_000), 10_000);
+        appended.unwrap().remove(0)
+    };
+    let [first, second] = [1, 2].map(location);
+    assert_ne!(first.pack, second.pack);
+    let read = |number, location| packs.read(blob(number), 0, location);
+    assert_eq!(read(1, &first).unwrap().unwrap(), content(1, 10_000));
+    packs.refuse_files_for_test(1);
+    assert_eq!(read(2, &second).unwrap().unwrap(), content(2, 10_000));
+    assert!(packs.files.get(first.pack).is_none());
+    packs.refuse_files_for_test(2);
+    let refused = read(1, &first);
+    assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
+    assert_eq!(read(1, &first).unwrap().unwrap(), content(1, 10_000));
+}
+
 // Computed elsewhere.
 const FILE_CRC: u32 = 0xd5f4_5c32;
 const CHUNK_CRC: u32 = 0xc5a1_4d80;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::scratch::Scratch;
-use super::{Rows, unreadable};
+use super::{Rows, note_unreadable};
+use crate::backend::local::health::is_out_of_resources;
 use crate::backend::local::journal::{Found, Header, Segment, first_revision};
 use crate::backend::local::open::JOURNAL;
 use crate::backend::local::row::Totals;
@@ -37,7 +38,7 @@ pub(super) fn read(
     std::fs::create_dir(&copies)
         .map_err(|error| Error::io(format!("creating {}", copies.display()), error))?;
     let (mut last, mut before) = (None, 0);
-    for (first, name) in segments_in(directory, findings) {
+    for (first, name) in segments_in(directory, findings)? {
         scratch.copy_file(directory, &name, findings)?;
         let location = name.display().to_string();
         match Segment::open(&copies, store_id, first) {
@@ -47,6 +48,7 @@ pub(super) fn read(
             }
             Ok(None) => {}
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+            Err(error) if is_out_of_resources(&error) => return Err(error),
             Err(error) => {
                 findings.push(Finding::new("journal", location.clone(), error.to_string()));
                 // Each frame tells by itself whether it is sound, and whose.
@@ -68,24 +70,30 @@ pub(super) fn read(
 }
 
 /// The segments by their first revisions, each with its path in the store; none where they cannot be listed.
-pub(super) fn segments_in(directory: &Path, findings: &mut Vec<Finding>) -> BTreeMap<u64, PathBuf> {
+pub(super) fn segments_in(
+    directory: &Path,
+    findings: &mut Vec<Finding>,
+) -> Result<BTreeMap<u64, PathBuf>> {
     let entries = match std::fs::read_dir(directory.join(JOURNAL)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return BTreeMap::new(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
         other => other,
     };
     let listed = entries.and_then(|entries| {
         let names = entries.map(|entry| Ok(entry?.file_name()));
         names.collect::<std::io::Result<Vec<_>>>()
     });
-    let names = listed.unwrap_or_else(|error| {
-        findings.push(Finding::new("journal", JOURNAL, unreadable(&error)));
-        Vec::new()
-    });
+    let names = match listed {
+        Ok(names) => names,
+        Err(error) => {
+            note_unreadable(findings, "journal", JOURNAL.to_owned(), error)?;
+            Vec::new()
+        }
+    };
     let segment = |name: &OsString| {
         let first = first_revision(name.to_str()?)?;
         Some((first, Path::new(JOURNAL).join(name)))
     };
-    names.iter().filter_map(segment).collect()
+    Ok(names.iter().filter_map(segment).collect())
 }
 
 fn read_segment(

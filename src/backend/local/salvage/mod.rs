@@ -3,7 +3,7 @@
 //! The trees are copied and the copy is opened (`trees`); the rows of the journal, where it can be read, stand over those
 //! of the trees (`journal`); chunks are read where their rows say, else where the packs themselves say. The store itself
 //! is not written to. What the disk does not give back is as damaged as what it gives back wrong, and what lies behind
-//! it is still read (`scratch`).
+//! it is still read (`scratch`). Where it is files or memory that the system lacks, the call fails: nothing is lost by that.
 
 mod journal;
 mod scratch;
@@ -17,6 +17,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::aside;
+use super::health::is_out_of_resources;
 use super::journal::Segment;
 use super::keys::{self, ChunkRow};
 use super::lock_file::LockFile;
@@ -31,6 +32,8 @@ use scratch::Scratch;
 
 const SUPERBLOCK: &str = "superblock";
 const PACKS: &str = "packs";
+/// Packs kept open for reading: one blob after the other is read, and the new store has files open as well.
+const OPEN_PACKS: usize = 2;
 
 /// Rows as some commit left them; no value where it deleted them.
 type Rows = BTreeMap<(Tree, Bytes), (u64, Option<Bytes>)>;
@@ -142,6 +145,12 @@ impl Salvage {
         self.refusal.set(call);
     }
 
+    /// No pack can be opened the next so many times.
+    #[cfg(test)]
+    pub(crate) fn refuse_files(&self, times: u64) {
+        self.packs.refuse_files_for_test(times);
+    }
+
     /// A chunk: where its row says, else where a pack has it.
     pub(crate) fn chunk(&self, blob: BlobId, index: u64) -> Result<Bytes> {
         let damaged = || Error::damaged("chunk", format!("chunk {index} of blob {blob}"));
@@ -156,13 +165,23 @@ impl Salvage {
             Some(ChunkRow::Packed(location)) => Some(location),
             None => None,
         };
-        let frames = self.frames.get_or_init(|| find_frames(&self.packs));
-        let found = frames.get(&(blob, index)).into_iter().flatten().copied();
-        noted
-            .into_iter()
-            .chain(found)
-            .find_map(|location| self.packs.read(blob, index, &location).ok().flatten())
-            .ok_or_else(damaged)
+        let found = self.frames()?.get(&(blob, index)).into_iter().flatten();
+        for location in noted.iter().chain(found) {
+            match self.packs.read(blob, index, location) {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Err(error) if is_out_of_resources(&error) => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Err(damaged())
+    }
+
+    fn frames(&self) -> Result<&HashMap<(BlobId, u64), Vec<ChunkLocation>>> {
+        if let Some(frames) = self.frames.get() {
+            return Ok(frames);
+        }
+        let frames = find_frames(&self.packs)?;
+        Ok(self.frames.get_or_init(|| frames))
     }
 }
 
@@ -218,7 +237,7 @@ fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) ->
         }
         Err(error) => return Err(error),
     }
-    let segments = journal::segments_in(directory, findings);
+    let segments = journal::segments_in(directory, findings)?;
     let mut ids = segments
         .into_keys()
         .filter_map(|first| Segment::store_id(&directory.join(JOURNAL), first));
@@ -256,28 +275,52 @@ fn open_packs(
 ) -> Result<Packs> {
     let options = PackOptions {
         without_headers: true,
+        open_files: OPEN_PACKS,
         ..PackOptions::default()
     };
     let open = |directory| Packs::open(directory, store_id, options);
-    let problem =
-        match std::fs::read_dir(directory.join(PACKS)) {
-            // Opening would make them.
-            Err(error) if error.kind() == ErrorKind::NotFound => "they are missing".to_owned(),
-            Err(error) => unreadable(&error),
-            Ok(_) => match open(directory) {
-                Err(Error::Io { source, .. }) => unreadable(&source),
-                Err(error) => return Err(error),
-                Ok(packs) => {
-                    let headers = packs.damaged_headers().into_iter();
-                    findings.extend(headers.map(|(location, error)| {
-                        Finding::new("packs", location, error.to_string())
-                    }));
-                    return Ok(packs);
+    match std::fs::read_dir(directory.join(PACKS)) {
+        // Opening would make them.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            findings.push(Finding::new("packs", PACKS, "they are missing"));
+        }
+        Err(error) => note_unreadable(findings, "packs", PACKS.to_owned(), error)?,
+        Ok(_) => match open(directory) {
+            Err(Error::Io { source, .. }) => {
+                note_unreadable(findings, "packs", PACKS.to_owned(), source)?;
+            }
+            Err(error) => return Err(error),
+            Ok(packs) => {
+                for (location, error) in packs.damaged_headers() {
+                    if is_out_of_resources(&error) {
+                        return Err(error);
+                    }
+                    findings.push(Finding::new("packs", location, error.to_string()));
                 }
-            },
-        };
-    findings.push(Finding::new("packs", PACKS, problem));
+                return Ok(packs);
+            }
+        },
+    }
     open(scratch.path())
+}
+
+/// Tells of what the operating system does not give back.
+///
+/// # Errors
+/// Where that says nothing of the store.
+fn note_unreadable(
+    findings: &mut Vec<Finding>,
+    what: &'static str,
+    location: String,
+    error: std::io::Error,
+) -> Result<()> {
+    let problem = unreadable(&error);
+    let error = Error::io(format!("reading {location}"), error);
+    if is_out_of_resources(&error) {
+        return Err(error);
+    }
+    findings.push(Finding::new(what, location, problem));
+    Ok(())
 }
 
 /// What is wrong with what the operating system does not give back.
@@ -285,16 +328,24 @@ fn unreadable(error: &dyn std::fmt::Display) -> String {
     format!("it could not be read: {error}")
 }
 
-/// Every frame of every pack, newest packs first.
-fn find_frames(packs: &Packs) -> HashMap<(BlobId, u64), Vec<ChunkLocation>> {
+/// Every frame of every pack that can be read, newest packs first.
+fn find_frames(packs: &Packs) -> Result<HashMap<(BlobId, u64), Vec<ChunkLocation>>> {
     let mut frames: HashMap<_, Vec<ChunkLocation>> = HashMap::new();
     for (number, _) in packs.live().into_iter().rev() {
-        let Ok(walk) = packs.walk(number) else {
-            continue;
+        let walk = match packs.walk(number) {
+            Ok(walk) => walk,
+            Err(error) if is_out_of_resources(&error) => return Err(error),
+            Err(_) => continue,
         };
-        for (blob, index, location) in walk.flatten() {
-            frames.entry((blob, index)).or_default().push(location);
+        for frame in walk {
+            match frame {
+                Ok((blob, index, location)) => {
+                    frames.entry((blob, index)).or_default().push(location);
+                }
+                Err(error) if is_out_of_resources(&error) => return Err(error),
+                Err(_) => {}
+            }
         }
     }
-    frames
+    Ok(frames)
 }

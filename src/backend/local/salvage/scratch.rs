@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
-use super::unreadable;
+use super::{note_unreadable, unreadable};
 use crate::backend::local::durable::{ORDINARY, PRIVATE, create_directories, remove_empty};
 use crate::error::{Error, Result};
 use crate::report::Finding;
@@ -66,11 +66,13 @@ impl Scratch {
         fs::create_dir_all(&copy)
             .map_err(|error| Error::io(format!("creating {}", copy.display()), error))?;
         let found = entries.and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let found = found.unwrap_or_else(|error| {
-            let location = name.display().to_string();
-            findings.push(Finding::new("directory", location, unreadable(&error)));
-            Vec::new()
-        });
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                note_unreadable(findings, "directory", name.display().to_string(), error)?;
+                Vec::new()
+            }
+        };
         for entry in found {
             let name = name.join(entry.file_name());
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -89,9 +91,6 @@ impl Scratch {
         name: &Path,
         findings: &mut Vec<Finding>,
     ) -> Result<()> {
-        let mut tell = |location: String, error: &io::Error| {
-            findings.push(Finding::new("file", location, unreadable(error)));
-        };
         let opened = File::open(store.join(name)).and_then(|file| {
             let length = file.metadata()?.len();
             Ok((file, length))
@@ -100,8 +99,7 @@ impl Scratch {
             Ok(opened) => opened,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => {
-                tell(name.display().to_string(), &error);
-                return Ok(());
+                return note_unreadable(findings, "file", name.display().to_string(), error);
             }
         };
         let path = self.directory.join(name);
@@ -109,7 +107,8 @@ impl Scratch {
         let copy = File::create(&path).map_err(failed)?;
         let read = |bytes: &mut [u8], offset| file.read_exact_at(bytes, offset);
         copy_readable(length, &read, &copy, &mut |offset, error| {
-            tell(format!("{} at {offset}", name.display()), error);
+            let location = format!("{} at {offset}", name.display());
+            findings.push(Finding::new("file", location, unreadable(error)));
         })
         .map_err(failed)
     }

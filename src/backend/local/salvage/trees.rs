@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::scratch::Scratch;
 use super::{Rows, digest_of, unreadable};
 use crate::backend::Tree;
+use crate::backend::local::health::is_out_of_resources;
 use crate::backend::local::open::{TREES, checkpoint_of};
 use crate::backend::local::trees::sled::SledTrees;
 use crate::backend::local::trees::{Trees, gap};
@@ -77,7 +78,7 @@ fn or_told(
     match opened {
         Ok(trees) => Ok(Some(trees)),
         // For the copy, not of the store.
-        Err(error @ Error::NoSpace { .. }) => Err(error),
+        Err(error) if is_out_of_resources(&error) => Err(error),
         Err(error) => {
             findings.push(Finding::new("trees", name, error.to_string()));
             Ok(None)
@@ -134,7 +135,7 @@ fn read_tree(
                     take(tree, key, &bytes, rows, findings);
                 }
             }
-            Err(error @ Error::NoSpace { .. }) => return Err(error),
+            Err(error) if is_out_of_resources(&error) => return Err(error),
             Err(_) if limit > 1 => limit /= FEWER,
             Err(error) => {
                 let behind = gap::behind(trees, tree, &start, None);
