@@ -54,7 +54,13 @@ pub(crate) fn flush_is_durable() -> bool {
         std::hint::black_box(libc::sync_file_range);
     // SAFETY: the call takes no pointer, and -1 names no file, so that the C library's own does nothing either.
     let answer = unsafe { call(-1, 0, 0, 0) };
-    answer == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS)
+    is_remedy(answer, std::io::Error::last_os_error().raw_os_error())
+}
+
+/// Whether a call of `sync_file_range` for no file was answered by the stand-in: the C library's own says `EBADF`.
+#[cfg(target_os = "linux")]
+fn is_remedy(answer: i32, errno: Option<i32>) -> bool {
+    answer == -1 && errno == Some(libc::ENOSYS)
 }
 
 /// Whether a flush of the trees reaches the disk: elsewhere sled calls `fsync` by itself.
@@ -137,6 +143,16 @@ mod tests {
     #[test]
     fn the_self_test_finds_the_remedy_active() {
         assert!(flush_is_durable());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_self_test_tells_the_remedy_from_the_c_library() {
+        assert!(is_remedy(-1, Some(libc::ENOSYS)));
+        assert!(!is_remedy(-1, Some(libc::EBADF)));
+        // Nothing has failed, and this is of an earlier call.
+        assert!(!is_remedy(0, Some(libc::ENOSYS)));
+        assert!(!is_remedy(-1, None));
     }
 
     #[cfg(target_os = "linux")]

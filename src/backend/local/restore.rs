@@ -275,3 +275,37 @@ fn note_left(removed: std::io::Result<()>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK_BYTES: usize = 64 * 1024;
+
+    /// A copy of one blob in several packs.
+    fn with_packs(directory: &Path) -> Restore {
+        let mut restore = Restore::begin(directory, 1).unwrap();
+        let blob = BlobId([1; 16]);
+        assert!(!restore.share(blob).unwrap());
+        let chunks = (0..160).map(|_| Ok(Bytes::from_static(&[1; CHUNK_BYTES])));
+        restore.chunks(blob, CHUNK_BYTES, chunks).unwrap();
+        restore
+    }
+
+    #[test]
+    fn a_copy_is_none_where_one_of_its_packs_cannot_be_made_durable() {
+        let directory = tempfile::tempdir().unwrap();
+        let copy = directory.path().join("copy");
+        let packs = with_packs(&copy).packs.unsynced();
+        assert!(packs.len() > 2);
+        for pack in packs {
+            let restore = with_packs(&copy);
+            restore.packs.fail_next_sync_for_test(pack);
+            let finished = restore.finish();
+            assert!(matches!(finished, Err(Error::Io { .. })), "{pack}");
+            assert!(!copy.exists());
+        }
+        with_packs(&copy).finish().unwrap();
+        assert!(copy.join("superblock").exists());
+    }
+}

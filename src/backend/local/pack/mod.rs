@@ -327,6 +327,17 @@ impl Packs {
         matches!(self.table.lock().packs[&pack].durable, Durable::Yes)
     }
 
+    /// The next sync of this pack fails, which must not be durable yet.
+    #[cfg(test)]
+    pub(crate) fn fail_next_sync_for_test(&self, pack: u64) {
+        let table = self.table.lock();
+        let Durable::By(writer) = &table.packs[&pack].durable else {
+            panic!("nothing is left to sync");
+        };
+        let fail = &writer.test.fail_next_sync;
+        fail.store(true, crate::sync::atomic::Ordering::Relaxed);
+    }
+
     /// What is wrong with the headers, by the places of the packs.
     pub(crate) fn damaged_headers(&self) -> Vec<(String, Error)> {
         let numbers: Vec<u64> = self.table.lock().packs.keys().copied().collect();

@@ -1,6 +1,7 @@
 //! The bytes of a superblock, and what becomes of writes that are cut short.
 
 use super::*;
+use crate::backend::local::durable::SYNCED;
 
 const ID: [u8; 16] = *b"0123456789abcdef";
 
@@ -102,6 +103,14 @@ fn what_was_stored_last_is_loaded() {
             .len(),
         8192
     );
+}
+
+#[test]
+fn its_name_is_durable_once_it_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    SYNCED.take();
+    Superblock::create(directory.path(), ID, content(0)).unwrap();
+    assert_eq!(SYNCED.take(), [directory.path()]);
 }
 
 #[test]

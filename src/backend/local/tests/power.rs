@@ -331,3 +331,51 @@ fn names_that_a_killed_process_made_are_durable_before_anything_follows() {
     assert_eq!(synced(), [true, true]);
     assert_eq!(synced(), [false, false], "after an orderly end they are");
 }
+
+/// A blob of so many packs that most of its rows went ahead of the commit that adopts it.
+fn put_blob_of_packs(local: &Local, number: u64, durability: Durability) {
+    for part in 0..4 {
+        let bytes = vec![1; 320 * CHUNK_BYTES];
+        let first = part * 320;
+        (local.put_chunks(blob(number), first, &bytes, CHUNK_BYTES)).unwrap();
+    }
+    let adopting = Commit {
+        adopts: vec![blob(number)],
+        ..rows(durability, vec![put(number.to_be_bytes(), b"blob")])
+    };
+    commit(local, adopting).unwrap();
+}
+
+#[test]
+fn all_packs_of_a_large_upload_are_on_the_disk_when_it_is_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    put_blob_of_packs(&local, 1, Durability::Immediate);
+    assert!(local.core.packs.unsynced().is_empty());
+    put_blob_of_packs(&local, 2, Durability::Eventual);
+    assert!(local.core.packs.unsynced().len() > 3);
+    local.flush().unwrap();
+    assert!(local.core.packs.unsynced().is_empty());
+}
+
+#[test]
+fn a_large_upload_whose_earlier_chunks_never_reached_the_disk_did_not_happen() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    write(&local, b"before", b"1").unwrap();
+    put_blob_of_packs(&local, 5, Durability::Eventual);
+    let store = copy(directory.path());
+    assert_eq!(local.core.superblock.lock().content().checkpoint, 0);
+    let packs = std::fs::read_dir(store.path().join("packs")).unwrap();
+    let first = packs.map(|pack| pack.unwrap().path()).min().unwrap();
+    std::fs::remove_file(first).unwrap();
+    let local = open(&store);
+    assert_eq!(read(&local, b"before").unwrap(), "1");
+    assert_eq!(read(&local, 5_u64.to_be_bytes()), None);
+    // What went ahead goes with it.
+    compact(&local).unwrap();
+    assert_eq!(local.stats().unwrap().chunk_bytes, 0);
+    assert_sound(&local);
+    drop(local);
+    assert_is_before(&store, "opened again");
+}

@@ -57,6 +57,44 @@ fn a_segment_that_others_removed_keeps_no_other() {
     assert!(!before[1].path.exists());
 }
 
+/// What the trees do not hold yet is nowhere else.
+#[test]
+fn a_segment_stays_until_the_trees_hold_all_of_it() {
+    let (local, _directory) = with_segments(History::of_bytes(1));
+    let segments = local.core.journal.segments();
+    let next = segments[1].first;
+    local.core.journal.drop_old(next - 2, 0).unwrap();
+    assert!(segments[0].path.exists());
+    local.core.journal.drop_old(next - 1, 0).unwrap();
+    assert!(!segments[0].path.exists());
+    assert!(segments[1].path.exists());
+}
+
+/// The files are those of whoever is there now.
+#[test]
+fn where_the_journal_was_moved_none_of_what_took_its_place_goes() {
+    let (local, directory) = with_segments(History::of_bytes(1));
+    let names = || {
+        let files = std::fs::read_dir(directory.path().join("journal")).unwrap();
+        let names: BTreeSet<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names
+    };
+    let before = names();
+    let (journal, moved) = (
+        directory.path().join("journal"),
+        directory.path().join("moved"),
+    );
+    std::fs::rename(&journal, &moved).unwrap();
+    std::fs::create_dir(&journal).unwrap();
+    for name in &before {
+        std::fs::copy(moved.join(name), journal.join(name)).unwrap();
+    }
+    let newest = local.core.settling.settled();
+    assert!(local.core.journal.drop_old(newest, 0).is_err());
+    drop(compact(&local));
+    assert_eq!(names(), before);
+}
+
 /// A hole would be given its blocks, and each sync would have to write where they are.
 #[test]
 fn a_journal_has_its_blocks_before_it_needs_them_and_gives_them_back() {

@@ -453,3 +453,39 @@ fn who_replaces_faster_than_the_disk_is_waits_for_it() {
     });
     assert_sound(&local);
 }
+
+#[test]
+fn what_was_moved_is_on_the_disk_before_its_old_pack_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    for number in 0..4 {
+        put_blob(&local, number, 4, Durability::Immediate).unwrap();
+    }
+    let before = local.core.packs.numbers();
+    (0..2).for_each(|number| release(&local, number));
+    local.flush().unwrap();
+    compact(&local).unwrap();
+    let after = local.core.packs.numbers();
+    assert!(before.iter().all(|number| !after.contains(number)));
+    assert!(local.core.packs.unsynced().is_empty());
+    assert_sound(&local);
+}
+
+/// A replay would else look for chunks that are gone.
+#[test]
+fn a_pack_goes_after_the_superblock_tells_of_what_emptied_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    put_blob(&local, 1, 128, Durability::Immediate).unwrap();
+    // Else the thread in the background may be first.
+    let alone = local.core.space.alone();
+    release(&local, 1);
+    local.flush().unwrap();
+    let mut go_on = |_| std::ops::ControlFlow::Continue(());
+    let progress = &mut Progress::new(&mut go_on);
+    local.core.give_back_all(&alone, progress).unwrap();
+    assert!(local.core.packs.numbers().is_empty());
+    let told = local.core.superblock.lock().content().checkpoint;
+    assert_eq!(told, local.core.writer.lock().revision());
+    drop(alone);
+}

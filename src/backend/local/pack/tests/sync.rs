@@ -106,6 +106,28 @@ fn a_sealed_pack_is_closed_for_writing_once_synced() {
     );
 }
 
+/// What is on its way to it needs another sync.
+#[test]
+fn a_sealed_pack_that_is_still_written_to_does_not_count_as_durable() {
+    let fixture = Fixture::new(SMALL);
+    fixture
+        .packs
+        .append(blob(1), 0, &[1; 12_000], 4000)
+        .unwrap();
+    let writer = fixture.writer(0);
+    writer.begin(45);
+    fixture
+        .packs
+        .append(blob(2), 0, b"in the next pack", 4000)
+        .unwrap();
+    fixture.packs.sync(&[0]).unwrap();
+    assert!(matches!(
+        fixture.packs.table.lock().packs[&0].durable,
+        Durable::By(_)
+    ));
+    assert_eq!(writer.test.syncs.load(Ordering::Relaxed), 1);
+}
+
 /// A large upload has many, and none of them is named before it is committed.
 #[test]
 fn packs_that_nobody_names_do_not_keep_their_files_open() {
