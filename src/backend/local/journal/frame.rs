@@ -437,6 +437,11 @@ mod tests {
     }
 
     #[test]
+    fn golden_seed() {
+        assert_eq!(Seed::of(b"0123456789abcdef").0, 0x68c4_f033);
+    }
+
+    #[test]
     fn a_commit_follows_the_one_before_or_says_which_that_is() {
         let header = |gap, revision, synced| {
             let mut out = Vec::new();

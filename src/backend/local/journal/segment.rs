@@ -457,3 +457,18 @@ fn header(store_id: &[u8; 16], first: u64) -> [u8; HEADER_BYTES] {
     bytes[36..].copy_from_slice(&crc.to_be_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first bytes of a segment: a change here is a change of the format.
+    #[test]
+    fn golden_bytes() {
+        let header = header(b"0123456789abcdef", 0x0102);
+        let mut golden = b"KJRN\0\0\0\x020123456789abcdef".to_vec();
+        golden.extend([0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0]);
+        golden.extend(0x2642_d340_u32.to_be_bytes());
+        assert_eq!(header[..], golden);
+    }
+}

@@ -461,6 +461,12 @@ fn drop_aside(directory: &Path, sled: impl Send + 'static) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// Under others nothing that is stored would be found.
+    #[test]
+    fn the_names_of_the_trees_stay() {
+        assert_eq!(Tree::ALL.map(tree_name), ["e", "t", "m", "c", "p"]);
+    }
+
     #[test]
     fn rows_out_of_order_are_found() {
         let rows = |keys: &[&'static str]| -> Vec<_> {
