@@ -8,11 +8,12 @@
 )]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use komatik::{Durability, Error, History, Store};
+use komatik::{Durability, Error, History, Store, WriteOptions};
 
 /// A small file system of its own, gone when dropped.
 struct SmallDisk {
@@ -216,7 +217,6 @@ fn a_disk_without_room_for_files_takes_small_writes_and_deletions() {
 }
 
 fn fill_with(path: &Path) {
-    use std::io::Write;
     let mut file = std::fs::File::create(path).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
 }
@@ -454,4 +454,34 @@ fn with_chunks_in_trees_room_is_left_for_the_checkpoint() {
     }
     store.compact(|_| ControlFlow::Continue(())).unwrap();
     store.put("after", vec![1; 3_000]).unwrap();
+}
+
+/// A part of what a failed write was given may be there.
+#[test]
+fn a_writer_whose_write_failed_is_never_committed() {
+    let Some(disk) = SmallDisk::mount(24) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let ballast = disk.path("ballast");
+    std::fs::write(&ballast, vec![0; 12 * 1024 * 1024]).unwrap();
+    let store = open(&disk.path("store")).unwrap();
+    store.put("key", "before").unwrap();
+    let mut writer = store.writer("key", WriteOptions::new()).unwrap();
+    let refused = loop {
+        if let Err(error) = writer.write_all(&[7; 100_000]) {
+            break error;
+        }
+    };
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    std::fs::remove_file(&ballast).unwrap();
+    assert!(writer.write_all(b"more").is_err());
+    let committed = writer.commit();
+    assert!(
+        matches!(committed, Err(Error::Misuse { .. })),
+        "{committed:?}"
+    );
+    assert_eq!(store.get("key").unwrap().unwrap(), "before");
+    store.put("key", vec![8; 100_000]).unwrap();
+    assert_holds(&store, &BTreeMap::from([("key".to_owned(), 100_000)]));
 }

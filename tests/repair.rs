@@ -137,6 +137,29 @@ fn a_sound_store_is_saved_whole() {
     assert!(next > store.metadata("copy").unwrap().unwrap().revision);
 }
 
+/// The copies hold what the store holds, and nobody else may look into that either.
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_look_into_the_copies_that_a_repair_makes() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let [damaged, into] = ["store", "into"].map(|name| directory.path().join(name));
+    filled(&damaged, History::default());
+    let mut modes = Vec::new();
+    let look = |_| {
+        let copies = names(directory.path()).into_iter();
+        for name in copies.filter(|name| name.contains(".repair-")) {
+            let copy = fs::metadata(directory.path().join(name)).unwrap();
+            modes.push(copy.permissions().mode() & 0o777);
+        }
+        ControlFlow::Continue(())
+    };
+    Store::repair(&damaged, &into, look).unwrap();
+    assert!(!modes.is_empty());
+    assert!(modes.iter().all(|mode| *mode == 0o700), "{modes:?}");
+}
+
 /// Its journal has no commit at all.
 #[test]
 fn a_copy_that_nobody_has_used_is_saved_whole() {

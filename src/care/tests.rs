@@ -3,9 +3,12 @@
 use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
+use crate::backend::Backend;
 use crate::backend::local::{Local, Options};
+use crate::options::PutMode;
 use crate::report::Step;
 
 const BLOBS: u8 = 60;
@@ -141,4 +144,29 @@ fn a_backup_that_cannot_be_of_one_moment_says_so_and_leaves_nothing() {
     store.backup(&path, go_on).unwrap();
     let copy = Store::open(&path).unwrap();
     assert_eq!(copy.verify(go_on).unwrap().entries, u64::from(BLOBS));
+}
+
+#[test]
+fn what_was_imported_is_durable_when_the_call_returns() {
+    let source = Store::in_memory().unwrap();
+    (0..10).for_each(|number| drop(source.save(&number.to_string(), &number).unwrap()));
+    let mut archive = Vec::new();
+    source.export(&mut archive, go_on).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    // Nothing else syncs meanwhile.
+    let options = Options {
+        eventual_interval: Duration::from_secs(3600),
+        ..Options::default()
+    };
+    let local = Arc::new(Local::open(directory.path(), options).unwrap());
+    let store = Store::on_backend(local.clone()).unwrap();
+    let imported = store.import(&archive[..], PutMode::Create, go_on).unwrap();
+    assert_eq!(imported, 10);
+    assert_eq!(local.durable(), local.history().newest);
+    // Also what came before it failed.
+    let cut = &archive[..archive.len() / 2];
+    let failed = store.import(cut, PutMode::Overwrite, go_on);
+    assert!(matches!(failed, Err(Error::Damaged { .. })), "{failed:?}");
+    assert!(local.history().newest > 10);
+    assert_eq!(local.durable(), local.history().newest);
 }

@@ -374,6 +374,7 @@ mod tests {
     use super::*;
     use crate::backend::local::{Local, Options};
     use crate::backend::{Backend, Tree, View};
+    use crate::delivery::Events;
     use crate::options::{MergeOptions, PutMode, PutOptions, WriteOptions};
 
     #[test]
@@ -449,6 +450,22 @@ mod tests {
                 is_done.recv().unwrap().unwrap();
             });
         }
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_commit_that_may_not_have_reached_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let local = Arc::new(Local::open(directory.path(), Options::default()).unwrap());
+        let store = Store::on_backend(local.clone()).unwrap();
+        let (told, is_told) = channel();
+        let _subscription = store.on(Events::ALL, move |change| {
+            told.send(change.key.clone()).unwrap();
+        });
+        store.put("before", "1").unwrap();
+        local.fail_next_sync();
+        let put = store.put("key", "1");
+        assert!(matches!(put, Err(Error::Poisoned { .. })), "{put:?}");
+        assert_eq!(is_told.try_iter().collect::<Vec<_>>(), ["before"]);
     }
 
     #[test]

@@ -200,6 +200,13 @@ impl Local {
         self.core.settling.test.hold.lock()
     }
 
+    /// As on a disk that fails once.
+    #[cfg(test)]
+    pub(crate) fn fail_next_sync(&self) {
+        let fail = &self.core.settling.test.fail_next;
+        fail.store(true, crate::sync::atomic::Ordering::Relaxed);
+    }
+
     /// In a process that was forked off, everything stays as it is: the threads are not there to be waited for, what sled
     /// would write as it is dropped is for the other process to write, and the lock is that one's.
     fn leave(&self) {
