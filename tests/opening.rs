@@ -522,6 +522,37 @@ fn the_journal_of_a_closed_store_must_reach_to_its_checkpoint() {
     assert_holds(&place.open().unwrap(), 0..4);
 }
 
+/// Of the checkpoint that the superblock tells of, by its number, and of other rows.
+#[test]
+fn the_trees_must_be_those_that_the_superblock_tells_of() {
+    let place = Place::filled(0..4);
+    let path = place.store().join("superblock");
+    let sound = fs::read(&path).unwrap();
+    for digest in [0, 0xff] {
+        let mut other = sound.clone();
+        for slot in other.chunks_mut(SLOT_BYTES) {
+            slot[44..60].fill(digest);
+            let crc = crc32fast::hash(&slot[..SLOT_BYTES - 4]);
+            slot[SLOT_BYTES - 4..].copy_from_slice(&crc.to_be_bytes());
+        }
+        fs::write(&path, &other).unwrap();
+        let error = refused(&place.store());
+        assert!(
+            matches!(
+                error,
+                Error::Damaged {
+                    what: "checkpoint",
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), other);
+    }
+    fs::write(&path, sound).unwrap();
+    assert_holds(&place.open().unwrap(), 0..4);
+}
+
 #[test]
 fn what_sled_leaves_behind_is_removed_or_made_anew() {
     let place = Place::filled(0..4);

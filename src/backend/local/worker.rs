@@ -79,6 +79,12 @@ impl Bell {
     }
 }
 
+/// How long to wait between two syncs, so that writes that do not wait for the disk are there within the interval. Half of it: a
+/// write may just miss one sync, and the sync takes time itself.
+fn sync_pause(interval: Duration) -> Duration {
+    (interval / 2).max(MIN_SYNC_PAUSE)
+}
+
 /// The threads; they end when the store closes.
 #[derive(Default)]
 pub(super) struct Workers {
@@ -113,8 +119,7 @@ impl Workers {
         if self.is_syncing.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        // Half the interval: a write may just miss one sync, and the sync takes time itself.
-        let pause = (core.options.eventual_interval / 2).max(MIN_SYNC_PAUSE);
+        let pause = sync_pause(core.options.eventual_interval);
         self.spawn("komatik-sync", Arc::downgrade(core), move |core| {
             #[cfg(test)]
             core.settling.test.looks.fetch_add(1, Ordering::Relaxed);
@@ -221,5 +226,19 @@ impl Core {
                 Some(_) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_just_misses_a_sync_is_in_time_for_the_next() {
+        for interval in [2, 10, 100, 60_000].map(Duration::from_millis) {
+            let pause = sync_pause(interval);
+            assert!(!pause.is_zero() && 2 * pause <= interval, "{interval:?}");
+        }
+        assert_eq!(sync_pause(Duration::ZERO), MIN_SYNC_PAUSE);
     }
 }

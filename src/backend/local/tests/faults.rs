@@ -8,6 +8,10 @@ use crate::Store;
 use crate::backend::local::trees::fault::{FaultTrees, Lasting, Operation};
 
 pub(super) fn open_faulty(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
+    open_faulty_with(directory, Options::default())
+}
+
+pub(super) fn open_faulty_with(directory: &TempDir, options: Options) -> (Local, Arc<FaultTrees>) {
     let opened = Mutex::new(None);
     let open_trees = |directory: &Path, options: &Options, left: open::Left| {
         let trees = open::open_trees(directory, options, left)?;
@@ -15,7 +19,7 @@ pub(super) fn open_faulty(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
         *opened.lock() = Some(Arc::clone(&faulty));
         Ok(faulty as Arc<dyn Trees>)
     };
-    let local = Local::open_on(directory.path(), Options::default(), &open_trees).unwrap();
+    let local = Local::open_on(directory.path(), options, &open_trees).unwrap();
     let faulty = opened.lock().take().unwrap();
     (local, faulty)
 }
@@ -108,6 +112,34 @@ fn a_damaged_row_under_an_open_scan_does_not_stop_the_writers() {
     assert_eq!(read(&local, b"key").unwrap(), "2");
     assert_sound(&local);
     drop(scan);
+}
+
+/// Which may take long: another commit is being made, and fails.
+#[test]
+fn a_commit_that_waits_for_its_turn_does_not_follow_one_that_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    write(&local, b"before", b"").unwrap();
+    let before = local.history().newest;
+    let turn = local.core.writer.lock();
+    std::thread::scope(|threads| {
+        let waits = threads.spawn(|| write(&local, b"key", b""));
+        eventually("it has room and waits for its turn", || {
+            local.core.headroom.is_being_written()
+        });
+        let failed = std::io::Error::other("injected fault");
+        local.core.health.poison(Error::io("writing", failed));
+        drop(turn);
+        let refused = waits.join().unwrap();
+        assert!(
+            matches!(refused, Err(Error::Poisoned { .. })),
+            "{refused:?}"
+        );
+    });
+    assert_eq!(local.core.writer.lock().revision(), before);
+    drop(local);
+    let local = open(&directory);
+    assert_eq!(read(&local, b"key"), None);
 }
 
 #[test]

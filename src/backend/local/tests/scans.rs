@@ -1,5 +1,6 @@
 //! Scans over checkpoints.
 
+use super::faults::open_faulty_with;
 use super::*;
 
 fn fill(local: &Local, keys: std::ops::Range<u32>, value: &[u8]) {
@@ -106,4 +107,28 @@ fn a_scan_of_rows_alone_keeps_no_space() {
         found += 1;
     }
     assert!(found == 3 && rows_alone.is_of_one_moment());
+}
+
+/// Of all there is to know of the present, the overlay is looked at before the trees.
+#[test]
+fn a_scan_that_cannot_be_kept_as_it_reads_the_trees_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        retained_bytes: 10_000,
+        ..slow()
+    };
+    let (local, trees) = open_faulty_with(&directory, options);
+    let local = Arc::new(local);
+    fill(&local, 0..1000, b"old");
+    compact(&local).unwrap();
+    let mut scan = local.scan(Tree::Entries, b"", None).unwrap();
+    let writer = Arc::clone(&local);
+    trees.do_meanwhile(move || {
+        for _ in 0..3 {
+            fill(&writer, 0..1000, b"new");
+            compact(&writer).unwrap();
+        }
+    });
+    assert_eq!(scan.next().unwrap().unwrap().1.value, "new");
+    assert!(!scan.is_of_one_moment());
 }

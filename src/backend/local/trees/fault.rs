@@ -42,6 +42,7 @@ pub(crate) struct FaultTrees {
     inner: Arc<dyn Trees>,
     fault: Mutex<Option<Fault>>,
     bad: Mutex<Vec<BadLeaf>>,
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl FaultTrees {
@@ -50,7 +51,13 @@ impl FaultTrees {
             inner,
             fault: Mutex::new(None),
             bad: Mutex::default(),
+            meanwhile: Mutex::default(),
         }
+    }
+
+    /// Does this when rows are next asked for, before they are read.
+    pub(crate) fn do_meanwhile(&self, work: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock() = Some(Box::new(work));
     }
 
     /// From now on the rows from `start` to `end` cannot be read.
@@ -125,6 +132,10 @@ impl Trees for FaultTrees {
             return Ok(Vec::new());
         }
         self.strike(Operation::Range)?;
+        let meanwhile = self.meanwhile.lock().take();
+        if let Some(work) = meanwhile {
+            work();
+        }
         let rows = self.inner.range(tree, start, end, limit)?;
         let last = match rows.last() {
             Some((last, _)) if rows.len() == limit => Some(&last[..]),
