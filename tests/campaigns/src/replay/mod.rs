@@ -22,8 +22,10 @@ use crate::disk::{self, Event, Lie};
 use crate::tally::{Outcome, Tally};
 use check::{States, check_states, make_state};
 
-/// So many states are made of a recording.
+/// So many states are made of a recording, at most.
 const STATES_A_RECORDING: u64 = 1000;
+/// So many recordings are made, also of a few states: how the store is opened is drawn for each, and one may have no packs.
+const LEAST_RECORDINGS: u64 = 4;
 /// So many are looked at by one process.
 const STATES_A_PROCESS: u64 = 50;
 /// Nothing about a small store takes longer.
@@ -86,12 +88,13 @@ pub fn run(arguments: &Arguments) -> crate::Result {
     };
     let mut tally = Tally::new(name, run.seed);
     let count = run.count.unwrap_or(20_000);
+    let states_of_each = STATES_A_RECORDING.min(count.div_ceil(LEAST_RECORDINGS));
     let mut done = 0;
     for seed in run.seed.. {
         if done >= count {
             break;
         }
-        let states = STATES_A_RECORDING.min(count - done);
+        let states = states_of_each.min(count - done);
         let directory = tempfile::tempdir_in(&run.scratch)?;
         let violations = tally.violations();
         recording(directory.path(), seed, states, arguments.lie, &mut tally)?;

@@ -3,13 +3,16 @@
 //!
 //! What had not waited for the disk may be gone then. But its revisions are never given again, and a consumer that was told of
 //! it is told so: where it is not gone, that consumer misses nothing of what follows.
+//!
+//! And a backup that was answered for is whole, also where nothing is left of it but what was synced.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use komatik::{Durability, Error, Events, History, Since, Store};
+use komatik::{Durability, Error, Events, History, ListOptions, Since, Store};
 
 use super::log::{Event, Log, difference};
 use crate::common::Random;
@@ -21,11 +24,18 @@ use crate::tally::Tally;
 const COMMITS: u64 = 60;
 /// Moments that are looked at.
 const CUTS: usize = 6;
+/// The store in a directory.
+const STORE: &str = "store";
+/// A backup of it beside it.
+const BACKUP: &str = "backup";
 /// The name of those who wait for the disk.
 const IMMEDIATE: &str = "immediate";
 
+/// By key, all that a store holds.
+type Contents = BTreeMap<String, Vec<u8>>;
+
 fn open(directory: &Path, seed: u64) -> komatik::Result<Store> {
-    Store::builder(directory)
+    Store::builder(directory.join(STORE))
         .chunk_bytes([2048, 65_536][(seed % 2) as usize])
         .overlay_bytes([4 * 1024, 1024 * 1024][(seed / 2 % 2) as usize])
         .history(History::unlimited())
@@ -35,13 +45,13 @@ fn open(directory: &Path, seed: u64) -> komatik::Result<Store> {
 
 /// A round; answers how many changes there were.
 pub fn run(directory: &Path, seed: u64, tally: &mut Tally) -> Result<u64, String> {
-    let root = directory.join("store");
+    let root = directory.join("root");
     disk::watch(&root);
     disk::record();
     let worked = work(&root, seed);
     let record = disk::recorded();
     disk::release();
-    let whole = worked.map_err(|error| format!("{error:?}"))?;
+    let (whole, contents) = worked.map_err(|error| format!("{error:?}"))?;
     let mut random = Random::new(seed);
     random.next();
     let told: Vec<usize> = (0..record.len())
@@ -55,15 +65,20 @@ pub fn run(directory: &Path, seed: u64, tally: &mut Tally) -> Result<u64, String
             .map_err(|what| format!("cut at {at} of {} calls: {what}", record.len()))?;
         tally.add("cuts", 1);
     }
+    let image = directory.join("end");
+    synced(&record, &image).map_err(|error| format!("{error:?}"))?;
+    check_backup(&image.join(BACKUP), &contents).map_err(|what| format!("the backup: {what}"))?;
+    tally.add("backups", 1);
     Ok(whole.events().len() as u64)
 }
 
-/// Writes, and notes what consumers are told of at the moment they are. Answers all that was told.
-fn work(root: &Path, seed: u64) -> komatik::Result<Log> {
+/// Writes, and notes what consumers are told of at the moment they are; then makes a backup. Answers all that was told, and
+/// what the store holds.
+fn work(root: &Path, seed: u64) -> komatik::Result<(Log, Contents)> {
     let store = open(root, seed)?;
     let _subscription = store.on(Events::ALL, |change| note(&Event::from(change)));
     let is_over = AtomicBool::new(false);
-    std::thread::scope(|threads| {
+    let told = std::thread::scope(|threads| {
         let follower = threads.spawn(|| follow(&store, &is_over));
         let writers: Vec<_> = (0..4)
             .map(|thread| {
@@ -77,7 +92,30 @@ fn work(root: &Path, seed: u64) -> komatik::Result<Log> {
         is_over.store(true, Ordering::Release);
         let followed = follower.join().expect("the follower");
         written.and(followed)
-    })
+    })?;
+    store.backup(root.join(BACKUP), |_| ControlFlow::Continue(()))?;
+    Ok((told, contents_of(&store)?))
+}
+
+fn contents_of(store: &Store) -> komatik::Result<Contents> {
+    let mut contents = Contents::new();
+    for item in store.list_with("", ListOptions::new().recursive())? {
+        let name = item?.name;
+        if let Some(bytes) = store.get(&name)? {
+            contents.insert(name, bytes.to_vec());
+        }
+    }
+    Ok(contents)
+}
+
+fn check_backup(backup: &Path, contents: &Contents) -> Result<(), String> {
+    let failed = |error: komatik::Error| format!("{error:?}");
+    let store = Store::open(backup).map_err(failed)?;
+    check_sound(&store)?;
+    if contents_of(&store).map_err(failed)? != *contents {
+        return Err("it does not hold what the store did".to_owned());
+    }
+    store.close().map_err(failed)
 }
 
 fn write(store: &Store, thread: u64) -> komatik::Result<()> {
