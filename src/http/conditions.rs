@@ -1,16 +1,20 @@
-//! Entity tags and the requests that name them: `If-Match`, `If-None-Match`, `If-Modified-Since`, RFC 9110.
+//! Entity tags and dates, and the requests that name them: `If-Match`, `If-None-Match`, `If-Modified-Since`,
+//! `If-Unmodified-Since`, RFC 9110.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince};
 
 use super::asking::ask_for_all;
 use super::problem::{Answer, Problem};
+use super::sessions::now;
 use crate::{BlobWriter, Error, Metadata, PutMode, Result, Store, WriteMode, WriteOptions};
 
 /// How often a write is tried where others write the same entry.
 const TRIES: usize = 16;
+/// Seconds that a write is given until it is seen: it has the time of its beginning.
+const UNSEEN: u64 = 1;
 
 /// The tag of an entry: another one whenever it is written.
 pub(super) fn etag(metadata: &Metadata) -> ETag {
@@ -20,10 +24,26 @@ pub(super) fn etag(metadata: &Metadata) -> ETag {
         .unwrap_or_else(|_| unreachable!("{tag} is a tag"))
 }
 
-/// When an entry was last written; `None` where that lies ahead of the clock, which was set back then: until the clock has come
-/// there, later writes are of the same time.
+/// When an entry was last written, to the second, as HTTP tells times. `None` while another write may yet be of the same one:
+/// until that is over, also where it lies ahead of the clock, which was set back then.
 pub(super) fn date(metadata: &Metadata) -> Option<SystemTime> {
-    Some(metadata.updated).filter(|updated| *updated <= SystemTime::now())
+    date_at(now(), metadata.updated)
+}
+
+fn date_at(now: u64, updated: SystemTime) -> Option<SystemTime> {
+    let second = updated.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    (second.saturating_add(UNSEEN) < now).then_some(updated)
+}
+
+/// Only the very date is that of what somebody has: an older version may be back, from a backup.
+fn is_modified(metadata: &Metadata, since: IfModifiedSince) -> bool {
+    date(metadata).is_none_or(|date| since != IfModifiedSince::from(date))
+}
+
+/// Any later date will do, RFC 9110, section 13.1.4: who asks may have it from a clock.
+fn is_unmodified(metadata: &Metadata, since: IfUnmodifiedSince) -> bool {
+    SystemTime::from(since) > metadata.updated
+        || date(metadata).is_some_and(|date| since.precondition_passes(date))
 }
 
 /// Whether these lines together are `*` or a list of entity tags, RFC 9110, sections 5.3, 8.8.3 and 13.1: the library takes a
@@ -110,19 +130,14 @@ impl Conditions {
     /// For a request that reads what is there.
     pub(super) fn for_reading(&self, metadata: &Metadata) -> Answer<Verdict> {
         let tag = etag(metadata);
-        let date = date(metadata);
-        match (&self.if_match, &self.if_unmodified_since) {
+        match (&self.if_match, self.if_unmodified_since) {
             (Some(condition), _) if !condition.precondition_passes(&tag) => return Err(unmatched()),
-            (None, Some(condition))
-                if !date.is_some_and(|date| condition.precondition_passes(date)) =>
-            {
-                return Err(unmatched());
-            }
+            (None, Some(since)) if !is_unmodified(metadata, since) => return Err(unmatched()),
             _ => {}
         }
-        let is_news = match (&self.if_none_match, &self.if_modified_since) {
+        let is_news = match (&self.if_none_match, self.if_modified_since) {
             (Some(condition), _) => condition.precondition_passes(&tag),
-            (None, Some(condition)) => date.is_none_or(|date| condition.is_modified(date)),
+            (None, Some(since)) => is_modified(metadata, since),
             (None, None) => true,
         };
         Ok(match is_news {
@@ -205,10 +220,8 @@ impl Conditions {
             tag.as_ref()
                 .is_none_or(|tag| condition.precondition_passes(tag))
         });
-        let unmodified = match (&self.if_match, &self.if_unmodified_since, present) {
-            (None, Some(condition), Some(present)) => {
-                date(present).is_some_and(|date| condition.precondition_passes(date))
-            }
+        let unmodified = match (&self.if_match, self.if_unmodified_since, present) {
+            (None, Some(since), Some(present)) => is_unmodified(present, since),
             _ => true,
         };
         match if_match && if_none_match && unmodified {
@@ -302,30 +315,60 @@ mod tests {
             .map_err(|problem| problem.status().as_u16())
     }
 
-    /// As a clock that was set back leaves it; every write until it has come there again is of the same second.
+    /// Another write may yet be of the same second, and be seen later still.
     #[test]
-    fn a_date_ahead_of_the_clock_is_none() {
+    fn a_second_that_is_not_over_is_no_date() {
+        let at = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        for updated in [at(5_000), at(5_001), at(5_999)] {
+            for now in 0..=6 {
+                assert_eq!(date_at(now, updated), None, "{now}");
+            }
+            assert_eq!(date_at(7, updated), Some(updated));
+        }
+    }
+
+    /// What is told of an entry that was written so many seconds from now to who has one of so many seconds from now.
+    fn answers(written: i64, had: i64) -> (Answered<Verdict>, Answered<Verdict>, Answered<()>) {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(now().saturating_add_signed(seconds));
         let store = Store::in_memory().unwrap();
         store.save("d", &1).unwrap();
-        let mut metadata = store.metadata("d").unwrap().unwrap();
-        let answers = |metadata: &Metadata| {
-            let mut headers = HeaderMap::new();
-            headers.typed_insert(LastModified::from(metadata.updated));
-            let date = headers[LAST_MODIFIED].to_str().unwrap();
-            let status = |problem: Problem| problem.status().as_u16();
-            let unmodified = conditions("if-unmodified-since", date);
-            let modified = conditions("if-modified-since", date);
-            (
-                modified.for_reading(metadata).map_err(status),
-                unmodified.for_reading(metadata).map_err(status),
-                unmodified.check(Some(metadata)).map_err(status),
-            )
+        let metadata = Metadata {
+            updated: at(written),
+            ..store.metadata("d").unwrap().unwrap()
         };
-        let expected = (Ok(Verdict::NotModified), Ok(Verdict::Send), Ok(()));
-        assert_eq!(answers(&metadata), expected);
-        metadata.updated += Duration::from_secs(86_400);
-        let expected = (Ok(Verdict::Send), Err(412), Err(412));
-        assert_eq!(answers(&metadata), expected);
+        let mut headers = HeaderMap::new();
+        headers.typed_insert(LastModified::from(at(had)));
+        let date = headers[LAST_MODIFIED].to_str().unwrap();
+        let status = |problem: Problem| problem.status().as_u16();
+        let unmodified = conditions("if-unmodified-since", date);
+        let modified = conditions("if-modified-since", date);
+        (
+            modified.for_reading(&metadata).map_err(status),
+            unmodified.for_reading(&metadata).map_err(status),
+            unmodified.check(Some(&metadata)).map_err(status),
+        )
+    }
+
+    type Answered<T> = std::result::Result<T, u16>;
+
+    /// A day ahead of the clock is as a clock that was set back leaves it; every write until it has come there again is of the
+    /// same second.
+    #[test]
+    fn a_date_is_that_of_one_version() {
+        let same = (Ok(Verdict::NotModified), Ok(Verdict::Send), Ok(()));
+        let other = (Ok(Verdict::Send), Err(412), Err(412));
+        let day = 86_400;
+        for (written, had, expected) in [
+            (-day, -day, same),
+            (0, 0, other),
+            (day, day, other),
+            (-day, -2 * day, other),
+            // An older version is back, or the date is from a clock.
+            (-day, -10, (Ok(Verdict::Send), Ok(Verdict::Send), Ok(()))),
+            (day, 2 * day, (Ok(Verdict::Send), Ok(Verdict::Send), Ok(()))),
+        ] {
+            assert_eq!(answers(written, had), expected, "{written} {had}");
+        }
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn conditions_hold_at_the_write() {
     assert_eq!(fresh.header("etag"), tag);
     assert_eq!(ask("if-none-match", &first).status, 200);
     ask("if-match", &first).problem(412);
-    let modified = admin.get(path).header("last-modified").to_owned();
+    let modified = admin.date_of(path);
     assert_eq!(ask("if-modified-since", &modified).status, 304);
 
     let patch = json!([{"op": "replace", "path": "", "value": 2}]);

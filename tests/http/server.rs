@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -234,6 +234,21 @@ impl Client {
 
     pub(crate) fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], b"")
+    }
+
+    /// When what is there was written, once the service tells.
+    #[track_caller]
+    pub(crate) fn date_of(&self, path: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let reply = self.get(path);
+            let date = reply.header("last-modified");
+            if !date.is_empty() {
+                return date.to_owned();
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{reply:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     pub(crate) fn delete(&self, path: &str) -> Reply {
