@@ -56,6 +56,11 @@ impl Service {
         Ok(self.view_of(account)?.scoped(folder)?)
     }
 
+    /// What is being uploaded to all drives of all projects.
+    pub(super) fn uploads(&self) -> Answer<Store> {
+        Ok(self.store().scoped(Place::Uploads.folder())?)
+    }
+
     /// A drive or a room of a project. Who may have it, the caller has found out; `participant` acts in it.
     pub(super) fn place_of(
         &self,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
@@ -20,14 +20,15 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
+use super::drive::sweep_uploads;
 use super::hosts::{self, Hosts};
-use super::problem::Problem;
+use super::problem::{Answer, Problem};
 use super::tls::Tls;
 use super::{Encrypted, Limits, Peer, Service};
 
 /// How long to wait before the next connection is accepted, where the system could not give this one.
 const BREATH: Duration = Duration::from_millis(100);
-/// How often ended sessions and expired tokens are removed.
+/// How often ended sessions, expired tokens and uploads that nobody ended are removed.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
 /// Bytes of the head of a request at most.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -223,19 +224,40 @@ fn http1(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// Removes ended sessions and expired tokens now and then.
+/// Removes now and then what has ended: sessions, tokens and uploads.
 async fn sweep(service: Service) {
     loop {
-        let (accounts, store) = (service.accounts().clone(), service.store().clone());
+        let swept = service.clone();
         let sweep = move || {
-            let sessions = accounts.sweep_sessions()?;
-            Ok::<_, Problem>(sessions + accounts.sweep_path_tokens()? + store.sweep_tokens()?)
+            sweep_all(&swept);
+            Ok::<_, Problem>(())
         };
-        let swept = service.calls().run(sweep).await;
-        if let Ok(count @ 1..) = swept {
-            tracing::debug!(count, "removed ended sessions and expired tokens");
-        }
+        // Where one panicked, the next may not.
+        let _ = service.calls().run(sweep).await;
         tokio::time::sleep(SWEEP).await;
+    }
+}
+
+/// What of it fails keeps no other. Who stops the service waits for its end.
+fn sweep_all(service: &Service) {
+    let (accounts, goes_on) = (service.accounts(), || !service.news().is_stopping());
+    let now = SystemTime::now();
+    let uploads = || Ok(sweep_uploads(&service.uploads()?, now, &goes_on)?);
+    let sweeps: [(&str, &dyn Fn() -> Answer<usize>); 4] = [
+        ("ended sessions", &|| accounts.sweep_sessions()),
+        ("expired tokens of paths", &|| accounts.sweep_path_tokens()),
+        ("expired tokens", &|| Ok(service.store().sweep_tokens()?)),
+        ("uploads that nobody ended", &uploads),
+    ];
+    for (what, sweep) in sweeps {
+        match sweep() {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "removed {what}"),
+            Err(problem) => tracing::debug!("{what} stay for now: {}", problem.detail()),
+        }
+        if !goes_on() {
+            return;
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
+use komatik::Store;
+use komatik::http::Limits;
 use serde_json::json;
 
 use crate::drive::{FILES, put, refused};
@@ -214,4 +217,18 @@ fn a_part_of_an_upload_that_is_given_up_meanwhile_is_not_kept() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(!server.store.exists("uploads").unwrap());
+}
+
+/// A part whose upload is not there, and of whose drive nobody asks.
+#[test]
+fn what_nobody_ended_goes_from_every_drive() {
+    let store = Store::in_memory().unwrap();
+    let left = format!("uploads/other/films/{}", "a".repeat(43));
+    store.put(&format!("{left}/00001"), "x").unwrap();
+    let server = Server::with(&store, Limits::default());
+    let began = Instant::now();
+    while server.store.exists(&left).unwrap() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it stays");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

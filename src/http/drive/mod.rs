@@ -27,6 +27,8 @@ use super::scopes::Place;
 use super::{Service, standing};
 use crate::{BlobWriter, Error, Store, WriteOptions};
 
+pub(super) use uploads::sweep as sweep_uploads;
+
 /// Most bytes that a file put at once, or a part of one, may have.
 const MOST_BYTES: usize = 10 * 1024 * 1024;
 /// What a client sends where nobody told it a type.

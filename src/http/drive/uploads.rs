@@ -19,12 +19,12 @@ use super::{Answer, Drive, Refusal, check_name, content_type, write};
 use crate::http::Service;
 use crate::http::passwords::random_secret;
 use crate::http::problem::Problem;
-use crate::{BlobWriter, Error, ListOptions, Store, WriteOptions};
+use crate::{BlobWriter, Error, ListItem, Store, WriteOptions};
 
 /// How long an upload may take.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many uploads are looked at, each time one begins, for those that were never ended.
-const LOOKED_AT: usize = 100;
+/// Characters of the id of an upload, which is a random secret.
+const ID_CHARS: usize = 43;
 
 /// The parameters of a path that names an upload.
 #[derive(Deserialize)]
@@ -52,11 +52,7 @@ pub(super) async fn begin(
         content_type: content_type(&headers),
     };
     let (uploads, key) = (drive.uploads.clone(), id.clone());
-    let save = move || {
-        // Ids are random, and so are those looked at: where there are many, all of them are in time.
-        sweep(&uploads, &key, SystemTime::now())?;
-        uploads.save(&key, &upload)
-    };
+    let save = move || uploads.save(&key, &upload);
     service.calls().run(save).await?;
     Ok((StatusCode::ACCEPTED, told(&drive, &query, &id)).into_response())
 }
@@ -130,10 +126,26 @@ async fn find(service: &Service, drive: &Drive, query: &Query, id: &str) -> Answ
         return Err(missing().into());
     }
     let (uploads, key) = (drive.uploads.clone(), id.to_owned());
-    let upload: Option<Upload> = service.calls().run(move || uploads.load(&key)).await?;
+    let look = move || under_way(&uploads, &key, SystemTime::now());
+    let upload = service.calls().run(look).await?;
     upload
         .filter(|upload| upload.name == query.name)
         .ok_or_else(|| missing().into())
+}
+
+/// The upload with this key, `None` where it has ended or took too long.
+fn under_way(uploads: &Store, key: &str, now: SystemTime) -> crate::Result<Option<Upload>> {
+    let begun = uploads.metadata(key)?.map(|upload| upload.created);
+    match begun.is_some_and(|begun| !is_old(begun, now)) {
+        true => uploads.load(key),
+        false => Ok(None),
+    }
+}
+
+/// Also of one that began when the clock was ahead: it would have longer than any other.
+fn is_old(begun: SystemTime, now: SystemTime) -> bool {
+    let age = now.duration_since(begun);
+    age.unwrap_or_else(|ahead| ahead.duration()) > LONGEST
 }
 
 fn missing() -> Problem {
@@ -230,51 +242,182 @@ fn remove(uploads: &Store, id: &str) -> crate::Result<()> {
     })
 }
 
-/// Gives back the space of uploads that nobody ended, and of parts whose upload is not there: of those behind an id, and
-/// then from the first one on.
-fn sweep(uploads: &Store, id: &str, now: SystemTime) -> crate::Result<()> {
-    let is_old = |created| now.duration_since(created).is_ok_and(|age| age > LONGEST);
-    let behind = uploads.list_with("", ListOptions::new().after(id))?;
-    for item in behind.chain(uploads.list("")?).take(LOOKED_AT) {
-        let item = item?;
-        let is_left = match item.is_folder {
-            true => uploads.metadata(&item.name)?.is_none(),
-            false => item.metadata.is_some_and(|upload| is_old(upload.created)),
-        };
-        if is_left {
-            remove(uploads, &item.name)?;
+/// Gives back the space of uploads to any drive that nobody ended, and of parts whose upload is not there; how many there were.
+/// What cannot be read or removed is told of, and keeps no other.
+pub(in crate::http) fn sweep(
+    uploads: &Store,
+    now: SystemTime,
+    goes_on: &dyn Fn() -> bool,
+) -> crate::Result<usize> {
+    let mut drives = Vec::new();
+    for project in folders(uploads, "")? {
+        drives.extend(folders(uploads, &format!("{project}/"))?);
+    }
+    let (mut swept, mut failed, mut first) = (0, 0, None);
+    for drive in drives {
+        for item in uploads.list(&drive)? {
+            if !goes_on() {
+                return Ok(swept);
+            }
+            match item.and_then(|item| sweep_one(uploads, &drive, &item, now)) {
+                Ok(is_swept) => swept += usize::from(is_swept),
+                Err(error) => {
+                    failed += 1;
+                    first.get_or_insert(error);
+                }
+            }
         }
     }
-    Ok(())
+    if let Some(error) = first {
+        tracing::warn!(%error, count = failed, "uploads to drives that cannot be looked at or removed");
+    }
+    Ok(swept)
+}
+
+/// The paths of the folders in one, of which the path ends with a `/` where it is not the root.
+fn folders(uploads: &Store, folder: &str) -> crate::Result<Vec<String>> {
+    let items = uploads.list(folder)?.filter_map(Result::ok);
+    let folders = items.filter(|item| item.is_folder);
+    Ok(folders
+        .map(|item| format!("{folder}{}", item.name))
+        .collect())
+}
+
+fn sweep_one(
+    uploads: &Store,
+    drive: &str,
+    item: &ListItem,
+    now: SystemTime,
+) -> crate::Result<bool> {
+    let key = format!("{drive}/{}", item.name);
+    let is_left = match &item.metadata {
+        _ if !is_id(&item.name) => false,
+        Some(upload) => is_old(upload.created, now) && is_upload(uploads, &key),
+        None => item.is_folder && uploads.metadata(&key)?.is_none() && is_of_parts(uploads, &key)?,
+    };
+    if is_left {
+        remove(uploads, &key)?;
+    }
+    Ok(is_left)
+}
+
+/// Whether it may be of an upload: somebody who sees all of the store may keep other things here.
+fn is_id(name: &str) -> bool {
+    let is_of_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    name.len() == ID_CHARS && name.bytes().all(is_of_id)
+}
+
+fn is_upload(uploads: &Store, key: &str) -> bool {
+    let upload = uploads.load::<Upload>(key);
+    upload.is_ok_and(|upload| upload.is_some())
+}
+
+fn is_of_parts(uploads: &Store, key: &str) -> crate::Result<bool> {
+    let mut has_any = false;
+    for part in uploads.list(key)? {
+        let name = part?.name;
+        if name.len() != 5 || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(false);
+        }
+        has_any = true;
+    }
+    Ok(has_any)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_uploads_that_nobody_ended_are_swept() {
+    fn begun(store: &Store, key: &str) {
+        let upload = Upload {
+            name: "a".to_owned(),
+            content_type: None,
+        };
+        store.save(key, &upload).unwrap();
+        store.put(&format!("{key}/00001"), "x").unwrap();
+    }
+
+    /// Uploads to two drives.
+    fn uploads() -> (Store, [String; 2]) {
         let store = Store::in_memory().unwrap();
-        store.save("id", &1).unwrap();
-        store.put("id/00001", "x").unwrap();
-        store.put("left/00001", "x").unwrap();
-        sweep(&store, "z", SystemTime::now()).unwrap();
-        assert!(store.exists("id/00001").unwrap());
-        assert!(!store.exists("left").unwrap());
-        sweep(&store, "z", SystemTime::now() + LONGEST * 2).unwrap();
+        let ids = ["proj/photos", "other/films"]
+            .map(|drive| format!("{drive}/{}", random_secret().unwrap()));
+        for id in &ids {
+            begun(&store, id);
+        }
+        (store, ids)
+    }
+
+    #[test]
+    fn uploads_that_nobody_ended_are_swept_from_every_drive() {
+        let (store, ids) = uploads();
+        let left = format!("proj/photos/{}", random_secret().unwrap());
+        store.put(&format!("{left}/00001"), "x").unwrap();
+        let now = SystemTime::now();
+        let late = now + LONGEST + Duration::from_secs(60);
+        assert_eq!(sweep(&store, now, &|| true).unwrap(), 1);
+        assert!(!store.exists(&left).unwrap());
+        for id in &ids {
+            assert!(store.exists(&format!("{id}/00001")).unwrap());
+        }
+        assert_eq!(sweep(&store, late, &|| false).unwrap(), 0, "it is to stop");
+        assert_eq!(sweep(&store, late, &|| true).unwrap(), 2);
         assert_eq!(store.list("").unwrap().count(), 0);
     }
 
     #[test]
-    fn many_uploads_under_way_do_not_hide_those_that_are_left() {
-        let store = Store::in_memory().unwrap();
-        for number in 0..LOOKED_AT * 2 {
-            store.save(&format!("a{number:03}"), &1).unwrap();
+    fn a_damaged_upload_keeps_no_other_from_being_swept() {
+        let (store, ids) = uploads();
+        store.damage(&format!("proj/photos/{}", "-".repeat(ID_CHARS)));
+        store.damage("other/films/~");
+        let in_part = format!("other/films/{}", "z".repeat(ID_CHARS));
+        begun(&store, &in_part);
+        store.damage(&format!("{in_part}/00001"));
+        let late = SystemTime::now() + LONGEST * 2;
+        assert_eq!(sweep(&store, late, &|| true).unwrap(), 2);
+        for id in &ids {
+            assert!(!store.exists(id).unwrap());
         }
-        store.put("left/00001", "x").unwrap();
-        sweep(&store, "a150", SystemTime::now()).unwrap();
-        assert!(!store.exists("left").unwrap());
-        assert_eq!(store.list("").unwrap().count(), LOOKED_AT * 2);
+    }
+
+    /// The folder is no other than any, for who sees all of the store.
+    #[test]
+    fn what_is_no_upload_stays() {
+        let store = Store::in_memory().unwrap();
+        let id = "a".repeat(ID_CHARS);
+        let others = [
+            "report".to_owned(),
+            "2026/report".to_owned(),
+            "2026/november/report".to_owned(),
+            "2026/november/reports/00001".to_owned(),
+            format!("2026/november/{id}"),
+            format!("2026/december/{id}/report"),
+        ];
+        for other in &others {
+            store.save(other, &serde_json::json!({"size": 1})).unwrap();
+        }
+        let late = SystemTime::now() + LONGEST * 2;
+        assert_eq!(sweep(&store, late, &|| true).unwrap(), 0);
+        for other in &others {
+            assert!(store.exists(other).unwrap(), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_upload_is_under_way_for_a_day() {
+        let (store, [id, _]) = uploads();
+        let second = Duration::from_secs(1);
+        let begun = store.metadata(&id).unwrap().unwrap().created;
+        for (now, expected) in [
+            (begun, true),
+            (begun + LONGEST, true),
+            (begun + LONGEST + second, false),
+            (begun - LONGEST, true),
+            (begun - LONGEST - second, false),
+        ] {
+            let found = under_way(&store, &id, now).unwrap();
+            assert_eq!(found.is_some(), expected);
+        }
     }
 
     /// The store with an upload of two parts to `file`, which is there, and what ends it.
