@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `users/<name>` | the hash of the password, the role, the root |
 //! | `keys/<hash>` | whose API key it is, for which project, and how it signs |
-//! | `sessions/<hash>` | whose session it is, and until when |
+//! | `sessions/<hash>` | whose session it is, since when and until when |
+//! | `sessions-of/<name>/<end>-<begin>-<hash>` | that it is one of theirs; nothing else |
 //!
 //! A key or a session is found by the hash of its secret; the secret itself is nowhere.
 
@@ -18,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::passwords::{self, Checker, hash_of_secret, random_secret};
 use super::problem::{Answer, Problem};
-use super::readable::is_damage;
+use super::readable::delete_readable;
 use super::remembered::Remembered;
 use crate::{Error, PutOptions, Store};
 
@@ -301,11 +302,8 @@ impl Accounts {
                 tx.delete(&key_of_key(hash))?;
             }
             for media in &media {
-                match tx.delete(media) {
-                    // It leads to nobody's media.
-                    Err(error) if is_damage(&error) => {}
-                    deleted => drop(deleted?),
-                }
+                // One that cannot be read leads to nobody's media.
+                delete_readable(tx, media)?;
             }
             tx.delete(&user_key(name))
         })?;

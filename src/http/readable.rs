@@ -5,7 +5,7 @@
 use serde::de::DeserializeOwned;
 
 use super::accounts::Accounts;
-use crate::{Error, Result};
+use crate::{Error, Result, Transaction};
 
 impl Accounts {
     /// Every document of a folder, with its name.
@@ -30,6 +30,14 @@ impl Accounts {
     ) -> Result<impl Iterator<Item = Result<(String, T)>>> {
         let found = self.each(folder)?;
         Ok(found.filter(|found| !found.as_ref().is_err_and(is_damage)))
+    }
+}
+
+/// Deletes a document; whether it was there. One that cannot be read stays.
+pub(super) fn delete_readable(tx: &mut Transaction<'_>, key: &str) -> Result<bool> {
+    match tx.delete(key) {
+        Err(error) if is_damage(&error) => Ok(false),
+        deleted => deleted,
     }
 }
 

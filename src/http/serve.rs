@@ -244,8 +244,10 @@ fn sweep_all(service: &Service) {
     let now = SystemTime::now();
     let uploads = || Ok(sweep_uploads(&service.uploads()?, now, &goes_on)?);
     let sweeps: [(&str, &dyn Fn() -> Answer<usize>); 4] = [
-        ("ended sessions", &|| accounts.sweep_sessions()),
-        ("expired tokens of paths", &|| accounts.sweep_path_tokens()),
+        ("ended sessions", &|| accounts.sweep_sessions(&goes_on)),
+        ("expired tokens of paths", &|| {
+            accounts.sweep_path_tokens(&goes_on)
+        }),
         ("expired tokens", &|| Ok(service.store().sweep_tokens()?)),
         ("uploads that nobody ended", &uploads),
     ];

@@ -314,5 +314,5 @@ fn no_secret_is_kept() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 3, "a user, a session and a key");
+    assert_eq!(seen, 4, "a user, a session and whose it is, and a key");
 }

@@ -94,5 +94,5 @@ fn sessions_that_have_ended_are_swept_whatever_is_damaged() {
     store
         .save(&format!("{FOLDER}/sessions/ended"), &ended)
         .unwrap();
-    assert_eq!(accounts.sweep_sessions().unwrap(), 1);
+    assert_eq!(accounts.sweep_sessions(&|| true).unwrap(), 1);
 }

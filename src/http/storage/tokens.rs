@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use super::super::accounts::{Account, Accounts, User, user_key};
 use super::super::passwords::{hash_of_secret, random_secret};
 use super::super::problem::{Answer, Problem};
-use super::super::sessions::now;
+use super::super::sessions::{AHEAD, now};
 
 const PATH_TOKENS: &str = "path-tokens";
 /// How many characters of a random secret a token has: 126 bits.
@@ -36,6 +36,14 @@ struct PathToken {
     expires: u64,
 }
 
+impl PathToken {
+    /// One that was made when the clock was ahead would be good for longer than any other.
+    fn is_good(&self, now: u64) -> bool {
+        let left = self.expires.saturating_sub(now);
+        (1..=VALID + AHEAD).contains(&left)
+    }
+}
+
 impl PathTokens {
     fn drop_expired(&mut self, now: u64) {
         self.tokens.retain(|token| now < token.expires);
@@ -45,7 +53,7 @@ impl PathTokens {
     fn given(&self, now: u64) -> Option<String> {
         let newest = self.tokens.last()?;
         let has_time = newest.expires.saturating_sub(now) > LEFT_FOR_REUSE;
-        has_time.then(|| newest.token.clone())
+        (has_time && newest.is_good(now)).then(|| newest.token.clone())
     }
 
     /// Adds a fresh token. The old ones stay good to their end.
@@ -61,7 +69,7 @@ impl PathTokens {
         // All of them are compared, so that the time tells nothing of which one it is.
         self.tokens.iter().fold(false, |found, known| {
             let is_same: bool = known.token.as_bytes().ct_eq(token.as_bytes()).into();
-            found | (is_same && now < known.expires)
+            found | (is_same && known.is_good(now))
         })
     }
 }
@@ -111,10 +119,13 @@ impl Accounts {
         Ok(user.map(|user| Account::of(&tokens.user, &user)))
     }
 
-    /// Removes the tokens that have expired; of how many paths none is left.
-    pub(in super::super) fn sweep_path_tokens(&self) -> Answer<usize> {
+    /// Removes the tokens that have expired, as far as it goes on; of how many paths none is left.
+    pub(in super::super) fn sweep_path_tokens(&self, goes_on: &dyn Fn() -> bool) -> Answer<usize> {
         let mut swept = 0;
         for found in self.readable::<PathTokens>(PATH_TOKENS)? {
+            if !goes_on() {
+                break;
+            }
             let (path, mut tokens) = found?;
             tokens.drop_expired(now());
             if !tokens.tokens.is_empty() {
@@ -164,6 +175,19 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_a_clock_that_was_ahead_opens_nothing() {
+        let mut tokens = PathTokens::default();
+        tokens.add(1_000_000, "ahead".to_owned());
+        let now = 1_000_000 - AHEAD - 1;
+        assert!(!tokens.has("ahead", now));
+        assert_eq!(tokens.given(now), None);
+        assert!(tokens.has("ahead", now + 1));
+        assert_eq!(tokens.given(now + 1).as_deref(), Some("ahead"));
+        tokens.add(now, "fresh".to_owned());
+        assert_eq!(tokens.given(now).as_deref(), Some("fresh"));
+    }
+
+    #[test]
     fn a_token_that_is_given_again_costs_no_commit() {
         let store = crate::Store::in_memory().unwrap();
         let (accounts, _) = Accounts::open(&store).unwrap();
@@ -183,7 +207,7 @@ mod tests {
         accounts.path_token("/storage/admin/a", &admin).unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         let swept = store.transaction(|_| {
-            std::thread::spawn(move || tell.send(accounts.sweep_path_tokens().unwrap()));
+            std::thread::spawn(move || tell.send(accounts.sweep_path_tokens(&|| true).unwrap()));
             Ok(told.recv_timeout(std::time::Duration::from_secs(5)))
         });
         assert_eq!(swept.unwrap(), Ok(0));
@@ -197,12 +221,12 @@ mod tests {
         for path in paths {
             accounts.path_token(path, &admin).unwrap();
         }
-        assert_eq!(accounts.sweep_path_tokens().unwrap(), 0);
+        assert_eq!(accounts.sweep_path_tokens(&|| true).unwrap(), 0);
         let key = key_of(paths[0]);
         let mut tokens: PathTokens = accounts.store.load(&key).unwrap().unwrap();
         tokens.tokens[0].expires = now();
         accounts.store.save(&key, &tokens).unwrap();
-        assert_eq!(accounts.sweep_path_tokens().unwrap(), 1);
+        assert_eq!(accounts.sweep_path_tokens(&|| true).unwrap(), 1);
         assert!(!accounts.store.exists(&key).unwrap());
         assert!(accounts.store.exists(&key_of(paths[1])).unwrap());
     }
