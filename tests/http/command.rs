@@ -227,6 +227,17 @@ fn the_unit_for_systemd_names_options_that_are_there() {
     }
 }
 
+/// systemd gives 1,024 files where nothing is said, and each connection and each session of a room is one.
+#[test]
+fn the_unit_for_systemd_has_files_enough_for_its_connections() {
+    let unit = include_str!("../../docs/komatik.service");
+    let files = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("LimitNOFILE="));
+    let files: usize = files.unwrap().parse().unwrap();
+    assert!(files >= 4 * komatik::http::Limits::default().connections);
+}
+
 #[test]
 fn it_listens_to_this_machine_only() {
     for address in [
