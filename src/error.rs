@@ -92,8 +92,8 @@ pub enum Error {
         needs: Access,
     },
 
-    /// Too many wrong passwords were tried on the entry of late, and this call would have to wait longer than it may. None
-    /// was tried now, so a right one may be among those offered.
+    /// Too many wrong passwords were tried on the entry of late, and this call would have to wait longer than it may. Not all
+    /// that are offered were tried, so a right one may be among them.
     #[error("too many wrong passwords were tried on `{key}`: try again in {} s", retry_in.as_secs() + 1)]
     TooManyTries {
         /// The key, as the caller gave it.

@@ -71,10 +71,11 @@ impl Store {
     /// the history goes on telling the digest of what was put before, from which a short secret can be found. Lock the
     /// entry first, then put the secret.
     ///
-    /// Wrong passwords are slowed, for each password of a lock by itself: behind four of them a call waits for its turn,
+    /// Wrong passwords are slowed, for each password of a lock by itself: behind four tries a call waits for its turn,
     /// 100 ms at first and up to 5 s from one try to the next. Where it would have to wait for more than a minute it
     /// is refused, and in a transaction, for which others wait, where it would have to wait at all:
-    /// [`Error::TooManyTries`].
+    /// [`Error::TooManyTries`]. The passwords of a view are one try, or one for each 32 of them. In the long run who guesses
+    /// has 12 tries a minute by calls and as many by listings, which are 768 passwords at most.
     ///
     /// Passwords are 1 to 1,024 bytes. Each is hashed by Argon2id at the store's
     /// [`password_cost`](crate::StoreBuilder::password_cost), some 20 ms at the default. The change is one commit; it

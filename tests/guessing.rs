@@ -98,6 +98,93 @@ fn a_view_with_several_passwords_is_not_slowed_by_those_of_other_locks() {
     }
 }
 
+/// A view that offers one password after the other.
+fn keyring<'a>(store: &Store, passwords: impl IntoIterator<Item = &'a str>) -> Store {
+    let mut passwords = passwords.into_iter();
+    passwords
+        .try_fold(store.clone(), |view, it| Some(view.unlocked_with(it)))
+        .unwrap()
+}
+
+/// Whether a listing tells the metadata of the entry in `folder`.
+fn is_told(view: &Store) -> bool {
+    let mut items = view.list("folder").unwrap();
+    items.next().unwrap().unwrap().metadata.is_some()
+}
+
+/// Whatever has no patience tries them all as well, and on both passwords of the lock.
+#[test]
+fn every_password_of_a_view_is_tried_at_once() {
+    let others: Vec<_> = (0..12).map(|number| format!("other {number}")).collect();
+    let others = || others.iter().map(String::as_str);
+    for case in stores(&Lock::new().view("v").edit("e")) {
+        let store = case.store.clone();
+        for right in ["v", "e"] {
+            let newest = || keyring(&store, others().chain([right]));
+            let oldest = || keyring(&store, [right].into_iter().chain(others()));
+            for view in [newest(), oldest()] {
+                assert!(is_told(&view), "{right}");
+            }
+            for mut view in [newest(), oldest()] {
+                view.transaction(|tx| tx.get("k").map(|content| assert!(content.is_some())))
+                    .unwrap();
+                view.get("folder/k").unwrap().unwrap();
+                view = keyring(&view, ["another"]);
+                view.transaction(|tx| tx.get("k").map(drop)).unwrap();
+            }
+        }
+        let owner = keyring(&store, ["e"].into_iter().chain(others()));
+        owner.transaction(|tx| tx.put("k", "new")).unwrap();
+    }
+}
+
+/// A keyring of more than are one try gets to its oldest in the end, and is no way to guess any faster.
+#[test]
+fn each_32_passwords_of_a_view_are_one_try() {
+    let others = |number: usize| (0..number).map(|number| format!("other {number}"));
+    for case in stores(&Lock::new().view("v")) {
+        let store = case.store.clone();
+        let keyring =
+            |passwords: Vec<String>| keyring(&store, passwords.iter().map(String::as_str));
+        let all = keyring(
+            std::iter::once("v".to_owned())
+                .chain(others(6 * 32))
+                .collect(),
+        );
+        let begun = Instant::now();
+        while !is_told(&all) {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            thread::sleep(Duration::from_millis(10));
+        }
+        let read = |number: usize| {
+            let view = keyring(others(number).collect());
+            view.transaction(|tx| tx.get("k").map(drop))
+        };
+        assert!(is_wrong(read(4 * 32)));
+        store.unlocked_with("v").get("k").unwrap();
+        assert!(is_slowed(read(10 * 32)));
+    }
+}
+
+/// Where guesses at the one password are slowed, the other one is tried.
+#[test]
+fn who_knows_the_edit_password_does_not_wait_for_those_who_guess_the_other() {
+    for case in stores(&Lock::new().view("v").edit("e")).iter().take(2) {
+        let store = case.store.clone();
+        for numbers in [0..3, 3..6, 6..8] {
+            numbers.for_each(|number| assert!(is_wrong(guess(&store, number).get("k"))));
+            // That forgives the guesses at the edit password alone.
+            store.unlocked_with("e").put("k", "new").unwrap();
+        }
+        let read = |password: &str| {
+            let view = store.unlocked_with(password);
+            view.transaction(|tx| tx.get("k").map(drop))
+        };
+        assert!(is_slowed(read("v")));
+        read("e").unwrap();
+    }
+}
+
 type Attempt = fn(&Store) -> Result<()>;
 
 /// Guessing at what a whole folder needs makes the one who guesses wait, and nobody else.

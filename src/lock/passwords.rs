@@ -1,6 +1,7 @@
 //! The passwords a view offers, and Argon2id.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use argon2::password_hash::{Error as HashError, PasswordHash, SaltString};
@@ -13,6 +14,8 @@ use crate::sync::Mutex;
 
 /// The longest password in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
+/// Passwords of a view that are one try at a lock: a keyring is no guess, but must not make guessing cheap.
+const MAX_TOGETHER: usize = 32;
 /// Hashes one view remembers its answers for; beyond, it begins anew.
 const MAX_REMEMBERED: usize = 16 * 1024;
 
@@ -26,7 +29,10 @@ pub(crate) struct Passwords {
 
 #[derive(Default)]
 struct Offered {
+    /// From the oldest to the newest; those that none can be are left out: they are no guesses, and slow nobody.
     passwords: Vec<Secret>,
+    /// Whether there was any, be it such a one.
+    is_any: bool,
     /// By the BLAKE3 of a PHC string, whether one of the passwords is right.
     answers: Mutex<HashMap<[u8; 32], Answer>>,
 }
@@ -34,11 +40,17 @@ struct Offered {
 /// What was found out of a PHC string.
 #[derive(Clone)]
 enum Answer {
-    Wrong,
+    /// Those offered at these places are not.
+    Wrong(Range<usize>),
     /// Right, and where the store asks for a higher cost than the string has, one of that cost for the same password.
-    Right {
-        stronger: Option<Arc<str>>,
-    },
+    Right { stronger: Option<Arc<str>> },
+}
+
+/// Passwords to try on a hash together.
+pub(super) struct Guesses<'a> {
+    pub(super) passwords: Vec<&'a [u8]>,
+    /// From this place on to the newest none is right, where none of these is.
+    wrong_from: usize,
 }
 
 /// A password; its memory is overwritten when it goes.
@@ -63,14 +75,14 @@ impl Passwords {
     /// These and one more.
     pub(crate) fn with(&self, password: &str) -> Passwords {
         let mut passwords = self.offered.passwords.clone();
-        passwords.push(Secret(password.as_bytes().into()));
-        // What was right stays right; what was wrong may be right with the new one.
-        let mut answers = self.offered.answers.lock().clone();
-        answers.retain(|_, answer| matches!(answer, Answer::Right { .. }));
+        if can_be(password.as_bytes()) {
+            passwords.push(Secret(password.as_bytes().into()));
+        }
         Passwords {
             offered: Arc::new(Offered {
                 passwords,
-                answers: Mutex::new(answers),
+                is_any: true,
+                answers: Mutex::new(self.offered.answers.lock().clone()),
             }),
             admitted: self.admitted,
         }
@@ -89,35 +101,62 @@ impl Passwords {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.offered.passwords.is_empty()
+        !self.offered.is_any
     }
 
     /// Whether one of them is right for this hash, where that is known.
     pub(super) fn known(&self, phc: &str) -> Option<bool> {
         let answers = self.offered.answers.lock();
-        let answer = answers.get(&fingerprint(phc))?;
-        Some(matches!(answer, Answer::Right { .. }))
+        match answers.get(&fingerprint(phc)) {
+            Some(Answer::Right { .. }) => Some(true),
+            Some(Answer::Wrong(wrong)) if *wrong == self.all() => Some(false),
+            Some(Answer::Wrong(_)) => None,
+            None => self.all().is_empty().then_some(false),
+        }
     }
 
-    pub(super) fn remember_wrong(&self, phc: &str) {
-        self.remember(phc, Answer::Wrong);
+    /// The next to try on a hash: the newest of those of which nothing is known. `None` where there are no more.
+    pub(super) fn guesses(&self, phc: &str) -> Option<Guesses<'_>> {
+        let all = &self.offered.passwords;
+        let wrong = match self.offered.answers.lock().get(&fingerprint(phc)) {
+            Some(Answer::Wrong(wrong)) => wrong.clone(),
+            Some(Answer::Right { .. }) | None => all.len()..all.len(),
+        };
+        let (older, newer) = (&all[..wrong.start], &all[wrong.end..]);
+        let untried = newer.iter().rev().chain(older.iter().rev());
+        let passwords: Vec<_> = untried.take(MAX_TOGETHER).map(|it| &*it.0).collect();
+        // One range is remembered. Where it does not reach the newer ones, they take its place.
+        let wrong_from = match passwords.len().checked_sub(newer.len()) {
+            Some(older) => wrong.start - older,
+            None => all.len() - passwords.len(),
+        };
+        (!passwords.is_empty()).then_some(Guesses {
+            passwords,
+            wrong_from,
+        })
+    }
+
+    /// None of the guesses is right for `phc`.
+    pub(super) fn remember_wrong(&self, phc: &str, guesses: &Guesses<'_>) {
+        let mut answers = self.offered.answers.lock();
+        let end = self.all().end;
+        let start = match answers.get(&fingerprint(phc)) {
+            // Another thread has found out more.
+            Some(Answer::Right { .. }) => return,
+            Some(Answer::Wrong(wrong)) if wrong.end == end => wrong.start.min(guesses.wrong_from),
+            Some(Answer::Wrong(_)) | None => guesses.wrong_from,
+        };
+        remember(&mut answers, phc, Answer::Wrong(start..end));
     }
 
     /// One of them is right for `phc`, and for `stronger` as well, which is to take its place.
     pub(super) fn remember_right(&self, phc: &str, stronger: Option<String>) {
+        let mut answers = self.offered.answers.lock();
         if let Some(stronger) = &stronger {
-            self.remember(stronger, Answer::Right { stronger: None });
+            remember(&mut answers, stronger, Answer::Right { stronger: None });
         }
         let stronger = stronger.map(Arc::from);
-        self.remember(phc, Answer::Right { stronger });
-    }
-
-    fn remember(&self, phc: &str, answer: Answer) {
-        let mut answers = self.offered.answers.lock();
-        if answers.len() >= MAX_REMEMBERED {
-            answers.clear();
-        }
-        answers.insert(fingerprint(phc), answer);
+        remember(&mut answers, phc, Answer::Right { stronger });
     }
 
     /// The lock with what is to take the place of its hashes; `None` where nothing is.
@@ -140,11 +179,17 @@ impl Passwords {
         is_stronger.then_some(strengthened)
     }
 
-    /// The passwords that are offered, but for those that none can be: they are no guesses, and slow nobody.
-    pub(super) fn guesses(&self) -> impl Iterator<Item = &[u8]> {
-        let offered = self.offered.passwords.iter().map(|secret| &*secret.0);
-        offered.filter(|password| can_be(password))
+    /// The places of all that are offered.
+    fn all(&self) -> Range<usize> {
+        0..self.offered.passwords.len()
     }
+}
+
+fn remember(answers: &mut HashMap<[u8; 32], Answer>, phc: &str, answer: Answer) {
+    if answers.len() >= MAX_REMEMBERED {
+        answers.clear();
+    }
+    answers.insert(fingerprint(phc), answer);
 }
 
 /// The most memory that a check may take.
@@ -303,12 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn one_more_password_forgets_what_was_wrong() {
+    fn one_more_password_is_the_only_one_to_try() {
         let one = Passwords::default().with("a");
-        one.remember_wrong("x");
+        one.remember_wrong("x", &one.guesses("x").unwrap());
         one.remember_right("y", Some("z".to_owned()));
-        let two = one.with("b");
+        let two = one.with("").with("b");
         assert_eq!(two.known("x"), None);
+        assert_eq!(two.guesses("x").unwrap().passwords, [b"b"]);
         assert_eq!(two.known("y"), Some(true));
         assert_eq!(two.known("z"), Some(true));
         let lock = LockRecord {
@@ -324,6 +370,50 @@ mod tests {
         assert!(two.strengthened(&stronger).is_none());
         assert_eq!(one.known("x"), Some(false));
         assert!(!format!("{two:?}").contains('b'));
+    }
+
+    /// The newest first, and each once, whenever others are added.
+    #[test]
+    fn each_password_is_tried_on_a_hash_once() {
+        let add = |passwords: &Passwords, numbers: Range<usize>| {
+            numbers.fold(passwords.clone(), |all, number| {
+                all.with(&number.to_string())
+            })
+        };
+        let next = |passwords: &Passwords| {
+            let guesses = passwords.guesses("x")?;
+            passwords.remember_wrong("x", &guesses);
+            let told = guesses
+                .passwords
+                .iter()
+                .map(|it| std::str::from_utf8(it).unwrap());
+            Some(told.map(|it| it.parse().unwrap()).collect::<Vec<usize>>())
+        };
+        let down = |numbers: Range<usize>| numbers.rev().collect::<Vec<_>>();
+        let fifty = add(&Passwords::default(), 0..50);
+        assert_eq!(next(&fifty), Some(down(18..50)));
+        assert_eq!(fifty.known("x"), None);
+        let sixty = add(&fifty, 50..60);
+        assert_eq!(next(&sixty), Some([down(50..60), down(0..18)].concat()));
+        assert_eq!((sixty.known("x"), next(&sixty)), (Some(false), None));
+        // The view it comes from goes on by itself.
+        assert_eq!(next(&fifty), Some(down(0..18)));
+        assert_eq!((fifty.known("x"), next(&fifty)), (Some(false), None));
+        // More new ones than are tried together: none of them is left out.
+        let hundred = add(&fifty, 50..100);
+        assert_eq!(next(&hundred), Some(down(68..100)));
+        let mut rest = Vec::new();
+        while let Some(tried) = next(&hundred) {
+            rest.extend(tried);
+        }
+        assert_eq!(rest, down(0..68));
+        // What another thread found out stays.
+        let again = add(&fifty, 50..60);
+        let slow = again.guesses("x").unwrap();
+        again.remember_right("x", None);
+        again.remember_wrong("x", &slow);
+        assert_eq!(again.known("x"), Some(true));
+        assert_eq!(Passwords::default().with("").known("x"), Some(false));
     }
 
     #[test]

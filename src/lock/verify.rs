@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::passwords;
 use super::tries::{Line, Tries};
 use super::{Demand, Need, demand};
-use crate::error::{Access, Error, Result};
+use crate::error::{Error, Result};
 use crate::format::LockRecord;
 use crate::options::Durability;
 use crate::store::Store;
@@ -137,30 +137,33 @@ impl Store {
         by: Trying,
     ) -> Result<bool> {
         let tries = &self.shared.tries;
-        let line = |password: Access| Line {
-            lock,
-            password,
-            by_listing: by == Trying::Listing,
-        };
         let mut untold = Untold {
             tries,
             lines: Vec::new(),
         };
+        let mut slowed = None;
         for (password, phc) in demand.hashes() {
-            if self.passwords.known(phc) == Some(false) {
-                continue;
+            let line = Line {
+                lock,
+                password,
+                by_listing: by == Trying::Listing,
+            };
+            match self.try_on(key, phc, line, by, &mut untold) {
+                Ok(true) => {
+                    untold.opened();
+                    return Ok(true);
+                }
+                Ok(false) => {}
+                // Nobody need have guessed at the other one.
+                Err(error @ Error::TooManyTries { .. }) => slowed = slowed.or(Some(error)),
+                Err(error) => return Err(error),
             }
-            if self.try_on(key, phc, line(password), by, &mut untold)? {
-                untold.lines.push(line(password));
-                untold.opened();
-                return Ok(true);
-            }
-            self.passwords.remember_wrong(phc);
         }
-        Ok(false)
+        slowed.map_or(Ok(false), Err)
     }
 
-    /// Tries every password of this view on one hash.
+    /// Tries the passwords of this view on one hash. Those that are tried together are one try, as one that is right shows
+    /// that nobody guesses.
     fn try_on(
         &self,
         key: &str,
@@ -170,9 +173,12 @@ impl Store {
         untold: &mut Untold<'_>,
     ) -> Result<bool> {
         let tries = &self.shared.tries;
-        for password in self.passwords.guesses() {
-            // Another thread may have found out for this view.
-            let is_known = || self.passwords.known(phc) == Some(true);
+        // Another thread may have found out for this view.
+        let is_known = || self.passwords.known(phc) == Some(true);
+        while let Some(guesses) = self.passwords.guesses(phc) {
+            if is_known() {
+                return Ok(true);
+            }
             let own = untold.lines.iter().filter(|other| **other == line).count();
             let turn = tries.wait_for_turn(line, by.patience(self.patience), own, is_known);
             let is_turn = turn.map_err(|retry_in| Error::TooManyTries {
@@ -182,15 +188,15 @@ impl Store {
             if !is_turn {
                 return Ok(true);
             }
-            let is_right = passwords::is_right(key, phc, password);
-            if !matches!(is_right, Ok(true)) {
-                untold.lines.push(line);
+            untold.lines.push(line);
+            for password in &guesses.passwords {
+                if passwords::is_right(key, phc, password)? {
+                    let stronger = self.stronger_hash(phc, password);
+                    self.passwords.remember_right(phc, stronger);
+                    return Ok(true);
+                }
             }
-            if is_right? {
-                let stronger = self.stronger_hash(phc, password);
-                self.passwords.remember_right(phc, stronger);
-                return Ok(true);
-            }
+            self.passwords.remember_wrong(phc, &guesses);
         }
         Ok(false)
     }
