@@ -16,8 +16,8 @@ use crate::sync::Mutex;
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 /// Passwords of a view that are one try at a lock: a keyring is no guess, but must not make guessing cheap.
 const MAX_TOGETHER: usize = 32;
-/// Hashes one view remembers its answers for; beyond, it begins anew.
-const MAX_REMEMBERED: usize = 16 * 1024;
+/// Hashes one view remembers its answers for, in some 15 MiB.
+const MAX_REMEMBERED: usize = 200_000;
 
 /// The passwords a view offers, and what it has learnt about the hashes it met. Clones share both.
 #[derive(Clone, Default)]
@@ -186,10 +186,15 @@ impl Passwords {
 }
 
 fn remember(answers: &mut HashMap<[u8; 32], Answer>, phc: &str, answer: Answer) {
-    if answers.len() >= MAX_REMEMBERED {
-        answers.clear();
+    let name = fingerprint(phc);
+    // One is forgotten, whichever it is: who goes through all of them again and again finds the others.
+    if answers.len() >= MAX_REMEMBERED
+        && !answers.contains_key(&name)
+        && let Some(other) = answers.keys().next().copied()
+    {
+        answers.remove(&other);
     }
-    answers.insert(fingerprint(phc), answer);
+    answers.insert(name, answer);
 }
 
 /// The most memory that a check may take.
@@ -414,6 +419,18 @@ mod tests {
         again.remember_wrong("x", &slow);
         assert_eq!(again.known("x"), Some(true));
         assert_eq!(Passwords::default().with("").known("x"), Some(false));
+    }
+
+    #[test]
+    fn beyond_the_bound_only_as_many_are_forgotten() {
+        let passwords = Passwords::default().with("a");
+        let phc = |number: usize| number.to_string();
+        for number in 0..MAX_REMEMBERED + 10 {
+            passwords.remember_right(&phc(number), None);
+        }
+        let is_known = |number: &usize| passwords.known(&phc(*number)).is_some();
+        let known = (0..MAX_REMEMBERED + 10).filter(is_known).count();
+        assert_eq!(known, MAX_REMEMBERED);
     }
 
     #[test]
