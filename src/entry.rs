@@ -358,11 +358,15 @@ impl Draft<'_> {
     /// When an entry is written that may have been there: later than it was made, also where that is the same microsecond, so
     /// that the two times tell whether it was made now; and not before it was last written, also where the clock was set back.
     fn updated(&self, present: Option<&Present>) -> u64 {
-        let earlier = present.filter(|present| present.revision > 0);
-        earlier.map_or(self.now, |Present { record, .. }| {
-            let made = record.created.saturating_add(1);
-            self.now.max(made).max(record.updated)
-        })
+        let Some(Present { revision, record }) = present else {
+            return self.now;
+        };
+        let made = match revision {
+            // Written by this draft, which may have made it.
+            0 => record.created,
+            _ => record.created.saturating_add(1),
+        };
+        self.now.max(made).max(record.updated)
     }
 
     /// Whether the view is known to be let read; without slow work.

@@ -47,6 +47,17 @@ fn an_entry_is_not_updated_before_it_was() {
     assert!(written.updated > first.created && written.updated >= first.updated);
     write(&|draft| draft.rename(&a, &b, PutMode::Create).map(drop));
     assert_eq!(at("b").updated, written.updated);
+    write(&|draft| {
+        draft.put(&b, &new)?;
+        draft.put(&b, &new).map(drop)
+    });
+    assert!(at("b").updated >= written.updated);
+    let e = store.key("e").unwrap();
+    write(&|draft| {
+        draft.put(&e, &new)?;
+        draft.put(&e, &new).map(drop)
+    });
+    assert_eq!(at("e").updated, at("e").created);
     store.save("c", &1).unwrap();
     let later = at("c").updated;
     write(&|draft| {
