@@ -63,6 +63,7 @@ fn compile(pattern: &str) -> Result<Regex> {
     let glob = GlobBuilder::new(pattern)
         .literal_separator(true)
         .backslash_escape(true)
+        .empty_alternates(true)
         .build()
         .map_err(|error| refused(error.kind().to_string()))?;
     let expression = for_characters(glob.regex());
@@ -160,6 +161,12 @@ mod tests {
             ("a/?", "a/b", true),
             ("[ab]{1,2}", "a2", true),
             ("[ab]{1,2}", "c2", false),
+            ("notes{,.bak}", "notes", true),
+            ("notes{,.bak}", "notes.bak", true),
+            ("notes{,.bak}", "notes.b", false),
+            ("{,**/}a", "a", true),
+            ("{,**/}a", "b/c/a", true),
+            ("a{}", "a", true),
             ("\\*", "*", true),
             ("\\*", "x", false),
             ("A", "a", false),
