@@ -28,6 +28,16 @@ impl Store {
     }
 }
 
+/// Damage of a part of an entry tells its key as well: a part alone is nothing that anyone could replace.
+fn of_entry(key: &str, error: Error) -> Error {
+    match error {
+        Error::Damaged { what, location } if location != key => {
+            Error::damaged(what, format!("{key}, {location}"))
+        }
+        error => error,
+    }
+}
+
 /// The moment that was to be copied could not be kept.
 fn overtaken() -> Error {
     Error::io(

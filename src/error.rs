@@ -132,7 +132,7 @@ pub enum Error {
     Damaged {
         /// What kind of thing is damaged.
         what: &'static str,
-        /// Where it lies: a key, or a file and an offset.
+        /// Where it lies: a key, which may be followed by the part of its content, or a file and an offset.
         location: String,
     },
 

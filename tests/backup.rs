@@ -232,6 +232,45 @@ fn a_copy_that_was_stopped_leaves_nothing() {
     assert!(stopped_in_blob >= 2 * 9, "{stopped_in_blob}");
 }
 
+/// Whoever is to put it back, or to delete it, has to know which entry it is.
+#[test]
+fn what_is_damaged_is_told_with_its_key() {
+    let bytes = Random::new(3).bytes(200_000);
+    let text = "text".repeat(30_000);
+    type Put<'a> = &'a dyn Fn(&Store);
+    let puts: [Put<'_>; 2] = [
+        &|store| drop(store.put("films/first", &bytes).unwrap()),
+        &|store| drop(store.save("films/first", &text).unwrap()),
+    ];
+    for put in puts {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let store = open(&path);
+        put(&store);
+        store.close().unwrap();
+        for pack in std::fs::read_dir(path.join("packs")).unwrap() {
+            let pack = pack.unwrap().path();
+            let mut damaged = std::fs::read(&pack).unwrap();
+            let middle = damaged.len() / 2;
+            damaged[middle] ^= 1;
+            std::fs::write(&pack, damaged).unwrap();
+        }
+        let store = open(&path);
+        let exported = store.export(std::io::sink(), go_on).map(drop);
+        for failed in [store.backup(directory.path().join("copy"), go_on), exported] {
+            match failed {
+                Err(Error::Damaged { what, location }) => {
+                    assert!(
+                        location.starts_with("films/first, "),
+                        "{what} at {location}"
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn a_copy_that_was_not_finished_is_no_store() {
     let directory = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::overtaken;
+use super::{of_entry, overtaken};
 use crate::backend::local::Restore;
 use crate::backend::{Scan, Tree};
 use crate::error::{Error, Result};
@@ -115,7 +115,9 @@ impl Backup<'_> {
         let Body::Parts(parts) = &record.body else {
             return Ok(());
         };
-        parts.iter().try_for_each(|part| self.part(copy, part))
+        let mut parts = parts.iter();
+        let copied = parts.try_for_each(|part| self.part(copy, part));
+        copied.map_err(|error| of_entry(&name, error))
     }
 
     fn part(&mut self, copy: &mut Restore, part: &Part) -> Result<()> {

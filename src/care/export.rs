@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use bytes::{Buf, Bytes};
 
 use super::archive::{About, FORMAT, Manifest, Member, Pack};
-use super::overtaken;
+use super::{of_entry, overtaken};
 use crate::backend::{Scan, Tree};
 use crate::blob::Source;
 use crate::error::{Error, Result};
@@ -180,7 +180,9 @@ impl<W: Write> Export<'_, W> {
     }
 
     fn document(&mut self, name: &str, key: &str, record: &EntryRecord) -> Result<()> {
-        let body = open(self.store, key, record)?.read_all(key, &record.digest)?;
+        let body = open(self.store, key, record)?
+            .read_all(key, &record.digest)
+            .map_err(|error| of_entry(key, error))?;
         let value = json::decode(&body).map_err(|_| Error::damaged("document", key))?;
         let text = json::to_text(&value);
         self.about(name, record, Digest::of(&text))?;
@@ -231,7 +233,8 @@ impl Content<'_, '_> {
     fn next_chunk(&mut self) -> Result<()> {
         let (done, total) = self.step;
         self.progress.step("entries", done, Some(total))?;
-        let (start, chunk) = self.source.chunk_at(self.position)?;
+        let next = self.source.chunk_at(self.position);
+        let (start, chunk) = next.map_err(|error| of_entry(self.key, error))?;
         self.hasher.update(&chunk);
         self.position = start + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.chunk = chunk;
