@@ -185,6 +185,7 @@ impl Store {
         value: &T,
         options: PutOptions,
     ) -> Result<NewEntry> {
+        self.check_participant()?;
         check_attributes(options.attributes.as_ref())?;
         let bytes = json::encode(value)?;
         new_entry(

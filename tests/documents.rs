@@ -6,7 +6,7 @@ mod common;
 use common::stores;
 use komatik::{
     Arrays, Attributes, Error, Kind, MAX_ATTRIBUTES_BYTES, MAX_DOCUMENT_BYTES, MergeOptions,
-    PutMode, PutOptions,
+    PutMode, PutOptions, UploadOptions,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -426,6 +426,13 @@ fn participants_have_limits() {
                 view.transaction(|_| Ok(())),
                 Err(Error::InvalidArgument { .. })
             ));
+            // Before anything is uploaded.
+            let mut content = std::io::Cursor::new(b"content");
+            assert!(matches!(
+                view.upload("blob", &mut content, UploadOptions::new()),
+                Err(Error::InvalidArgument { .. })
+            ));
+            assert_eq!(content.position(), 0);
             assert_eq!(view.load::<u8>("k").unwrap(), Some(1));
         }
     }

@@ -129,6 +129,7 @@ impl Store {
         bytes: &[u8],
         options: PutOptions,
     ) -> Result<NewEntry> {
+        self.check_participant()?;
         check_attributes(options.attributes.as_ref())?;
         Ok(NewEntry {
             kind: Kind::Blob,

@@ -71,6 +71,7 @@ impl Store {
     /// * [`Error::InvalidKey`]; [`Error::Damaged`]; the operating system.
     pub fn writer(&self, key: &str, options: WriteOptions) -> Result<BlobWriter> {
         let key = self.key(key)?;
+        self.check_participant()?;
         check_attributes(options.attributes.as_ref())?;
         let is_type_guessed = options.content_type.is_none();
         let type_of_name = content_type(&key, options.content_type.clone())?;

@@ -282,7 +282,8 @@ impl Store {
         })
     }
 
-    fn check_participant(&self) -> Result<()> {
+    /// Whether the participant can be told in changes. Asked at every write, and before content is uploaded for one.
+    pub(crate) fn check_participant(&self) -> Result<()> {
         let reason = match self.participant.as_deref() {
             Some(name) if name.len() > MAX_PARTICIPANT_BYTES => "it is longer than 255 bytes",
             Some(name) if name.chars().any(char::is_control) => "it holds a control character",

@@ -34,17 +34,19 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
         output: &mut output,
         place: Place::default(),
     };
-    value
-        .serialize(encoder)
-        .map_err(|error| invalid(located(&error, &output.trail)))?;
-    let bytes = output.bytes;
-    match bytes.len() <= MAX_DOCUMENT_BYTES {
-        true => Ok(bytes),
-        false => Err(Error::TooLarge {
+    let written = value.serialize(encoder);
+    let checked = output.check_size(0);
+    // A type may make up for a failure, but not for this one.
+    if let Some(found) = output.too_large {
+        return Err(Error::TooLarge {
             what: "bytes of a document",
             limit: u64::try_from(MAX_DOCUMENT_BYTES).unwrap_or(u64::MAX),
-            found: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-        }),
+            found: u64::try_from(found).unwrap_or(u64::MAX),
+        });
+    }
+    match written.and(checked) {
+        Ok(()) => Ok(output.bytes),
+        Err(error) => Err(invalid(located(&error, &output.trail))),
     }
 }
 
@@ -195,7 +197,12 @@ impl<'a> Serializer for Encoder<'a> {
         serialize_u16: u16 => unsigned,
         serialize_u32: u32 => unsigned,
         serialize_u64: u64 => unsigned,
-        serialize_str: &str => text,
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Failure> {
+        self.output.check_size(value.len())?;
+        self.output.text(value);
+        Ok(())
     }
 
     fn serialize_i128(self, value: i128) -> Result<(), Failure> {

@@ -47,7 +47,8 @@ impl<'a> Compound<'a> {
         value.serialize(Encoder {
             output: self.output,
             place: self.place,
-        })
+        })?;
+        self.output.check_size(0)
     }
 
     /// Tells where it failed.

@@ -9,6 +9,8 @@ use rmp::{Marker, encode};
 use serde::de::value::Error as Failure;
 use serde::ser::Error as _;
 
+use crate::options::MAX_DOCUMENT_BYTES;
+
 /// Bytes that most documents fit in.
 const BYTES: usize = 512;
 /// Members of the objects of most documents that are open at a time.
@@ -21,6 +23,8 @@ pub(super) struct Output {
     members: Vec<Member>,
     /// The names on the way to what failed, innermost first; filled only on the way back from it.
     pub(super) trail: Vec<String>,
+    /// How long it was, or was to be, where that is too long.
+    pub(super) too_large: Option<usize>,
 }
 
 /// Where the name of a member begins, and its value.
@@ -72,6 +76,7 @@ impl Output {
             bytes: Vec::with_capacity(BYTES),
             members: Vec::with_capacity(MEMBERS),
             trail: Vec::new(),
+            too_large: None,
         }
     }
 
@@ -81,6 +86,18 @@ impl Output {
         unsigned: u64 => write_uint,
         float: f64 => write_f64,
         text: &str => write_str,
+    }
+
+    /// Fails where it is longer than a document may be, or would be by so many bytes more.
+    pub(super) fn check_size(&mut self, more: usize) -> Result<(), Failure> {
+        let length = self.bytes.len().saturating_add(more);
+        if length > MAX_DOCUMENT_BYTES {
+            self.too_large.get_or_insert(length);
+        }
+        match self.too_large {
+            Some(_) => Err(Failure::custom("the document is too large")),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn null(&mut self) {

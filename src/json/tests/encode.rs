@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -6,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::*;
+use crate::options::MAX_DOCUMENT_BYTES;
 
 #[derive(Debug, Clone, Serialize)]
 struct Unit;
@@ -367,4 +369,41 @@ proptest! {
     fn what_is_written_is_what_a_value_of_it_writes(zoo in zoo()) {
         prop_assert_eq!(encode(&zoo).unwrap(), encode(&serde_json::to_value(&zoo).unwrap()).unwrap());
     }
+}
+
+/// A stream that is too large is not written to its end first.
+#[test]
+fn what_grows_too_large_is_stopped_there() {
+    const COUNT: u32 = 400_000;
+    struct Stream<'a> {
+        given: &'a Cell<u32>,
+        makes_up: bool,
+    }
+    impl Serialize for Stream<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let text = "x".repeat(1024);
+            let mut sequence = serializer.serialize_seq(None)?;
+            for number in 0..COUNT {
+                self.given.set(number);
+                match sequence.serialize_element(&text) {
+                    Err(_) if self.makes_up => {}
+                    given => given?,
+                }
+            }
+            sequence.end()
+        }
+    }
+    let given = Cell::new(0);
+    let stream = |makes_up| Stream {
+        given: &given,
+        makes_up,
+    };
+    let is_too_large = |found: Result<Vec<u8>, Error>| matches!(found, Err(Error::TooLarge { limit, found, .. }) if found > limit);
+    assert!(is_too_large(encode(&[("a", stream(false))])));
+    assert!((65_000..66_000).contains(&given.get()), "{}", given.get());
+    // Nor is it stored without what was left out.
+    assert!(is_too_large(encode(&stream(true))));
+    assert!(is_too_large(encode(&["x".repeat(MAX_DOCUMENT_BYTES + 1)])));
+    let names = BTreeMap::from([("x".repeat(MAX_DOCUMENT_BYTES), 1)]);
+    assert!(is_too_large(encode(&names)));
 }
