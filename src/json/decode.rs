@@ -1,6 +1,5 @@
 //! From the stored form of a document to a JSON value.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io::ErrorKind;
 
@@ -8,15 +7,15 @@ use rmp_serde::decode::{Error as DecodeError, ReadSlice};
 use serde::de::{DeserializeSeed, Deserializer, Visitor};
 use serde_json::Value;
 
-use super::value::{Incoming, Origin};
+use super::value::{Incoming, Origin, Seen};
 
 /// The document of a stored form, and what is wrong with the bytes where they are none. Takes memory in proportion
 /// to the bytes there are, not to the lengths they claim.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
     let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
     // No value takes less than a byte.
-    let most = Cell::new(bytes.len());
-    let value = Incoming::document(Origin::Stored, &most)
+    let seen = Seen::of(bytes.len());
+    let value = Incoming::document(Origin::Stored, &seen)
         .deserialize(&mut decoder)
         .map_err(|error| error.to_string())?;
     match is_at_end(&mut decoder) {

@@ -22,20 +22,44 @@ pub(super) enum Origin {
     Stored,
 }
 
+/// 2^63. Integers beyond 64 bits are read as floats no smaller than that.
+const LARGE: f64 = 9_223_372_036_854_775_808.0;
+
+/// What is counted and noted of all values of a document.
+pub(super) struct Seen {
+    /// How many more there may be.
+    left: Cell<usize>,
+    /// Whether a float is so large that it may have been an integer beyond 64 bits.
+    is_large: Cell<bool>,
+}
+
+impl Seen {
+    /// Of a document that may have so many values.
+    pub(super) fn of(most: usize) -> Seen {
+        Seen {
+            left: Cell::new(most),
+            is_large: Cell::new(false),
+        }
+    }
+
+    pub(super) fn is_large(&self) -> bool {
+        self.is_large.get()
+    }
+}
+
 /// A value to come and the levels it may have. What has no visit method here is an error: byte strings, extensions.
 pub(super) struct Incoming<'a> {
     origin: Origin,
     levels: usize,
-    /// How many more there may be, at any level.
-    left: &'a Cell<usize>,
+    seen: &'a Seen,
 }
 
 impl<'a> Incoming<'a> {
-    pub(super) fn document(origin: Origin, most: &'a Cell<usize>) -> Incoming<'a> {
+    pub(super) fn document(origin: Origin, seen: &'a Seen) -> Incoming<'a> {
         Incoming {
             origin,
             levels: MAX_DOCUMENT_DEPTH,
-            left: most,
+            seen,
         }
     }
 
@@ -51,8 +75,8 @@ impl<'de> DeserializeSeed<'de> for &Incoming<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self.left.get().checked_sub(1) {
-            Some(left) => self.left.set(left),
+        match self.seen.left.get().checked_sub(1) {
+            Some(left) => self.seen.left.set(left),
             None => return Err(de::Error::custom("it has more values than a document may")),
         }
         deserializer.deserialize_any(self)
@@ -83,6 +107,9 @@ impl<'de> Visitor<'de> for &Incoming<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
+        if number.abs() >= LARGE {
+            self.seen.is_large.set(true);
+        }
         let number = Number::from_f64(number);
         number
             .map(Value::Number)

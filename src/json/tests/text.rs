@@ -63,6 +63,53 @@ fn a_text_is_read_to_its_end_and_told_where_it_is_wrong() {
     assert!(parse_json(b"\"\xff\"").is_err());
 }
 
+/// JavaScript writes what is below 10^21 in full, with as many digits as the number has.
+#[test]
+fn an_integer_that_would_be_rounded_is_refused() {
+    for exact in [
+        "18446744073709551615",
+        "-9223372036854775808",
+        "18446744073709552000",
+        "-18446744073709552000",
+        "100000000000000000000",
+        "123456789012345680000",
+        "-9223372036854776000",
+        "18446744073709551617.0",
+        "18446744073709551617e0",
+        "1e300",
+        "-1.8446744073709552E+19",
+        "0.12345678901234567890123",
+    ] {
+        let text = format!(r#"{{"18446744073709551617": ["\"18446744073709551617", {exact}]}}"#);
+        let value = parse_json(&text).unwrap();
+        let number = value["18446744073709551617"][1].as_f64().unwrap();
+        assert_eq!(number, exact.parse::<f64>().unwrap(), "{exact}");
+    }
+    for rounded in [
+        "18446744073709551616",
+        "18446744073709551617",
+        "-9223372036854775809",
+        "100000000000000000001",
+        "12345678901234567890123456789",
+    ] {
+        for (text, place) in [
+            (rounded.to_owned(), "line 1 column 1"),
+            (
+                format!("{{\"\\\\\":\n [1e300, {rounded}]}}"),
+                "line 2 column 10",
+            ),
+        ] {
+            let reason = reason(parse_json(&text));
+            assert!(
+                reason.contains(rounded) && reason.ends_with(place),
+                "{reason}"
+            );
+        }
+    }
+    let long = format!("[{}]", "7".repeat(300));
+    assert!(reason(parse_json(long)).ends_with("line 1 column 2"));
+}
+
 #[test]
 fn of_a_name_given_twice_the_last_value_takes_the_first_place() {
     let value = parse_json(r#" {"b": 1, "a": [2.5, -0.0], "b": {"\u0062": null}} "#).unwrap();
