@@ -12,11 +12,11 @@ use super::Service;
 use super::auth::Caller;
 use super::conditions::Conditions;
 use super::content::{Content, Disposition, send};
-use super::form::Form;
+use super::form::{Form, Part};
 use super::key::{Asked, KeyPath, media_type};
 use super::problem::{Answer, Problem};
 use super::show;
-use crate::{Attributes, PutOptions, Store, WriteMode, WriteOptions};
+use crate::{Attributes, Metadata, PutOptions, Store, WriteMode, WriteOptions};
 
 /// How many bytes are there: before an append, and after it.
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
@@ -200,56 +200,84 @@ fn conflict(key: &str, offset: u64, size: Option<u64>) -> Problem {
 }
 
 /// Takes every file of a form into a folder, under its own name. Each is stored by itself: the answer tells which were,
-/// also where a later one fails.
+/// also where a later one fails. That nothing is there yet is the one condition that can be meant of them all.
 async fn take_form(
     State(service): State<Service>,
     caller: Caller,
     folder: String,
     request: Request,
 ) -> Answer {
+    let conditions = Conditions::of(request.headers())?;
+    if conditions.is_any() && !conditions.is_for_creating() {
+        return Err(Problem::bad_request(
+            "of conditions, a form takes `If-None-Match: *` alone",
+        ));
+    }
     let mut form = Form::of(request, &service).await?;
+    let target = Target {
+        service,
+        store: caller.store,
+        folder,
+        conditions,
+    };
     let mut stored: Vec<Value> = Vec::new();
-    match take_files(&service, &caller.store, &folder, &mut form, &mut stored).await {
+    match target.take_files(&mut form, &mut stored).await {
         Ok(()) => Ok((StatusCode::CREATED, Json(json!({"stored": stored}))).into_response()),
         Err(problem) => Err(problem.with("stored", stored)),
     }
 }
 
-async fn take_files(
-    service: &Service,
-    store: &Store,
-    folder: &str,
-    form: &mut Form,
-    stored: &mut Vec<Value>,
-) -> Answer<()> {
-    while let Some(part) = form.next().await? {
-        // A field for a file that was left empty comes without a name.
-        let Some(given) = part.given_name().filter(|given| !given.is_empty()) else {
-            part.skip().await?;
-            continue;
-        };
+/// Where the files of a form go.
+struct Target {
+    service: Service,
+    store: Store,
+    folder: String,
+    conditions: Conditions,
+}
+
+impl Target {
+    async fn take_files(&self, form: &mut Form, stored: &mut Vec<Value>) -> Answer<()> {
+        while let Some(part) = form.next().await? {
+            // A field for a file that was left empty comes without a name.
+            let Some(given) = part.given_name().filter(|given| !given.is_empty()) else {
+                part.skip().await?;
+                continue;
+            };
+            let key = self.key_of(given)?;
+            if stored.iter().any(|stored| stored["key"] == key) {
+                let detail = format!("the form has two files for {key:?}");
+                return Err(Problem::bad_request(detail));
+            }
+            let metadata = self.take_file(key, part).await?;
+            stored.push(json!(metadata));
+        }
+        Ok(())
+    }
+
+    fn key_of(&self, given: &str) -> Answer<String> {
         // Some browsers send the whole path it has on their machine.
         let name = given.rsplit(['/', '\\']).next().unwrap_or("");
         if name.is_empty() {
             let detail = format!("a file of the form has no name: {given:?}");
             return Err(Problem::bad_request(detail));
         }
-        let key = match folder.trim_matches('/') {
+        Ok(match self.folder.trim_matches('/') {
             "" => name.to_owned(),
             folder => format!("{folder}/{name}"),
-        };
-        if stored.iter().any(|stored| stored["key"] == key) {
-            let detail = format!("the form has two files of the name {name:?}");
-            return Err(Problem::bad_request(detail));
-        }
+        })
+    }
+
+    async fn take_file(&self, key: String, part: Part<'_>) -> Answer<Metadata> {
         let mut options = WriteOptions::new();
         options.content_type = part.content_type().map(str::to_owned);
-        let store = store.clone();
-        let calls = service.calls();
-        let writer = calls.run(move || store.writer(&key, options)).await?;
+        let calls = self.service.calls();
+        let (store, conditions, given) = (self.store.clone(), self.conditions.clone(), key.clone());
+        let open = move || conditions.writer(&store, &given, options);
+        let writer = calls.run(open).await?;
         let writer = calls.write(writer, part.content()).await?;
-        let metadata = calls.run(move || writer.commit()).await?;
-        stored.push(json!(metadata));
+        let (store, conditions) = (self.store.clone(), self.conditions.clone());
+        calls
+            .run(move || conditions.commit(&store, &key, writer))
+            .await
     }
-    Ok(())
 }

@@ -237,7 +237,8 @@ impl Conditions {
             || self.if_unmodified_since.is_some()
     }
 
-    fn is_for_creating(&self) -> bool {
+    /// Whether it is asked for that nothing is there.
+    pub(super) fn is_for_creating(&self) -> bool {
         self.if_match.is_none() && self.if_none_match == Some(IfNoneMatch::any())
     }
 }

@@ -8,9 +8,11 @@ use std::task::{Context, Poll};
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::header;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::Service;
+use super::file_name::file_name;
 use super::passwords::random_secret;
 use super::problem::{Answer, Problem};
 use crate::{BlobWriter, MAX_SEGMENT_BYTES, Store, WriteOptions};
@@ -32,6 +34,7 @@ pub(super) struct Form {
 /// A part of a form. What is not read of it has to be [skipped](Part::skip).
 pub(super) struct Part<'a> {
     field: Field<'a>,
+    given_name: Option<String>,
     without_content: Arc<AtomicUsize>,
 }
 
@@ -59,7 +62,13 @@ impl Form {
         if self.count > MOST_PARTS && field.is_some() {
             return Err(Problem::bad_request("the form has more than 10,000 parts"));
         }
-        Ok(field.map(|field| Part {
+        let Some(field) = field else {
+            return Ok(None);
+        };
+        let disposition = field.headers().get(header::CONTENT_DISPOSITION);
+        let disposition = disposition.map_or(&b""[..], |given| given.as_bytes());
+        Ok(Some(Part {
+            given_name: file_name(disposition)?,
             field,
             without_content: Arc::clone(&self.without_content),
         }))
@@ -73,7 +82,7 @@ impl<'a> Part<'a> {
 
     /// The name of the file in the part as it was given, `None` for a field without a file.
     pub(super) fn given_name(&self) -> Option<&str> {
-        self.field.file_name()
+        self.given_name.as_deref()
     }
 
     /// The name of the file in the part, harmless as the last segment of a key. `None` where there is none, or nothing is

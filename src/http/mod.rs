@@ -24,6 +24,7 @@ mod cross_origin;
 mod documents;
 mod drive;
 mod entries;
+mod file_name;
 mod form;
 mod hosts;
 mod key;

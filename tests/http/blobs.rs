@@ -210,6 +210,114 @@ fn a_form_brings_files_into_a_folder() {
     assert_eq!(admin.get("/v1/blobs/docs").text(), "precious");
 }
 
+/// A form of files that are named by these parameters.
+fn form_of(names: &[&[u8]]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for name in names {
+        body.extend_from_slice(b"--XX\r\ncontent-disposition: form-data; name=\"file\"; ");
+        body.extend_from_slice(name);
+        body.extend_from_slice(b"\r\n\r\ncontent\r\n");
+    }
+    body.extend_from_slice(b"--XX--\r\n");
+    body
+}
+
+const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=XX");
+
+/// As clients send names of other than ASCII: in UTF-8, by RFC 8187 alone, or behind or before what others are to read.
+#[test]
+fn a_file_of_a_form_has_the_name_it_was_sent_with() {
+    let server = Server::start();
+    server.user("ann", "writer", "home/ann");
+    let ann = server.storage("ann");
+    let admin = server.admin();
+    for (number, (name, expected)) in [
+        ("filename=\"\u{dc} 1.txt\"".as_bytes(), "\u{dc} 1.txt"),
+        (b"filename*=UTF-8''%C3%9C.txt", "\u{dc}.txt"),
+        (b"filename*=\"utf-8'en'%c3%9c%201.txt\"", "\u{dc} 1.txt"),
+        (
+            b"filename*=utf-8''%C3%9C.txt; filename=\"U.txt\"",
+            "\u{dc}.txt",
+        ),
+        (
+            b"filename=\"=?utf-8?B?w5wudHh0?=\"; filename*=utf-8''%C3%9C.txt",
+            "\u{dc}.txt",
+        ),
+        (
+            b"filename=\"\xdc.txt\"; filename*=utf-8''%C3%9C.txt",
+            "\u{dc}.txt",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = form_of(&[name]);
+        let path = format!("/v1/blobs/{number}");
+        let stored = admin.send("POST", &path, &[FORM], &body);
+        assert_eq!(stored.status, 201, "{}", stored.text());
+        let key = format!("{number}/{expected}");
+        assert_eq!(stored.value()["stored"][0]["key"], key.as_str());
+        let path = format!("/storage/ann/{number}/");
+        let stored = ann.send("PUT", &path, &[FORM], &body);
+        let key = format!("storage/ann/{number}/{expected}");
+        assert_eq!(stored.value()["files_written"][0], key.as_str());
+    }
+}
+
+/// A file that is passed over, and told to be stored with the others, is lost.
+#[test]
+fn a_file_of_a_form_whose_name_cannot_be_read_is_refused() {
+    let server = Server::start();
+    server.user("ann", "writer", "home/ann");
+    let ann = server.storage("ann");
+    let admin = server.admin();
+    for name in [
+        &b"filename=\"\xdc.txt\""[..],
+        b"filename=\"\xdc.txt\"; filename*=utf-8''%DC.txt",
+        b"filename*=iso-8859-1''%DC.txt",
+        b"filename*=U.txt",
+        b"filename*0*=utf-8''%C3; filename*1*=%9C.txt",
+        b"filename=\"U.txt",
+        b"filename",
+    ] {
+        let body = form_of(&[b"filename=a", name]);
+        let refused = admin.send("POST", "/v1/blobs/f", &[FORM], &body);
+        let shown = String::from_utf8_lossy(name);
+        assert_eq!(refused.status, 400, "{shown}: {}", refused.text());
+        assert_eq!(refused.problem(400)["stored"][0]["key"], "f/a");
+        let refused = ann.send("PUT", "/storage/ann/", &[FORM], &body);
+        assert_eq!(refused.status, 400, "{shown}: {}", refused.text());
+        let stored = server.nobody();
+        let stored = stored.send("POST", "/cloudstore/upload-2", &[FORM], &form_of(&[name]));
+        assert_eq!(stored.value()["error"], "BadRequest", "{shown}");
+        assert_eq!(server.store.list("f").unwrap().count(), 1, "{shown}");
+    }
+}
+
+#[test]
+fn a_form_heeds_the_condition_that_nothing_is_there() {
+    let server = Server::start();
+    let admin = server.admin();
+    server.store.put("f/b", "precious").unwrap();
+    let send = |condition: (&str, &str), names: &[&[u8]]| {
+        admin.send("POST", "/v1/blobs/f", &[FORM, condition], &form_of(names))
+    };
+    let free = ("if-none-match", "*");
+    assert_eq!(send(free, &[b"filename=new"]).status, 201);
+    let refused = send(free, &[b"filename=a", b"filename=b", b"filename=c"]);
+    assert_eq!(refused.problem(412)["stored"][0]["key"], "f/a");
+    assert_eq!(server.store.get("f/b").unwrap().unwrap(), "precious");
+    assert!(!server.store.exists("f/c").unwrap());
+    for other in [
+        ("if-match", "*"),
+        ("if-none-match", "\"a\""),
+        ("if-unmodified-since", "Fri, 01 Jan 2100 00:00:00 GMT"),
+    ] {
+        send(other, &[b"filename=d"]).problem(400);
+    }
+    assert!(!server.store.exists("f/d").unwrap());
+}
+
 /// The files that came whole are stored, which the answer does not deny.
 #[test]
 fn a_form_that_breaks_off_tells_what_is_stored() {
