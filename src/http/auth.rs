@@ -7,20 +7,23 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use headers::authorization::{Basic, Bearer};
 use headers::{Authorization, Cookie, HeaderMapExt};
 
 use super::accounts::{Account, Accounts, Role, User};
+use super::lists::{decoded, elements};
 use super::problem::{Answer, Problem};
 use super::sessions::COOKIE;
 use super::{Peer, Service, standing};
 use crate::Store;
 
-/// The passwords of locks; it may be there several times.
-const PASSWORDS: &str = "komatik-password";
+/// A password of locks, as it is; it may be there several times.
+const PASSWORD: HeaderName = HeaderName::from_static("komatik-password");
+/// Passwords of locks as a list, for clients that cannot send a line several times.
+const PASSWORDS: HeaderName = HeaderName::from_static("komatik-passwords");
 /// How many of them a request may offer.
 pub(super) const MOST_PASSWORDS: usize = 8;
 
@@ -227,8 +230,8 @@ impl FromRequestParts<Service> for Caller {
             let proof = Proof::of(&parts.headers)?.ok_or_else(refused)?;
             view = standing::guarded(service, &view, proof, &account);
         }
-        let without_passwords = parts.headers.contains_key(PASSWORDS);
-        let without_passwords = without_passwords.then(|| view.clone());
+        let has_passwords = [PASSWORD, PASSWORDS].map(|name| parts.headers.contains_key(name));
+        let without_passwords = has_passwords.contains(&true).then(|| view.clone());
         let store = with_passwords(view, &parts.headers)?;
         Ok(Caller {
             account,
@@ -244,14 +247,16 @@ fn is_safe(method: &Method) -> bool {
 
 /// The view with the passwords that the request offers for locks.
 pub(super) fn with_passwords(store: Store, headers: &HeaderMap) -> Answer<Store> {
-    let offered = headers.get_all(PASSWORDS);
-    if offered.iter().count() > MOST_PASSWORDS {
+    let lines = headers.get_all(PASSWORD).into_iter();
+    let lines = lines.map(|line| String::from_utf8(line.as_bytes().to_vec()).ok());
+    let list = elements(headers, PASSWORDS).map(decoded);
+    let offered: Vec<_> = lines.chain(list).take(MOST_PASSWORDS + 1).collect();
+    if offered.len() > MOST_PASSWORDS {
         return Err(Problem::bad_request("more than 8 passwords are offered"));
     }
-    offered.iter().try_fold(store, |store, password| {
-        let password = std::str::from_utf8(password.as_bytes());
-        let password = password.map_err(|_| Problem::bad_request("a password is not UTF-8"))?;
-        Ok(store.unlocked_with(password))
+    offered.into_iter().try_fold(store, |store, password| {
+        let password = password.ok_or_else(|| Problem::bad_request("a password is not UTF-8"))?;
+        Ok(store.unlocked_with(&password))
     })
 }
 

@@ -14,13 +14,14 @@ use super::conditions::Conditions;
 use super::content::{Content, Disposition, send};
 use super::form::{Form, Part};
 use super::key::{Asked, KeyPath, media_type};
+use super::lists::{decoded, elements};
 use super::problem::{Answer, Problem};
 use super::show;
 use crate::{Attributes, Metadata, PutOptions, Store, WriteMode, WriteOptions};
 
 /// How many bytes are there: before an append, and after it.
 const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
-/// Attributes of an entry, as `name=value`; it may be there several times.
+/// Attributes of an entry: a list of `name=value`.
 const ATTRIBUTE: HeaderName = HeaderName::from_static("komatik-attribute");
 
 pub(super) fn routes() -> Router<Service> {
@@ -76,17 +77,22 @@ fn options_of(headers: &HeaderMap) -> Answer<PutOptions> {
         options = options.content_type(given.map_err(|_| Problem::bad_request("`Content-Type`"))?);
     }
     let mut attributes = Attributes::new();
-    for attribute in headers.get_all(ATTRIBUTE) {
-        let text = std::str::from_utf8(attribute.as_bytes()).ok();
-        let (name, value) = text
-            .and_then(|text| text.split_once('='))
-            .ok_or_else(|| Problem::bad_request("`Komatik-Attribute` is no name=value"))?;
-        attributes.insert(name.trim().to_owned(), value.trim().to_owned());
+    for attribute in elements(headers, ATTRIBUTE) {
+        let (name, value) = attribute_of(attribute).ok_or_else(|| {
+            Problem::bad_request("`Komatik-Attribute` is no list of name=value in UTF-8")
+        })?;
+        attributes.insert(name, value);
     }
     Ok(match attributes.is_empty() {
         true => options,
         false => options.attributes(attributes),
     })
+}
+
+fn attribute_of(element: &[u8]) -> Option<(String, String)> {
+    let equals = element.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = element.split_at(equals);
+    Some((decoded(name)?, decoded(&value[1..])?))
 }
 
 async fn save(

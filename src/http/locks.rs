@@ -1,4 +1,5 @@
-//! `/v1/locks/`: passwords on entries. They come in the body or in `Komatik-Password`, never in an address.
+//! `/v1/locks/`: passwords on entries. They come in the body, in `Komatik-Password` or in `Komatik-Passwords`, never in an
+//! address.
 
 use axum::Router;
 use axum::extract::State;
@@ -23,7 +24,7 @@ struct Passwords {
     edit: Option<String>,
 }
 
-/// Locks an entry, or changes its lock; the present one is opened by `Komatik-Password`.
+/// Locks an entry, or changes its lock; the present one is opened by the passwords that the request offers.
 async fn lock(
     State(service): State<Service>,
     caller: Caller,

@@ -28,6 +28,7 @@ mod file_name;
 mod form;
 mod hosts;
 mod key;
+mod lists;
 mod locks;
 mod metrics;
 mod openapi;

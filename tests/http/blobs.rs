@@ -318,6 +318,40 @@ fn a_form_heeds_the_condition_that_nothing_is_there() {
     assert!(!server.store.exists("f/d").unwrap());
 }
 
+/// Many clients join lines of one name.
+#[test]
+fn attributes_are_the_same_in_one_line_or_in_several() {
+    let server = Server::start();
+    let admin = server.admin();
+    let name = "komatik-attribute";
+    for lines in [
+        vec![
+            (name, "author=Ann B%2C C"),
+            (name, "lang=de"),
+            (name, "part=100%"),
+        ],
+        vec![(name, "author=Ann B%2c C, lang=de,part=100%25")],
+        vec![
+            (name, " , author = Ann%20B%2C C ,lang=d%65"),
+            (name, ",part=100%,"),
+        ],
+    ] {
+        let put = admin.send("PUT", "/v1/blobs/b", &lines, b"x");
+        assert_eq!(
+            put.value()["attributes"],
+            serde_json::json!({"author": "Ann B, C", "lang": "de", "part": "100%"}),
+            "{lines:?}"
+        );
+    }
+    for wrong in ["author=ann, de", "lang%3Dde", "author=%FF"] {
+        let refused = admin.send("PUT", "/v1/blobs/b", &[(name, wrong)], b"x");
+        refused.problem(400);
+    }
+    let put = admin.send("PUT", "/v1/blobs/b", &[(name, "a%3Db=c%3Dd=e")], b"x");
+    let expected = serde_json::json!({"a=b": "c=d=e"});
+    assert_eq!(put.value()["attributes"], expected);
+}
+
 /// The files that came whole are stored, which the answer does not deny.
 #[test]
 fn a_form_that_breaks_off_tells_what_is_stored() {

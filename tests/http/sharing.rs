@@ -41,6 +41,44 @@ fn a_lock_is_put_on_changed_and_taken_off() {
     ann.json("PUT", "/v1/locks/plan", &json!({})).problem(400);
 }
 
+/// For clients that cannot send a line twice.
+#[test]
+fn several_passwords_come_in_one_line() {
+    let server = Server::start();
+    let admin = server.admin();
+    server.store.put("plan", "x").unwrap();
+    server.store.put("other", "y").unwrap();
+    let lock = |key: &str, password: &str| {
+        let lock = komatik::Lock::new().view(password);
+        server.store.lock(key, lock).unwrap();
+    };
+    lock("plan", "one, two");
+    lock("other", " \u{e4}%41\n");
+    let get = |key: &str, headers: &[(&str, &str)]| {
+        admin.send("GET", &format!("/v1/blobs/{key}"), headers, b"")
+    };
+    let both = ("komatik-passwords", "one%2C%20two, %20%C3%A4%2541%0A,");
+    assert_eq!(get("plan", &[both]).text(), "x");
+    assert_eq!(get("other", &[both]).text(), "y");
+    // A password is a line as it is.
+    assert_eq!(get("plan", &[("komatik-password", "one, two")]).text(), "x");
+    get("plan", &[("komatik-password", "one%2C%20two")]).problem(403);
+    get("plan", &[("komatik-passwords", "one, two")]).problem(403);
+    get("plan", &[("komatik-passwords", "%FF")]).problem(400);
+    // All of them together are no more than they were.
+    server.store.put("third", "z").unwrap();
+    lock("third", "six");
+    let mut many = vec![("komatik-password", "x"); 2];
+    many.push(("komatik-passwords", "1,2,3,4,5,six"));
+    assert_eq!(get("third", &many).status, 200);
+    many.push(("komatik-passwords", "7"));
+    get("third", &many).problem(400);
+    // A transaction asks the locks it has to do with beforehand.
+    let operations = json!({"operations": [{"op": "check", "key": "plan", "revision": 1}]});
+    let asked = admin.json_with("POST", "/v1/transactions", &[both], &operations);
+    assert_eq!(asked.status, 412, "{}", asked.text());
+}
+
 /// Where it had to be verified while others wait, it would be refused at once behind as many wrong ones.
 #[test]
 fn a_password_is_verified_before_what_is_done_in_one_step() {
