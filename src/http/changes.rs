@@ -30,7 +30,7 @@ const BATCH: usize = 100;
 const LARGEST_BATCH: usize = 10_000;
 /// How long a request waits for a change at most, in seconds.
 const LONGEST_WAIT: u64 = 300;
-/// How often a stream without changes shows that it is alive.
+/// How often a stream without changes shows that it is alive, and at most how far it is.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> Router<Service> {
@@ -125,6 +125,8 @@ pub(super) struct Follower {
     newest: watch::Receiver<u64>,
     /// With a call to the store, or here.
     watcher: Option<Watcher>,
+    /// The revision to go on from, as of the last look.
+    position: u64,
 }
 
 /// Whole commits of the history, as who asks for them is answered.
@@ -148,6 +150,7 @@ impl Follower {
         Ok(Follower {
             service: service.clone(),
             newest,
+            position: watcher.revision(),
             watcher: Some(watcher),
         })
     }
@@ -182,6 +185,7 @@ impl Follower {
         };
         let look = move || look(&mut watcher).map(|seen| (watcher, seen));
         let (watcher, seen) = self.service.calls().run(look).await?;
+        self.position = watcher.revision();
         self.watcher = Some(watcher);
         Ok(seen)
     }
@@ -305,36 +309,67 @@ async fn poll(
 }
 
 /// Events without end, as long as who asked for them may. The last of each commit has its revision as id: the place to go on
-/// from.
+/// from. So has one before all others, and one now and then where all that comes is out of sight: without it, who is broken off
+/// would not know where they were, or be somewhere the history no longer reaches.
 fn events(follower: Follower, standing: Standing) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(Some((follower, standing)), |asked| async {
-        let (mut follower, mut standing) = asked?;
+    let told = Told::now(follower.position);
+    let first = stream::iter([vec![told.event()]]);
+    let others = stream::unfold(Some((follower, standing, told)), |asked| async {
+        let (mut follower, mut standing, mut told) = asked?;
         loop {
             let read = follower.read(BATCH).await;
             let read = standing.check().await.and(read);
-            match read {
-                Ok(changes) if changes.is_empty() => {
-                    let goes_on = tokio::select! {
-                        goes_on = follower.wait() => goes_on,
-                        () = standing.ended() => true,
-                    };
-                    if !goes_on {
-                        return None;
-                    }
-                }
-                Ok(changes) => {
-                    let events: Vec<_> = changes.iter().map(event).collect();
-                    return Some((events, Some((follower, standing))));
-                }
+            let changes = match read {
+                Ok(changes) => changes,
                 // The head is sent, so the problem comes as the last event.
                 Err(problem) => {
                     let text = problem.into_value().to_string();
                     return Some((vec![Event::default().event("problem").data(text)], None));
                 }
+            };
+            if !changes.is_empty() {
+                if let Some(end) = changes.iter().rfind(|change| change.last) {
+                    told = Told::now(end.revision);
+                }
+                let events = changes.iter().map(event).collect();
+                return Some((events, Some((follower, standing, told))));
+            }
+            let has_moved = follower.position != told.position;
+            let due = told.at + KEEP_ALIVE;
+            if has_moved && due <= Instant::now() {
+                told = Told::now(follower.position);
+                return Some((vec![told.event()], Some((follower, standing, told))));
+            }
+            let goes_on = tokio::select! {
+                goes_on = follower.wait() => goes_on,
+                () = standing.ended() => true,
+                () = tokio::time::sleep_until(due), if has_moved => true,
+            };
+            if !goes_on {
+                return None;
             }
         }
-    })
-    .flat_map(|events| stream::iter(events.into_iter().map(Ok)))
+    });
+    let events = first.chain(others);
+    events.flat_map(|events| stream::iter(events.into_iter().map(Ok)))
+}
+
+/// The place to go on from that was told last.
+struct Told {
+    position: u64,
+    at: Instant,
+}
+
+impl Told {
+    fn now(position: u64) -> Told {
+        let at = Instant::now();
+        Told { position, at }
+    }
+
+    /// No client shows it: it has no data.
+    fn event(&self) -> Event {
+        Event::default().id(self.position.to_string())
+    }
 }
 
 fn event(change: &Change) -> Event {

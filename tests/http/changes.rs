@@ -122,6 +122,8 @@ fn next(stream: &mut BufReader<TcpStream>) -> (String, Value, Option<String>) {
             Some(("id", value)) => id = Some(value.to_owned()),
             // Sizes of pieces, and what is between them.
             _ if line == "\n" && !name.is_empty() => return (name, data, id),
+            // Of an event that only tells how far the stream is.
+            _ if line == "\n" => id = None,
             _ => {}
         }
     }
@@ -247,6 +249,67 @@ fn a_stream_ends_with_its_session() {
     );
     waiting.join().unwrap();
     assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+/// The next event of which the id is all.
+fn next_place(stream: &mut BufReader<TcpStream>) -> u64 {
+    let (mut id, began) = (None, Instant::now());
+    loop {
+        assert!(began.elapsed() < Duration::from_secs(30), "no place comes");
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).unwrap() > 0);
+        match line.trim_end().split_once(": ") {
+            Some(("id", value)) => id = Some(value.to_owned()),
+            Some((name, _)) if !name.is_empty() => panic!("{line}"),
+            _ if line == "\n" && id.is_some() => return id.unwrap().parse().unwrap(),
+            _ => {}
+        }
+    }
+}
+
+/// As a browser does, which knows no other place to go on from than the last id.
+#[test]
+fn a_stream_that_was_idle_goes_on_where_it_was() {
+    let server = Server::start();
+    let ann = server.user("ann", "writer", "home/ann");
+    let session = ann.credentials[0].1.clone();
+    let mut stream = listen(&server, &session, "");
+    let place = next_place(&mut stream);
+    drop(stream);
+    server.store.put("home/ann/meanwhile", "x").unwrap();
+    let mut stream = listen(&server, &session, &format!("last-event-id: {place}\r\n"));
+    assert_eq!(next_place(&mut stream), place);
+    let (_, data, id) = next(&mut stream);
+    assert_eq!(data["key"], "meanwhile");
+    assert!(id.unwrap().parse::<u64>().unwrap() > place);
+}
+
+/// Else the history would leave behind who has missed nothing.
+#[test]
+fn an_idle_stream_tells_how_far_it_is() {
+    let store = komatik::Store::builder_in_memory()
+        .history(komatik::History::unlimited().revisions(50))
+        .open()
+        .unwrap();
+    let server = Server::with(&store, Limits::default());
+    let ann = server.user("ann", "writer", "home/ann");
+    let session = ann.credentials[0].1.clone();
+    let mut stream = listen(&server, &session, "");
+    let first = next_place(&mut stream);
+    let began = Instant::now();
+    for number in 0..60 {
+        store.put("elsewhere", number.to_string()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let second = next_place(&mut stream);
+    assert_eq!(second, store.history().newest);
+    assert!(store.history().oldest > first + 1, "it would be too late");
+    assert!(began.elapsed() > Duration::from_secs(10), "too often");
+    drop(stream);
+    store.put("home/ann/meanwhile", "x").unwrap();
+    let seen = format!("last-event-id: {second}\r\n");
+    let (name, data, _) = next(&mut listen(&server, &session, &seen));
+    assert_eq!((name.as_str(), &data["key"]), ("put", &"meanwhile".into()));
 }
 
 #[test]
