@@ -93,24 +93,26 @@ impl News {
         *self.stage.borrow() >= Stage::Stopping
     }
 
-    /// Done when the service stops.
-    pub(super) async fn stopped(&self) {
-        self.has_come_to(Stage::Stopping).await;
+    /// Done when the service stops. It holds nothing of the service.
+    pub(super) fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        self.has_come_to(Stage::Stopping)
     }
 
     /// Done when the service has stopped.
-    pub(super) async fn given_up(&self) {
-        self.has_come_to(Stage::GivenUp).await;
+    pub(super) fn given_up(&self) -> impl Future<Output = ()> + use<> {
+        self.has_come_to(Stage::GivenUp)
     }
 
     fn come_to(&self, next: Stage) {
         self.stage.send_modify(|stage| *stage = next.max(*stage));
     }
 
-    async fn has_come_to(&self, awaited: Stage) {
+    fn has_come_to(&self, awaited: Stage) -> impl Future<Output = ()> + use<> {
         let mut stage = self.stage.subscribe();
-        // The sender is in `self`, so it cannot be gone.
-        let _ = stage.wait_for(|stage| *stage >= awaited).await;
+        async move {
+            // Where the sender has gone, the service has as well.
+            let _ = stage.wait_for(|stage| *stage >= awaited).await;
+        }
     }
 }
 

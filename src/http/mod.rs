@@ -52,6 +52,7 @@ mod throttle;
 mod tls;
 mod tokens;
 mod transactions;
+mod unread;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -75,6 +76,7 @@ use problem::Problem;
 use room::Sessions;
 use strangers::Strangers;
 use throttle::Throttle;
+use unread::Unread;
 
 pub use accounts::{FirstPassword, set_password};
 #[cfg(fuzzing)]
@@ -160,6 +162,7 @@ struct Shared {
     /// In rooms.
     sessions: Sessions,
     metrics: Metrics,
+    unread: Unread,
     limits: Limits,
 }
 
@@ -196,6 +199,7 @@ impl Service {
             news: News::of(store),
             sessions: Sessions::new(limits.connections),
             metrics: Metrics::new(),
+            unread: Unread::new(),
             limits,
         }));
         Ok((service, first))
@@ -278,6 +282,10 @@ impl Service {
 
     fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    fn unread(&self) -> &Unread {
+        &self.0.unread
     }
 
     fn limits(&self) -> &Limits {

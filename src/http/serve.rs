@@ -24,7 +24,7 @@ use super::drive::sweep_uploads;
 use super::hosts::{self, Hosts};
 use super::problem::{Answer, Problem};
 use super::tls::Tls;
-use super::{Encrypted, Limits, Peer, Service};
+use super::{Encrypted, Limits, Peer, Service, unread};
 
 /// How long to wait before the next connection is accepted, where the system could not give this one.
 const BREATH: Duration = Duration::from_millis(100);
@@ -83,7 +83,8 @@ pub async fn serve_at(
     let hosts: Hosts = endpoint.hosts.into();
     let router = service
         .router()
-        .layer(from_fn_with_state(hosts, hosts::check));
+        .layer(from_fn_with_state(hosts, hosts::check))
+        .layer(from_fn_with_state(service.clone(), unread::read_on));
     let limits = service.limits().clone();
     let places = u32::try_from(limits.connections).unwrap_or(MOST_CONNECTIONS);
     let places = places.clamp(1, MOST_CONNECTIONS);

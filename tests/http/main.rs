@@ -11,6 +11,7 @@ mod command;
 mod documents;
 mod drive;
 mod drive_uploads;
+mod early_answers;
 mod entries;
 mod form;
 mod hostile;
