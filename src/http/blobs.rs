@@ -13,7 +13,7 @@ use super::auth::Caller;
 use super::conditions::Conditions;
 use super::content::{Content, Disposition, send};
 use super::form::{Form, Part};
-use super::key::{Asked, KeyPath, media_type};
+use super::key::{Asked, KeyPath, check_coding, media_type};
 use super::lists::{decoded, elements};
 use super::problem::{Answer, Problem};
 use super::show;
@@ -71,6 +71,7 @@ async fn load(
 
 /// What the headers of a request say of the content it brings.
 fn options_of(headers: &HeaderMap) -> Answer<PutOptions> {
+    check_coding(headers)?;
     let mut options = PutOptions::new();
     if let Some(given) = headers.get(header::CONTENT_TYPE) {
         let given = given.to_str();

@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt, stream};
 
 use super::Service;
 use super::file_name::file_name;
+use super::key::check_coding;
 use super::passwords::random_secret;
 use super::problem::{Answer, Problem};
 use crate::{BlobWriter, MAX_SEGMENT_BYTES, Store, WriteOptions};
@@ -41,6 +42,7 @@ pub(super) struct Part<'a> {
 impl Form {
     pub(super) async fn of(request: Request, service: &Service) -> Answer<Form> {
         let without_content = Arc::new(AtomicUsize::new(0));
+        check_coding(request.headers())?;
         let (head, body) = request.into_parts();
         let body = metered(body.into_data_stream(), Arc::clone(&without_content));
         let request = Request::from_parts(head, Body::from_stream(body));

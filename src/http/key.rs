@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::Service;
 use super::blocking::cut_short;
 use super::budget::Share;
+use super::lists::elements;
 use super::problem::{Answer, Problem};
 use super::strangers::FREE_BYTES;
 
@@ -63,6 +64,7 @@ impl FromRequest<Service> for WholeBody {
 }
 
 async fn whole(request: Request, limit: usize) -> Answer<Bytes> {
+    check_coding(request.headers())?;
     match Limited::new(request.into_body(), limit).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) => Err(unread(&*error, limit)),
@@ -194,8 +196,23 @@ fn check_count(text: &[u8], most: usize) -> Answer<()> {
     .into())
 }
 
+/// Fails for a body that is to be decoded first, which nobody does here: it would be stored as it is, and be told to be what
+/// it is not.
+pub(super) fn check_coding(headers: &HeaderMap) -> Answer<()> {
+    let mut codings = elements(headers, header::CONTENT_ENCODING);
+    if codings.all(|coding| coding.eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let refused = Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "the service takes no `Content-Encoding` but `identity`",
+    );
+    let identity = HeaderValue::from_static("identity");
+    Err(refused.with_header(header::ACCEPT_ENCODING, identity))
+}
+
 /// The content type of a request without its parameters, in lower case; empty where there is none.
-pub(super) fn media_type(headers: &axum::http::HeaderMap) -> String {
+pub(super) fn media_type(headers: &HeaderMap) -> String {
     let given = headers.get(header::CONTENT_TYPE);
     let given = given.and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = given.split(';').next().unwrap_or("");

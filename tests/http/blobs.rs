@@ -352,6 +352,50 @@ fn attributes_are_the_same_in_one_line_or_in_several() {
     assert_eq!(put.value()["attributes"], expected);
 }
 
+/// What is stored is what was sent, and nobody would know that it is still to be decoded.
+#[test]
+fn content_that_is_encoded_is_refused() {
+    let server = Server::start();
+    server.user("ann", "writer", "home/ann");
+    let (admin, ann, drive) = (server.admin(), server.storage("ann"), server.drive("ann"));
+    let json = ("content-type", "application/json");
+    let offset = ("upload-offset", "0");
+    let form = form_of(&[b"filename=a"]);
+    let begun = drive.send("POST", "/v1/proj/photos/uploads?name=p", &[], b"");
+    let id = begun.value()["upload_id"].as_str().unwrap().to_owned();
+    let part = format!("/v1/proj/photos/uploads/{id}/parts?name=p&part=1");
+    let merge = ("content-type", "application/merge-patch+json");
+    let all: [(_, _, &str, _, &[u8]); 8] = [
+        (&admin, "PUT", "/v1/blobs/b", ("x-y", "z"), b"x"),
+        (&admin, "POST", "/v1/blobs/log", offset, b"x"),
+        (&admin, "POST", "/v1/blobs", FORM, &form),
+        (&admin, "PUT", "/v1/documents/d", json, b"{}"),
+        (&admin, "PATCH", "/v1/documents/d", merge, b"{}"),
+        (
+            &drive,
+            "POST",
+            "/v1/proj/photos/files?name=f",
+            ("x-y", "z"),
+            b"x",
+        ),
+        (&drive, "POST", &part, ("x-y", "z"), b"x"),
+        (&ann, "PUT", "/storage/ann/", FORM, &form),
+    ];
+    for (client, method, path, header, body) in all {
+        for coding in ["gzip", "identity, br", "GZIP"] {
+            let headers = [header, ("content-encoding", coding)];
+            let refused = client.send(method, path, &headers, body);
+            assert_eq!(refused.status, 415, "{method} {path}: {}", refused.text());
+        }
+        let headers = [header, ("content-encoding", "Identity")];
+        let stored = client.send(method, path, &headers, body);
+        assert!(stored.status < 300, "{method} {path}: {}", stored.text());
+    }
+    let headers = [("content-encoding", "gzip")];
+    let refused = admin.send("PUT", "/v1/blobs/b", &headers, b"x");
+    assert_eq!(refused.header("accept-encoding"), "identity");
+}
+
 /// The files that came whole are stored, which the answer does not deny.
 #[test]
 fn a_form_that_breaks_off_tells_what_is_stored() {

@@ -25,10 +25,10 @@ pub(super) async fn put(
     request: Request,
 ) -> Answer {
     check_name(&query.name)?;
-    let (parts, body) = request.into_parts();
     let mut options = WriteOptions::new();
-    options.content_type = content_type(&parts.headers);
-    let writer = write(&service, &drive.files, query.name.clone(), options, body).await?;
+    options.content_type = content_type(request.headers());
+    let name = query.name.clone();
+    let writer = write(&service, &drive.files, name, options, request).await?;
     service.calls().run(move || writer.commit()).await?;
     Ok((StatusCode::CREATED, Json(drive.tell(&query.name))).into_response())
 }

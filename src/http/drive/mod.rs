@@ -9,7 +9,7 @@ mod uploads;
 use std::collections::HashMap;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::accounts::Role;
 use super::auth::Proof;
 use super::blocking::Held;
+use super::key::check_coding;
 use super::problem::Problem;
 use super::scopes::Place;
 use super::{Service, standing};
@@ -171,19 +172,20 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
     (!given.is_empty() && given != UNTOLD_TYPE).then(|| given.to_owned())
 }
 
-/// Writes a body of at most [`MOST_BYTES`]; it is the caller's to commit.
+/// Writes the body of a request, of at most [`MOST_BYTES`]; it is the caller's to commit.
 async fn write(
     service: &Service,
     store: &Store,
     key: String,
     options: WriteOptions,
-    body: Body,
+    request: Request,
 ) -> Answer<BlobWriter> {
+    check_coding(request.headers())?;
     let store = store.clone();
     let calls = service.calls();
     let writer = calls.run(move || store.writer(&key, options)).await?;
     let before = writer.size();
-    let writer = calls.write(writer, shortened(body)).await?;
+    let writer = calls.write(writer, shortened(request.into_body())).await?;
     if writer.size() - before > MOST_BYTES as u64 {
         drop(Held::new(writer));
         return Err(Refusal(

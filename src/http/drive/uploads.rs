@@ -67,9 +67,8 @@ pub(super) async fn take_part(
     let part = query.part;
     let part = part.ok_or_else(|| Refusal::bad_request("`part` is missing"))?;
     find(&service, &drive, &query, &id).await?;
-    let body = request.into_body();
     let key = format!("{id}/{part:05}");
-    let writer = write(&service, &drive.uploads, key, WriteOptions::new(), body).await?;
+    let writer = write(&service, &drive.uploads, key, WriteOptions::new(), request).await?;
     let (uploads, upload) = (drive.uploads.clone(), id.clone());
     let commit = move || commit_part(&uploads, &upload, writer);
     service.calls().run(commit).await?;
