@@ -289,6 +289,89 @@ fn a_page_tells_where_the_next_one_begins_and_the_last_does_not() {
     }
 }
 
+/// They can be made by other ways into the store, and a client could not delete them.
+#[test]
+fn folders_without_a_file_are_not_told() {
+    let server = Server::start();
+    let drive = server.drive("admin");
+    let files = server.store.scoped("drive/proj/photos").unwrap();
+    for folder in ["a/empty", "b", "c", "d/e/f"] {
+        files.create_folder(folder).unwrap();
+    }
+    for name in ["a/1", "c/2", "x"] {
+        files.put(name, "x").unwrap();
+    }
+    for (query, expected) in [
+        ("", json!({"names": ["a/1", "c/2", "x"]})),
+        ("recursive=false", json!({"names": ["a/", "c/", "x"]})),
+        ("recursive=false&prefix=a/", json!({"names": ["a/1"]})),
+        ("recursive=false&prefix=d/", json!({"names": []})),
+        ("limit=3", json!({"names": ["a/1", "c/2", "x"]})),
+        (
+            "limit=3&recursive=false",
+            json!({"names": ["a/", "c/", "x"]}),
+        ),
+        (
+            "limit=1",
+            json!({"paging": {"size": 1, "last": "a/1"}, "names": ["a/1"]}),
+        ),
+        (
+            "limit=1&recursive=false&last=a/",
+            json!({"paging": {"size": 1, "last": "c/"}, "names": ["c/"]}),
+        ),
+    ] {
+        assert_eq!(listed(&drive, query), expected, "{query}");
+    }
+    files.delete("x").unwrap();
+    files.create_folder("z").unwrap();
+    let last = json!({"names": ["c/"]});
+    assert_eq!(listed(&drive, "limit=1&recursive=false&last=a/"), last);
+}
+
+/// The client of JavaScript runs in browsers, too.
+#[test]
+fn pages_of_other_origins_may_use_a_drive() {
+    let server = Server::start();
+    let drive = server.drive("admin");
+    let asking = |method| {
+        [
+            ("origin", "https://example.org"),
+            ("access-control-request-method", method),
+            ("access-control-request-headers", "x-api-key,content-type"),
+        ]
+    };
+    let uploads = "/v1/proj/photos/uploads";
+    for (path, methods) in [
+        (FILES.to_owned(), &["GET", "POST", "DELETE"][..]),
+        (format!("{FILES}/download"), &["GET"]),
+        (uploads.to_owned(), &["POST"]),
+        (format!("{uploads}/x"), &["PATCH", "DELETE"]),
+        (format!("{uploads}/x/parts"), &["POST"]),
+    ] {
+        for method in methods {
+            let asked = server.nobody();
+            let asked = asked.send("OPTIONS", &path, &asking(method), b"");
+            assert_eq!(asked.status, 200, "{path}");
+            assert_eq!(asked.header("access-control-allow-origin"), "*");
+            let allowed = asked.header("access-control-allow-methods");
+            assert!(allowed.contains(method), "{allowed}");
+            let allowed = asked.header("access-control-allow-headers");
+            for name in ["x-api-key", "authorization", "content-type"] {
+                assert!(allowed.contains(name), "{allowed}");
+            }
+            assert_eq!(asked.header("access-control-allow-credentials"), "");
+        }
+    }
+    put(&drive, "a", b"x");
+    for address in [FILES.to_owned(), format!("{FILES}/download?name=none")] {
+        let read = drive.send("GET", &address, &asking("GET")[..1], b"");
+        assert_eq!(read.header("access-control-allow-origin"), "*");
+    }
+    // What is no drive is for pages of the service alone.
+    let other = drive.send("GET", "/v1/entries", &asking("GET")[..1], b"");
+    assert_eq!(other.header("access-control-allow-origin"), "");
+}
+
 /// It may look escaped, and nobody can tell any more whether it is.
 #[test]
 fn no_name_is_left_out_where_the_last_of_a_page_has_gone() {

@@ -71,6 +71,48 @@ fn a_file_is_there_when_its_parts_are() {
     );
 }
 
+/// Of one client it comes with the parts, of the other with the beginning.
+#[test]
+fn a_file_of_parts_has_the_type_that_it_was_told() {
+    let server = Server::start();
+    let drive = server.drive("admin");
+    let untold = "binary/octet-stream";
+    for (number, (begun, first, expected)) in [
+        (None, Some("text/x-own"), "text/x-own"),
+        (Some(untold), Some("text/x-own"), "text/x-own"),
+        (Some("text/x-own"), Some("text/x-other"), "text/x-own"),
+        (Some("text/x-own"), None, "text/x-own"),
+        (
+            None,
+            Some("application/octet-stream"),
+            "application/octet-stream",
+        ),
+        (Some(untold), Some(untold), "image/png"),
+        (None, None, "image/png"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let headers = |given: Option<&'static str>| {
+            let headers = given.map(|given| ("content-type", given));
+            headers.into_iter().collect::<Vec<_>>()
+        };
+        let name = format!("{number}.png");
+        let address = format!("{UPLOADS}?name={name}");
+        let id = drive.send("POST", &address, &headers(begun), b"").value();
+        let id = id["upload_id"].as_str().unwrap().to_owned();
+        for (part, given) in [(2, Some("text/x-second")), (1, first)] {
+            let address = format!("{UPLOADS}/{id}/parts?name={name}&part={part}");
+            let sent = drive.send("POST", &address, &headers(given), b"x");
+            assert_eq!(sent.status, 200, "{}", sent.text());
+        }
+        drive.send("PATCH", &format!("{UPLOADS}/{id}?name={name}"), &[], b"");
+        let got = drive.get(&format!("{FILES}/download?name={name}"));
+        assert_eq!(got.text(), "xx");
+        assert_eq!(got.header("content-type"), expected, "{number}");
+    }
+}
+
 #[test]
 fn no_parts_make_an_empty_file_and_a_gap_makes_none() {
     let server = Server::start();

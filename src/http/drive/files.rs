@@ -70,16 +70,32 @@ pub(super) async fn list(
 /// The names of a page; `paging` only where more remain.
 fn page(files: &Store, query: &Query) -> crate::Result<Value> {
     let mut names: Vec<String> = Vec::new();
-    if let Some((folder, mut listing)) = listing(files, query)? {
-        for item in listing.by_ref().take(query.limit) {
-            names.push(format!("{folder}{}", item?.cursor()));
+    let Some((folder, listing)) = listing(files, query)? else {
+        return Ok(json!({"names": names}));
+    };
+    for item in listing {
+        let item = item?;
+        let name = format!("{folder}{}", item.cursor());
+        if item.is_folder && (query.recursive || !has_file(files, &name)?) {
+            continue;
         }
-        if names.len() == query.limit && listing.next().transpose()?.is_some() {
+        if names.len() == query.limit {
             let paging = json!({"size": names.len(), "last": names.last()});
             return Ok(json!({"paging": paging, "names": names}));
         }
+        names.push(name);
     }
     Ok(json!({"names": names}))
+}
+
+/// A drive has no empty folders; other ways into the store make some.
+fn has_file(files: &Store, folder: &str) -> crate::Result<bool> {
+    for item in files.list_with(folder, ListOptions::new().recursive())? {
+        if !item?.is_folder {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What begins with the prefix and follows the cursor, and what stands before each name of it; `None` where nothing can.

@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use futures_util::future::ready;
 use futures_util::{Stream, StreamExt};
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::accounts::Role;
 use super::auth::Proof;
 use super::blocking::Held;
+use super::cross_origin::{any_origin, preflight};
 use super::key::check_coding;
 use super::problem::Problem;
 use super::scopes::Place;
@@ -36,23 +37,47 @@ const MOST_BYTES: usize = 10 * 1024 * 1024;
 const UNTOLD_TYPE: &str = "binary/octet-stream";
 
 pub(super) fn routes() -> Router<Service> {
+    let methods = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PATCH,
+        Method::DELETE,
+    ];
+    let headers = vec![
+        HeaderName::from_static("x-api-key"),
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+    ];
     Router::new()
         .route(
             "/v1/{project}/{drive}/files",
-            get(files::list).post(files::put).delete(files::delete),
+            get(files::list)
+                .post(files::put)
+                .delete(files::delete)
+                .options(preflight),
         )
-        .route("/v1/{project}/{drive}/files/download", get(files::download))
-        .route("/v1/{project}/{drive}/uploads", post(uploads::begin))
+        .route(
+            "/v1/{project}/{drive}/files/download",
+            get(files::download).options(preflight),
+        )
+        .route(
+            "/v1/{project}/{drive}/uploads",
+            post(uploads::begin).options(preflight),
+        )
         .route(
             "/v1/{project}/{drive}/uploads/{id}",
-            axum::routing::patch(uploads::end).delete(uploads::give_up),
+            patch(uploads::end)
+                .delete(uploads::give_up)
+                .options(preflight),
         )
         .route(
             "/v1/{project}/{drive}/uploads/{id}/parts",
-            post(uploads::take_part),
+            post(uploads::take_part).options(preflight),
         )
         // Contents are streamed; `MOST_BYTES` holds for them.
         .layer(DefaultBodyLimit::disable())
+        .layer(any_origin(methods.to_vec(), headers))
 }
 
 /// What a handler of a drive answers.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::query::Query;
-use super::{Answer, Drive, Refusal, check_name, content_type, write};
+use super::{Answer, Drive, Refusal, UNTOLD_TYPE, check_name, content_type, write};
 use crate::http::Service;
 use crate::http::passwords::random_secret;
 use crate::http::problem::Problem;
@@ -67,8 +67,11 @@ pub(super) async fn take_part(
     let part = query.part;
     let part = part.ok_or_else(|| Refusal::bad_request("`part` is missing"))?;
     find(&service, &drive, &query, &id).await?;
+    let mut options = WriteOptions::new();
+    // As it was told: a part has no name that could tell it.
+    options.content_type = content_type(request.headers()).or(Some(UNTOLD_TYPE.to_owned()));
     let key = format!("{id}/{part:05}");
-    let writer = write(&service, &drive.uploads, key, WriteOptions::new(), request).await?;
+    let writer = write(&service, &drive.uploads, key, options, request).await?;
     let (uploads, upload) = (drive.uploads.clone(), id.clone());
     let commit = move || commit_part(&uploads, &upload, writer);
     service.calls().run(commit).await?;
@@ -88,7 +91,10 @@ pub(super) async fn end(
     let (uploads, folder) = (drive.uploads.clone(), id.clone());
     let parts = calls.run(move || parts(&uploads, &folder)).await??;
     let (files, mut options) = (drive.files.clone(), WriteOptions::new());
-    options.content_type = upload.content_type;
+    // One client tells it as it begins, another with each part.
+    let first = parts.first().map(|part| part.content_type.clone());
+    let first = first.filter(|told| told != UNTOLD_TYPE);
+    options.content_type = upload.content_type.or(first);
     let open = move || files.writer(&upload.name, options);
     let mut writer = calls.run(open).await?;
     for part in &parts {
@@ -156,6 +162,7 @@ struct Part {
     key: String,
     /// Another where it came again.
     revision: u64,
+    content_type: String,
 }
 
 /// The parts in their order, with none missing between them.
@@ -167,9 +174,11 @@ fn parts(uploads: &Store, id: &str) -> Result<Answer<Vec<Part>>, Problem> {
             let missing = format!("part {} is missing", parts.len() + 1);
             return Ok(Err(Refusal::bad_request(missing)));
         }
+        let found = item.metadata.ok_or_else(|| Problem::not_found(id))?;
         parts.push(Part {
             key: format!("{id}/{}", item.name),
-            revision: item.metadata.map_or(0, |part| part.revision),
+            revision: found.revision,
+            content_type: found.content_type,
         });
     }
     Ok(Ok(parts))
