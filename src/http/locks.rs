@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::Service;
 use super::auth::Caller;
 use super::key::{JsonBody, KeyPath};
-use super::problem::Answer;
+use super::problem::{Answer, Problem};
 use crate::Lock;
 
 pub(super) fn routes() -> Router<Service> {
@@ -35,9 +35,20 @@ async fn lock(
         view: passwords.view,
         edit: passwords.edit,
     };
+    let mut given = lock.view.iter().chain(&lock.edit);
+    if !given.all(|password| can_be_offered(password)) {
+        return Err(Problem::bad_request(
+            "a password has white space at an end, or a control character: no `Komatik-Password` can offer it",
+        ));
+    }
     let lock = move || caller.store.lock(&key, lock);
     service.calls().run(lock).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// HTTP takes white space off the ends of a line, and lets no control characters through.
+fn can_be_offered(password: &str) -> bool {
+    password.trim() == password && !password.contains(char::is_control)
 }
 
 async fn unlock(

@@ -41,6 +41,29 @@ fn a_lock_is_put_on_changed_and_taken_off() {
     ann.json("PUT", "/v1/locks/plan", &json!({})).problem(400);
 }
 
+/// HTTP takes them off, or does not let them through.
+#[test]
+fn a_password_that_no_request_could_offer_is_no_lock() {
+    let server = Server::start();
+    let admin = server.admin();
+    server.store.put("plan", "x").unwrap();
+    for password in [
+        " sesame", "sesame ", "ses\name", "sesame\t", "\u{7f}", "a\u{0}b",
+    ] {
+        for kind in ["view", "edit"] {
+            let lock = json!({kind: password});
+            let refused = admin.json("PUT", "/v1/locks/plan", &lock).problem(400);
+            assert!(!refused.to_string().contains("ses"), "{refused}");
+        }
+    }
+    assert_eq!(admin.get("/v1/blobs/plan").text(), "x");
+    let lock = json!({"view": "open sesame"});
+    assert_eq!(admin.json("PUT", "/v1/locks/plan", &lock).status, 204);
+    let offered = [("komatik-password", "open sesame")];
+    let read = admin.send("GET", "/v1/blobs/plan", &offered, b"");
+    assert_eq!(read.text(), "x");
+}
+
 /// For clients that cannot send a line twice.
 #[test]
 fn several_passwords_come_in_one_line() {
