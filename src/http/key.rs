@@ -36,7 +36,7 @@ impl FromRequestParts<Service> for KeyPath {
     }
 }
 
-/// The query of an address, with nothing in it that `T` does not name.
+/// The query of an address. What may be in it, `T` says.
 pub(super) struct Asked<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Service> for Asked<T> {

@@ -47,8 +47,8 @@ pub(super) fn escaped(path: &str) -> String {
     utf8_percent_encode(path, PATH_CHARS).to_string()
 }
 
+/// Who passes a link on may have appended what they like.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Query {
     #[serde(default)]
     disposition: Disposition,

@@ -102,6 +102,28 @@ fn several_passwords_come_in_one_line() {
     assert_eq!(asked.status, 412, "{}", asked.text());
 }
 
+/// Those who pass it on append what they like.
+#[test]
+fn a_link_is_good_with_something_appended() {
+    let server = Server::start();
+    let admin = server.admin();
+    server.store.put("a/plan", "north").unwrap();
+    let shared = |key: &str, folder: bool| {
+        let path = format!("/v1/tokens/{key}");
+        let granted = admin.json("POST", &path, &json!({"folder": folder}));
+        granted.value()["path"].as_str().unwrap().to_owned()
+    };
+    let (file, folder) = (shared("a/plan", false), shared("a", true));
+    for more in ["?fbclid=x", "?utm_source=x&disposition=attachment&gclid="] {
+        let read = server.nobody().get(&format!("{file}{more}"));
+        assert_eq!(read.text(), "north");
+        let listed = server.nobody().get(&format!("{folder}{more}"));
+        assert_eq!(listed.value()["entries"][0]["name"], "plan");
+    }
+    let wrong = format!("{file}?disposition=x");
+    server.nobody().get(&wrong).problem(400);
+}
+
 /// Where it had to be verified while others wait, it would be refused at once behind as many wrong ones.
 #[test]
 fn a_password_is_verified_before_what_is_done_in_one_step() {
