@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use super::drive::sweep_uploads;
 use super::hosts::{self, Hosts};
 use super::problem::{Answer, Problem};
+use super::storage::merge_slashes;
 use super::tls::Tls;
 use super::{Encrypted, Limits, Peer, Service, unread};
 
@@ -201,6 +202,7 @@ async fn converse(
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(address);
         request.extensions_mut().insert(encrypted);
+        merge_slashes(&mut request);
         router.clone().oneshot(request)
     });
     let connection = http1.serve_connection(TokioIo::new(stream), answer);

@@ -502,6 +502,30 @@ fn a_path_token_lasts_a_day_and_is_kept() {
     assert!(!opens(&next));
 }
 
+/// Its clients put a path behind an address that may end with a `/`.
+#[test]
+fn slashes_before_a_path_are_one() {
+    let server = Server::start();
+    let ann = server.ann();
+    assert_eq!(ann.get("//storage/ann/Z.txt").text(), "Z");
+    assert_eq!(ann.get("///storage//ann//a///plan.txt").text(), "north");
+    let uploaded = ann.upload("//storage/ann/a", &[Part::file("new", b"new")]);
+    assert_eq!(uploaded.status, 200, "{}", uploaded.text());
+    let login = json!({"username": "ann", "password": "a long one"});
+    let reply = server.nobody().json("POST", "//auth//login", &login);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(ann.get("//api/stats").status, 200);
+    let head = ann.send("HEAD", "//is_bulgur_cloud", &[], b"");
+    assert_eq!(head.status, 200);
+    let token = ann.token_for("//storage/ann/Z.txt");
+    let address = format!("/storage/ann/Z.txt?token={token}");
+    assert_eq!(server.nobody().get(&address).text(), "Z");
+    let address = format!("/{address}");
+    assert_eq!(server.nobody().get(&address).text(), "Z");
+    // Of no other protocol.
+    server.admin().get("//v1/entries").problem(404);
+}
+
 #[test]
 fn pages_of_other_origins_may_ask() {
     let server = Server::start();

@@ -20,6 +20,14 @@ use super::refusal::Refusal;
 
 const COOKIE: &str = "bulgur-cloud-auth";
 
+/// What is asked for at other places than below `/storage/`.
+pub(super) const ADDRESSES: [&str; 4] = [
+    "/auth/login",
+    "/api/stats",
+    "/is_bulgur_cloud",
+    "/banner/login",
+];
+
 pub(super) fn routes() -> Router<Service> {
     let started = Instant::now();
     Router::new()

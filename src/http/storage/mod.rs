@@ -29,6 +29,7 @@ use crate::{Error, Store};
 use listing::Telling;
 use make::Action;
 use path::Place;
+pub(super) use path::merge_slashes;
 use refusal::Refusal;
 
 /// The method that tells what a path is.

@@ -1,7 +1,9 @@
 //! The path of a request to the storage: whose it is, and what in it is meant.
 
+use axum::http::{Request, Uri};
 use percent_encoding::percent_decode_str;
 
+use super::login;
 use super::refusal::Refusal;
 
 /// What the path of an address names.
@@ -20,12 +22,7 @@ impl Place {
     /// Of the path of an address, as it was sent. Several `/` in a row are one; one that was escaped is a separator like
     /// any other, but never merged.
     pub(super) fn of(sent: &str) -> Result<Place, Refusal> {
-        let mut merged = String::with_capacity(sent.len());
-        for char in sent.chars() {
-            if char != '/' || !merged.ends_with('/') {
-                merged.push(char);
-            }
-        }
+        let merged = merged(sent);
         let path = percent_decode_str(&merged).decode_utf8();
         let path = path.map_err(|_| Refusal::bad_path())?.into_owned();
         let rest = path
@@ -60,6 +57,37 @@ impl Place {
     /// The folder that this lies in.
     pub(super) fn parent(&self) -> &str {
         self.key.rsplit_once('/').map_or("", |(parent, _)| parent)
+    }
+}
+
+/// A path in which several `/` in a row are one.
+fn merged(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for char in path.chars() {
+        if char != '/' || !merged.ends_with('/') {
+            merged.push(char);
+        }
+    }
+    merged
+}
+
+/// Leads an address with several `/` in a row to the route it is meant for: the clients put a path that begins with one behind
+/// an address that may end with one. Of other protocols addresses are as they are.
+pub(in crate::http) fn merge_slashes<B>(request: &mut Request<B>) {
+    let uri = request.uri();
+    if !uri.path().contains("//") {
+        return;
+    }
+    let path = merged(uri.path());
+    if !path.starts_with("/storage/") && !login::ADDRESSES.contains(&path.as_str()) {
+        return;
+    }
+    let query = uri.query().map(|query| format!("?{query}"));
+    let whole = format!("{path}{}", query.unwrap_or_default());
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = whole.parse().ok();
+    if let Ok(merged) = Uri::from_parts(parts) {
+        *request.uri_mut() = merged;
     }
 }
 
