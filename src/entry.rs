@@ -1,5 +1,7 @@
 //! What documents and blobs have in common: to be there, to be replaced, moved, copied and deleted.
 
+mod expect;
+
 use crate::backend::{Tree, View};
 use crate::blob::Source;
 use crate::draft::{Draft, Present};
@@ -12,55 +14,12 @@ use crate::options::{MAX_ATTRIBUTES_BYTES, PutMode};
 use crate::store::Store;
 use crate::upload::{Content, Upload};
 
+pub(crate) use expect::Expect;
+
 /// What an attribute counts beside its name and value: what the record needs for it.
 const ATTRIBUTE_OVERHEAD_BYTES: usize = 8;
 /// How often an unchanged row may name a blob that is gone before that is damage.
 const SAME_ROW_TRIES: usize = 8;
-
-/// What must be true of a key for a write to happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expect {
-    Anything,
-    Free,
-    Revision(u64),
-    /// As it was when this revision, or nothing, was seen.
-    Unchanged(Option<u64>),
-}
-
-impl From<PutMode> for Expect {
-    fn from(mode: PutMode) -> Expect {
-        match mode {
-            PutMode::Overwrite => Expect::Anything,
-            PutMode::Create => Expect::Free,
-            PutMode::Update(revision) => Expect::Revision(revision),
-        }
-    }
-}
-
-impl Expect {
-    /// Whether it is true of a key that is at revision `found`.
-    pub(crate) fn check(self, name: &str, found: Option<u64>) -> Result<()> {
-        let expected = match self {
-            Expect::Anything => return Ok(()),
-            Expect::Free if found.is_none() => return Ok(()),
-            Expect::Free => {
-                return Err(Error::AlreadyExists {
-                    key: name.to_owned(),
-                });
-            }
-            Expect::Revision(expected) => Some(expected),
-            Expect::Unchanged(expected) => expected,
-        };
-        if found == expected {
-            return Ok(());
-        }
-        Err(Error::RevisionMismatch {
-            key: name.to_owned(),
-            expected: expected.unwrap_or_default(),
-            found,
-        })
-    }
-}
 
 /// An entry that is to replace what is at a key.
 pub(crate) struct NewEntry {

@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use crate::error::{Error, Result};
+
 /// What a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -65,13 +67,13 @@ impl fmt::Display for Digest {
     }
 }
 
-/// Answers [`Error::InvalidArgument`](crate::Error::InvalidArgument) for what are not 64 hexadecimal digits, in either case.
+/// Answers [`Error::InvalidArgument`] for what are not 64 hexadecimal digits, in either case.
 impl FromStr for Digest {
-    type Err = crate::Error;
+    type Err = Error;
 
-    fn from_str(text: &str) -> crate::Result<Self> {
+    fn from_str(text: &str) -> Result<Self> {
         let hash = blake3::Hash::from_hex(text);
-        let hash = hash.map_err(|_| crate::Error::InvalidArgument {
+        let hash = hash.map_err(|_| Error::InvalidArgument {
             what: "digest",
             reason: "it is not of 64 hexadecimal digits".to_owned(),
         })?;

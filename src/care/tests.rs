@@ -170,3 +170,31 @@ fn what_was_imported_is_durable_when_the_call_returns() {
     assert!(local.history().newest > 10);
     assert_eq!(local.durable(), local.history().newest);
 }
+
+/// When a copy is wanted most.
+#[test]
+fn a_store_whose_sync_failed_can_still_be_copied_and_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Arc::new(Local::open(&directory.path().join("store"), Options::default()).unwrap());
+    let store = Store::on_backend(local.clone()).unwrap();
+    store.put("before", "1").unwrap();
+    local.fail_next_sync();
+    let failed = store.put("behind", "2");
+    assert!(matches!(failed, Err(Error::Poisoned { .. })), "{failed:?}");
+
+    let copy = directory.path().join("copy");
+    store.backup(&copy, go_on).unwrap();
+    let told = Store::open(&copy).unwrap();
+    assert_eq!(told.get("before").unwrap().as_deref(), Some(&b"1"[..]));
+    assert!(!told.exists("behind").unwrap());
+
+    let report = store.verify(go_on).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    let [unchecked] = &report.unchecked[..] else {
+        panic!("{report:?}");
+    };
+    assert!(
+        unchecked.problem.contains("a write failed"),
+        "{unchecked:?}"
+    );
+}

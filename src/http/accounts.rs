@@ -12,12 +12,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::passwords::{self, Checker, hash_of_secret, random_secret};
+use super::api_keys::key_of_key;
+use super::passwords::{self, Checker, random_secret};
 use super::problem::{Answer, Problem};
 use super::readable::delete_readable;
 use super::remembered::Remembered;
@@ -26,30 +24,8 @@ use crate::{Error, PutOptions, Store};
 /// Where the service keeps what is its own.
 pub(super) const FOLDER: &str = ".komatik";
 const USERS: &str = "users";
-const KEYS: &str = "keys";
 /// The account that a store begins with.
 const FIRST: &str = "admin";
-/// What comes behind `/v1/` in addresses that are not of projects.
-const RESERVED: [&str; 18] = [
-    "blobs",
-    "changes",
-    "compact",
-    "copy",
-    "documents",
-    "entries",
-    "folders",
-    "keys",
-    "locks",
-    "move",
-    "openapi.json",
-    "sessions",
-    "shared",
-    "stats",
-    "tokens",
-    "transactions",
-    "users",
-    "verify",
-];
 /// Longest name of a user or project, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -79,45 +55,6 @@ pub(super) struct User {
     /// those from before there were any.
     #[serde(default)]
     pub(super) id: String,
-}
-
-/// An API key as it is stored, without its secret.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct ApiKey {
-    /// Whose it is.
-    pub(super) user: String,
-    /// The [`User::id`] of whose it is.
-    #[serde(default)]
-    pub(super) user_id: String,
-    /// What it is for, in the words of who made it.
-    pub(super) label: String,
-    /// The project that it names, for protocols that have projects.
-    pub(super) project: String,
-    /// What a token is verified with that was signed by the key.
-    #[serde(default)]
-    pub(super) signing: Signing,
-}
-
-/// The SHA-256 of an API key in base64, by which HMAC knows the key: a key is longer than a block of the hash. Whoever has
-/// it can sign tokens, but cannot offer it as the key.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Signing(String);
-
-impl Signing {
-    fn of(key: &str) -> Signing {
-        Signing(STANDARD.encode(Sha256::digest(key)))
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Signing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Signing(…)")
-    }
 }
 
 /// Who a request comes from.
@@ -186,8 +123,8 @@ pub(super) struct Accounts {
     pub(super) store: Store,
     checker: Arc<Checker>,
     /// Held while accounts are changed, so that what a change looks at stays as it is. Only this process has the store.
-    changing: Arc<Mutex<()>>,
-    remembered: Arc<Remembered>,
+    pub(super) changing: Arc<Mutex<()>>,
+    pub(super) remembered: Arc<Remembered>,
 }
 
 impl Accounts {
@@ -311,78 +248,6 @@ impl Accounts {
         Ok(was_there)
     }
 
-    /// Makes an API key of a user, for a project: the project, `_`, and a secret of 86 characters. Only this answer tells
-    /// it.
-    pub(super) fn add_key(&self, key: &ApiKey) -> Answer<String> {
-        check_project(&key.project)?;
-        // More than the 64 bytes of a block of SHA-256, see `Signing`.
-        let secret = format!("{}_{}{}", key.project, random_secret()?, random_secret()?);
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let user = self.user(&key.user)?.ok_or_else(|| missing(&key.user))?;
-        let key = &ApiKey {
-            signing: Signing::of(&secret),
-            user_id: user.id,
-            ..key.clone()
-        };
-        self.store
-            .save(&key_of_key(&hash_of_secret(&secret)), key)?;
-        Ok(secret)
-    }
-
-    /// Every key, by the hash of its secret.
-    pub(super) fn keys(&self) -> Answer<Vec<(String, ApiKey)>> {
-        Ok(self.each(KEYS)?.collect::<crate::Result<_>>()?)
-    }
-
-    /// As [`Accounts::keys`], without those that cannot be read.
-    pub(super) fn readable_keys(&self) -> Answer<Vec<(String, ApiKey)>> {
-        Ok(self.readable(KEYS)?.collect::<crate::Result<_>>()?)
-    }
-
-    /// The key with this hash, and who it is of.
-    pub(super) fn key(&self, hash: &str) -> Answer<Option<(ApiKey, User)>> {
-        let Some(key) = self.store.load::<ApiKey>(&key_of_key(hash))? else {
-            return Ok(None);
-        };
-        let user = self.user_of(&key)?;
-        Ok(user.map(|user| (key, user)))
-    }
-
-    fn user_of(&self, key: &ApiKey) -> Answer<Option<User>> {
-        let user = self.user(&key.user)?;
-        Ok(user.filter(|user| user.id == key.user_id))
-    }
-
-    /// Revokes the key with this hash. Answers whether there was one.
-    pub(super) fn remove_key(&self, hash: &str) -> Answer<bool> {
-        check_name(hash)?;
-        let was_there = self.store.delete(&key_of_key(hash))?;
-        self.let_pass()?;
-        Ok(was_there)
-    }
-
-    /// Whose API key this is, `None` for nobody's.
-    pub(super) fn account_of_key(&self, secret: &str) -> Answer<Option<Account>> {
-        let hash = hash_of_secret(secret);
-        // Before anything is read: what is committed meanwhile is not to be missed.
-        let revision = self.store.history().newest();
-        let account = self.key(&hash)?.map(|(key, user)| Account {
-            project: Some(key.project),
-            ..Account::of(&key.user, &user)
-        });
-        if let Some(account) = &account {
-            self.remembered.keep(hash, account, revision);
-        }
-        Ok(account)
-    }
-
-    /// Whose API key this is, where it was offered since the store last changed. It asks nothing of the store, and may
-    /// be called where no one may wait.
-    pub(super) fn remembered_key(&self, secret: &str) -> Option<Account> {
-        let revision = self.store.history().newest();
-        self.remembered.get(&hash_of_secret(secret), revision)
-    }
-
     /// Whether the password is right; `None` for a user that is not there takes as long.
     pub(super) fn is_password(&self, user: Option<&User>, password: &str) -> bool {
         let phc = user.map(|user| user.password.as_str());
@@ -465,11 +330,7 @@ pub(super) fn user_key(name: &str) -> String {
     format!("{USERS}/{name}")
 }
 
-fn key_of_key(hash: &str) -> String {
-    format!("{KEYS}/{hash}")
-}
-
-fn missing(name: &str) -> Error {
+pub(super) fn missing(name: &str) -> Error {
     Error::NotFound {
         key: name.to_owned(),
     }
@@ -488,18 +349,6 @@ pub(super) fn check_name(name: &str) -> Answer<()> {
     Err(Problem::bad_request(
         "a name has at most 64 of a-z, 0-9, `.`, `-`, `_` and `@`, and begins with a letter or digit",
     ))
-}
-
-/// As a name, without the `_` that ends it in an API key, and none that the interface of the service has below `/v1/`: a
-/// project has its drives there.
-pub(super) fn check_project(project: &str) -> Answer<()> {
-    if project.contains('_') {
-        return Err(Problem::bad_request("the name of a project has no `_`"));
-    }
-    if RESERVED.contains(&project) {
-        return Err(Problem::bad_request("this name is the service's own"));
-    }
-    check_name(project)
 }
 
 /// A root is a folder, of all but the service's own.

@@ -10,6 +10,7 @@
 //! Other protocols over the same store are routes as well, each with a file or folder of its own beside these.
 
 mod accounts;
+mod api_keys;
 mod asking;
 mod auth;
 mod blobs;

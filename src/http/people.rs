@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Service;
-use super::accounts::{ApiKey, Role, Signing, User};
+use super::accounts::{Role, User};
+use super::api_keys::{ApiKey, Signing};
 use super::auth::Admin;
 use super::key::{JsonBody, KeyPath};
 use super::problem::{Answer, Problem};

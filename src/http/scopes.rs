@@ -10,7 +10,8 @@
 //! | `rooms/<project>/<room>/` | a room of a project |
 
 use super::Service;
-use super::accounts::{Account, check_project};
+use super::accounts::Account;
+use super::api_keys::check_project;
 use super::problem::Answer;
 use crate::Store;
 

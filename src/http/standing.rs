@@ -222,7 +222,8 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::http::accounts::{Accounts, ApiKey, Role, Signing, User};
+    use crate::http::accounts::{Accounts, Role, User};
+    use crate::http::api_keys::{ApiKey, Signing};
 
     /// Between the look at the rights and the commit.
     #[test]

@@ -219,7 +219,7 @@ fn a_store_has_more_packs_than_files_may_be_open() {
     let packs = fs::read_dir(env.path("store/packs")).unwrap().count();
     assert_eq!(packs, usize::from(PACKS));
 
-    for (files, taken) in [(40, 0), (40, 15)] {
+    for (files, taken) in [(40, 0), (40, 10)] {
         let exported = run_with_files(&env, files, taken, &["export", "-"]);
         assert_eq!(exported.code, Some(0), "{}", exported.complaint);
         assert!(exported.output.len() > 60 * 10_000);

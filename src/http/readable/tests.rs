@@ -1,6 +1,7 @@
 use super::*;
 use crate::Store;
-use crate::http::accounts::{Account, ApiKey, FOLDER, Role, Signing, User};
+use crate::http::accounts::{Account, FOLDER, Role, User};
+use crate::http::api_keys::{ApiKey, Signing};
 use crate::http::sessions::now;
 
 /// Rows that cannot be read, before and behind all others.

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::access::Access;
-use crate::http::accounts::{Accounts, ApiKey, Role, check_name};
+use crate::http::accounts::{Accounts, Role, check_name};
+use crate::http::api_keys::ApiKey;
 use crate::http::problem::{Answer, Problem};
 use crate::http::sessions;
 
@@ -227,7 +228,8 @@ mod tests {
 
     use super::*;
     use crate::Store;
-    use crate::http::accounts::{FOLDER, Signing};
+    use crate::http::accounts::FOLDER;
+    use crate::http::api_keys::Signing;
     use crate::http::passwords::hash_of_secret;
 
     /// Accounts with a key of the project `proj`, and the key.

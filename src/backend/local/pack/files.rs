@@ -19,15 +19,14 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Open files by the number of their pack. Who reads one keeps it open, also when it leaves the cache or is removed.
 pub(super) struct OpenFiles {
-    capacity: usize,
     cache: Mutex<Cache>,
     /// How many more times no file is to be had.
     #[cfg(test)]
     refusals: AtomicU64,
 }
 
-#[derive(Default)]
 struct Cache {
+    capacity: usize,
     files: HashMap<u64, Entry>,
     clock: u64,
 }
@@ -40,8 +39,11 @@ struct Entry {
 impl OpenFiles {
     pub(super) fn new(capacity: usize) -> OpenFiles {
         OpenFiles {
-            capacity,
-            cache: Mutex::new(Cache::default()),
+            cache: Mutex::new(Cache {
+                capacity,
+                files: HashMap::new(),
+                clock: 0,
+            }),
             #[cfg(test)]
             refusals: AtomicU64::default(),
         }
@@ -63,7 +65,7 @@ impl OpenFiles {
         if !is_wanted() {
             return;
         }
-        if cache.files.len() >= self.capacity {
+        if cache.files.len() >= cache.capacity {
             let oldest = cache.files.iter().min_by_key(|(_, entry)| entry.last_used);
             if let Some(oldest) = oldest.map(|(pack, _)| *pack) {
                 cache.files.remove(&oldest);
@@ -81,7 +83,8 @@ impl OpenFiles {
         self.cache.lock().files.remove(&pack);
     }
 
-    /// Opens a file that is not kept. Where there are no more files, those kept may be what takes them all.
+    /// Opens a file that is not kept. Where there are no more files, those kept may be what takes them all: they are closed, and
+    /// half as many are kept from then on, since others of the process need some as well.
     fn open(&self, path: &Path, name: PackName) -> Result<Option<File>> {
         let open = || {
             let opened = self.try_open(path);
@@ -89,7 +92,13 @@ impl OpenFiles {
         };
         match open() {
             Err(error) if is_out_of_files(&error) => {
-                self.cache.lock().files.clear();
+                let mut cache = self.cache.lock();
+                // Of threads that come together only the first finds some.
+                if let half @ 1.. = cache.files.len() / 2 {
+                    cache.capacity = half;
+                }
+                cache.files.clear();
+                drop(cache);
                 open()
             }
             opened => opened,

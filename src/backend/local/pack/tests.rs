@@ -76,17 +76,25 @@ fn where_no_more_files_may_be_open_those_that_are_kept_make_room() {
         let appended = packs.append(blob(number), 0, &content(number, 10_000), 10_000);
         appended.unwrap().remove(0)
     };
-    let [first, second] = [1, 2].map(location);
-    assert_ne!(first.pack, second.pack);
-    let read = |number, location| packs.read(blob(number), 0, location);
-    assert_eq!(read(1, &first).unwrap().unwrap(), content(1, 10_000));
+    let locations = [0, 1, 2, 3].map(location);
+    let read = |number: u8| packs.read(blob(number), 0, &locations[usize::from(number)]);
+    let assert_read = |number| assert_eq!(read(number).unwrap().unwrap(), content(number, 10_000));
+    let kept = || -> Vec<u64> {
+        let is_kept = |pack: &u64| packs.files.get(*pack).is_some();
+        packs.numbers().into_iter().filter(is_kept).collect()
+    };
+    assert_read(0);
+    assert_read(1);
+    assert_eq!(kept(), [0, 1]);
     packs.refuse_files_for_test(1);
-    assert_eq!(read(2, &second).unwrap().unwrap(), content(2, 10_000));
-    assert!(packs.files.get(first.pack).is_none());
+    assert_read(2);
+    assert_eq!(kept(), [2]);
+    assert_read(3);
+    assert_eq!(kept(), [3], "others need files, too");
     packs.refuse_files_for_test(2);
-    let refused = read(1, &first);
+    let refused = read(0);
     assert!(matches!(refused, Err(Error::Io { .. })), "{refused:?}");
-    assert_eq!(read(1, &first).unwrap().unwrap(), content(1, 10_000));
+    assert_read(0);
 }
 
 // Computed elsewhere.

@@ -1,10 +1,8 @@
 //! Trees and syncs that fail.
 
-use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::Store;
 use crate::backend::local::trees::fault::{FaultTrees, Lasting, Operation};
 
 pub(super) fn open_faulty(directory: &TempDir) -> (Local, Arc<FaultTrees>) {
@@ -176,41 +174,6 @@ fn a_sync_that_fails_acknowledges_nobody() {
     assert_eq!(local.history().newest, 1);
     assert!(read(&local, b"before").is_some());
     assert!(read(&local, 1_u32.to_be_bytes()).is_none());
-}
-
-/// When a copy is wanted most.
-#[test]
-fn a_store_whose_sync_failed_can_still_be_copied_and_looked_at() {
-    let directory = tempfile::tempdir().unwrap();
-    let local = Arc::new(Local::open(directory.path(), slow()).unwrap());
-    let store = Store::on_backend(local.clone()).unwrap();
-    store.put("before", "1").unwrap();
-    local
-        .core
-        .settling
-        .test
-        .fail_next
-        .store(true, Ordering::Relaxed);
-    let failed = store.put("behind", "2");
-    assert!(matches!(failed, Err(Error::Poisoned { .. })), "{failed:?}");
-
-    let copy = directory.path().with_extension("copy");
-    store.backup(&copy, |_| ControlFlow::Continue(())).unwrap();
-    let told = Store::open(&copy).unwrap();
-    assert_eq!(told.get("before").unwrap().as_deref(), Some(&b"1"[..]));
-    assert!(!told.exists("behind").unwrap());
-    drop(told);
-    std::fs::remove_dir_all(copy).unwrap();
-
-    let report = store.verify(|_| ControlFlow::Continue(())).unwrap();
-    assert!(report.is_sound(), "{report:?}");
-    let [unchecked] = &report.unchecked[..] else {
-        panic!("{report:?}");
-    };
-    assert!(
-        unchecked.problem.contains("a write failed"),
-        "{unchecked:?}"
-    );
 }
 
 /// Who writes the log may panic, for example.

@@ -61,6 +61,8 @@ fn a_segment_that_others_removed_keeps_no_other() {
 #[test]
 fn a_segment_stays_until_the_trees_hold_all_of_it() {
     let (local, _directory) = with_segments(History::of_bytes(1));
+    // Else there may be a checkpoint meanwhile.
+    let _held = local.hold_syncs();
     let segments = local.core.journal.segments();
     let next = segments[1].first;
     local.core.journal.drop_old(next - 2, 0).unwrap();
