@@ -56,12 +56,34 @@ impl Store {
         &self,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<R>,
     ) -> Result<R> {
-        let (answer, _) = self.run_once(|draft| {
+        self.transaction_with_revision(body)
+            .map(|(answer, _)| answer)
+    }
+
+    /// As [`Store::transaction`], with the revision of the commit: whatever `body` has written is at it. `None` where it wrote
+    /// nothing.
+    ///
+    /// ```
+    /// use komatik::{PutMode, PutOptions};
+    /// let store = komatik::Store::in_memory()?;
+    /// let ((), revision) = store.transaction_with_revision(|tx| tx.save("count", &1))?;
+    /// // Only where nobody else has written it since.
+    /// let options = PutOptions::new().mode(PutMode::Update(revision.unwrap_or_default()));
+    /// store.save_with("count", &2, options)?;
+    /// # Ok::<(), komatik::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As there.
+    pub fn transaction_with_revision<R>(
+        &self,
+        body: impl FnOnce(&mut Transaction<'_>) -> Result<R>,
+    ) -> Result<(R, Option<u64>)> {
+        self.run_once(|draft| {
             let mut transaction = Transaction { draft };
             let answer = body(&mut transaction)?;
             Ok((transaction.draft, answer))
-        })?;
-        Ok(answer)
+        })
     }
 }
 
@@ -69,7 +91,8 @@ impl Store {
 ///
 /// Its methods do what those of [`Store`] do, with the same errors, for the scope, passwords and participant of the
 /// store it was begun on. They read what the transaction itself has written. An entry that it has written has no
-/// revision before the commit: its metadata says 0, and so may [`PutMode::Update`].
+/// revision before the commit: its metadata says 0, and so may [`PutMode::Update`]. What it is then, tells
+/// [`Store::transaction_with_revision`].
 ///
 /// Locks, tokens and listings are not part of a transaction. A patch takes no mode: to apply one at a revision, look at
 /// [`Transaction::metadata`] first.

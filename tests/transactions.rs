@@ -6,7 +6,7 @@ mod common;
 use std::io::Write;
 
 use common::stores;
-use komatik::{Error, PutMode, PutOptions, Store, WriteMode, WriteOptions};
+use komatik::{Error, Events, PutMode, PutOptions, Store, Transaction, WriteMode, WriteOptions};
 use serde_json::{Value, json};
 
 #[test]
@@ -55,6 +55,39 @@ fn a_transaction_reads_what_it_wrote() {
         assert!(revision("new") == revision("copy") && revision("copy") == revision("moved"));
         store.delete("copy").unwrap();
         assert!(store.get("moved").unwrap().unwrap() == large);
+    }
+}
+
+/// Of the commit itself: to ask afterwards may tell that of another writer.
+#[test]
+fn a_transaction_tells_its_revision() {
+    for case in stores() {
+        let store = case.store.clone();
+        let another = store.clone();
+        let subscription = store.on(Events::UPDATED, move |change| {
+            if change.key == "a" && change.participant.is_some() {
+                another.save("a", &"another's").unwrap();
+            }
+        });
+        let own = store.acting_as("own");
+        let write = |tx: &mut Transaction<'_>| {
+            tx.save("a", &"own")?;
+            tx.put("b", "own")
+        };
+        let ((), revision) = own.transaction_with_revision(write).unwrap();
+        let at = |key: &str| store.metadata(key).unwrap().unwrap().revision;
+        assert_eq!(revision, Some(at("b")));
+        assert!(revision < Some(at("a")));
+        let options = PutOptions::new().mode(PutMode::Update(revision.unwrap()));
+        assert!(matches!(
+            store.save_with("a", &0, options),
+            Err(Error::RevisionMismatch { .. })
+        ));
+        drop(subscription);
+        let (count, none) = store
+            .transaction_with_revision(|tx| tx.delete("c"))
+            .unwrap();
+        assert_eq!((count, none), (false, None));
     }
 }
 

@@ -195,15 +195,17 @@ impl Conditions {
         }
         // Before the transaction, so that no password is verified while others wait.
         ask_for_all(store, key)?;
-        let stored = store.transaction(|tx| {
+        let (stored, revision) = store.transaction_with_revision(|tx| {
             if let Err(problem) = self.check(tx.metadata(key)?.as_ref()) {
                 return Ok(Err(problem));
             }
             tx.commit_blob(writer)?;
             tx.metadata(key).map(Ok)
-        })??;
-        let stored = stored.ok_or_else(|| Problem::internal("a blob that was not stored"))?;
-        Ok(stamped(store, stored))
+        })?;
+        stored?
+            .zip(revision)
+            .map(|(stored, revision)| Metadata { revision, ..stored })
+            .ok_or_else(|| Problem::internal("a blob that was not stored"))
     }
 
     /// Whether a write may be done to what is there.
@@ -243,24 +245,6 @@ impl Conditions {
     }
 }
 
-/// What a transaction has stored, with the revision that only its commit knew. Where another has written the entry since, it
-/// stays 0, which no entry ever has: the tag must not be that of what is there now.
-fn stamped(store: &Store, stored: Metadata) -> Metadata {
-    let present = store.metadata(&stored.key).ok().flatten();
-    let is_stored = |present: &Metadata| {
-        let revision = stored.revision;
-        stored
-            == Metadata {
-                revision,
-                ..present.clone()
-            }
-    };
-    match present {
-        Some(present) if is_stored(&present) => present,
-        _ => stored,
-    }
-}
-
 /// Why a write was not done. Only one that is to create an entry minds that there is one.
 fn refused(error: Error) -> Problem {
     match error {
@@ -283,7 +267,7 @@ mod tests {
     use headers::LastModified;
 
     use super::*;
-    use crate::PutOptions;
+    use crate::{Events, PutOptions};
 
     fn conditions(name: &'static str, value: &str) -> Conditions {
         let mut headers = HeaderMap::new();
@@ -398,15 +382,23 @@ mod tests {
     #[test]
     fn nobody_is_told_the_tag_of_what_another_wrote() {
         let store = Store::in_memory().unwrap();
-        let stored = store.put("b", "own").unwrap();
-        let untold = Metadata {
-            revision: 0,
-            ..stored.clone()
-        };
-        assert_eq!(stamped(&store, untold.clone()), stored);
-        store.put("b", "another's").unwrap();
-        assert_eq!(stamped(&store, untold.clone()), untold);
-        store.delete("b").unwrap();
-        assert_eq!(stamped(&store, untold.clone()), untold);
+        store.put("b", "first").unwrap();
+        let another = store.clone();
+        let (tell, told) = std::sync::mpsc::channel();
+        let _subscription = store.on(Events::UPDATED, move |change| {
+            if change.participant.as_deref() == Some("own") {
+                let written = another.put("b", "another's");
+                tell.send((change.revision, written.unwrap().revision))
+                    .unwrap();
+            }
+        });
+        let own = store.acting_as("own");
+        let any = conditions("if-match", "*");
+        let writer = any.writer(&own, "b", WriteOptions::new()).unwrap();
+        let stored = any.commit(&own, "b", writer).unwrap();
+        let (revision, later) = told.recv().unwrap();
+        assert_eq!(stored.revision, revision);
+        assert_eq!(store.metadata("b").unwrap().unwrap().revision, later);
+        assert!(later > revision);
     }
 }

@@ -290,7 +290,7 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
             asked.map_err(|error| Problem::from(error).with("operation", index))?;
         }
     }
-    let results = store.transaction(|tx| {
+    let results = store.transaction_with_revision(|tx| {
         let mut results = Vec::new();
         let mut bytes = 0;
         // All writers wait for all the patches together.
@@ -311,7 +311,7 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
         Ok(results)
     });
     match results {
-        Ok(results) => Ok(json!({"results": results})),
+        Ok((results, revision)) => Ok(json!({"results": results, "revision": revision})),
         Err(error) => {
             let problem = Problem::from(error);
             Err(match at {

@@ -9,7 +9,7 @@ use crate::server::{Client, Reply, Server};
 
 const ENTRIES: usize = 5;
 
-/// A service, and `ann` with entries in `f` that the last of the passwords opens which she offers.
+/// A service, and `ann` with entries in `f` that a password opens.
 fn begin() -> (Server, Client) {
     let server = Server::start();
     let ann = server.user("ann", "writer", "home/ann");
@@ -22,16 +22,25 @@ fn begin() -> (Server, Client) {
     (server, ann)
 }
 
-/// What `ask` answers with all of the passwords, where `ann` is removed as they are tried.
+/// What `ask` answers with the password, where `ann` is removed while it waits for its turn behind those of others.
 fn removed_meanwhile(server: &Server, ask: impl FnOnce(&[(&str, &str)]) -> Reply + Send) -> Reply {
-    let passwords = ["1", "2", "3", "4", "5", "6", "7", "sesame"];
-    let offered = passwords.map(|password| ("komatik-password", password));
     std::thread::scope(|threads| {
-        let asked = threads.spawn(move || ask(&offered));
+        for entry in 0..ENTRIES {
+            // The next one waits for 400 ms, at each of them.
+            threads.spawn(move || {
+                for guess in 0..6 {
+                    let view = server.store.unlocked_with(&guess.to_string());
+                    view.delete(&format!("home/ann/f/{entry}")).unwrap_err();
+                }
+            });
+        }
+    });
+    std::thread::scope(|threads| {
+        let asked = threads.spawn(move || ask(&[("komatik-password", "sesame")]));
         std::thread::sleep(Duration::from_millis(300));
         let removed = server.admin().delete("/v1/users/ann");
         assert_eq!(removed.status, 204);
-        assert!(!asked.is_finished(), "there was nothing to try");
+        assert!(!asked.is_finished(), "there was nothing to wait for");
         asked.join().unwrap()
     })
 }

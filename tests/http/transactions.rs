@@ -38,6 +38,13 @@ fn every_operation_is_done_in_one_commit() {
     assert_eq!(results["results"][11], json!({"deleted": 1}));
     assert_eq!(results["results"][12], json!({"moved": 1}));
     assert_eq!(store.history().newest(), before + 1, "one commit");
+    assert_eq!(results["revision"], before + 1);
+    let nothing = json!({"operations": [{"op": "delete", "key": "none"}]});
+    let done = ann.json("POST", "/v1/transactions", &nothing).value();
+    assert_eq!(
+        done,
+        json!({"results": [{"deleted": false}], "revision": null})
+    );
     let document: serde_json::Value = store.load("d").unwrap().unwrap();
     assert_eq!(document, json!({"a": [1, 2], "b": 1, "p": true}));
     assert_eq!(store.get("b2").unwrap().unwrap(), [0, 1, 2][..]);

@@ -7,7 +7,7 @@ use super::keys::{self, ChunkRow};
 use super::row::Totals;
 use super::view::LocalScan;
 use super::{Core, journal::Segment};
-use crate::backend::{Row, Scan, Tree};
+use crate::backend::{BlobId, Row, Scan, Tree, View};
 use crate::error::{Error, Result};
 use crate::report::{Finding, Progress, Report};
 
@@ -176,12 +176,8 @@ fn check_chunk(core: &Core, key: &[u8], row: &Row) -> Result<Option<Finding>> {
         Some(ChunkRow::Packed(_)) => match core.get_chunk(blob, index) {
             Ok(_) => None,
             Err(Error::Damaged { what, location }) => {
-                // Given back since the scan began?
-                let is_gone = matches!(
-                    core.get(crate::backend::View::Latest, Tree::Chunks, key),
-                    Ok(None)
-                );
-                (!is_gone).then(|| Finding::new(what, location, "it is not as it was written"))
+                let is_missed = !is_gone(core, key)? && !is_nobodys(core, blob)?;
+                is_missed.then(|| Finding::new(what, location, "it is not as it was written"))
             }
             Err(error) => return Err(error),
         },
@@ -191,6 +187,27 @@ fn check_chunk(core: &Core, key: &[u8], row: &Row) -> Result<Option<Finding>> {
             "its row cannot be read",
         )),
     })
+}
+
+/// Whether a chunk was given back since the scan began.
+fn is_gone(core: &Core, key: &[u8]) -> Result<bool> {
+    match core.get(View::Latest, Tree::Chunks, key) {
+        Ok(row) => Ok(row.is_none()),
+        Err(Error::Damaged { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a blob is an upload that is none yet, or about to be given back: a power cut may have taken of it what it will.
+fn is_nobodys(core: &Core, blob: BlobId) -> Result<bool> {
+    for key in [keys::upload(blob), keys::doomed(blob)] {
+        match core.get(View::Latest, Tree::Pending, &key) {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(Error::Damaged { .. }) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// Reads the journal up to what was written when the call began.

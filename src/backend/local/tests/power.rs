@@ -377,7 +377,8 @@ fn a_large_upload_whose_earlier_chunks_never_reached_the_disk_did_not_happen() {
     let local = open(&store);
     assert_eq!(read(&local, b"before").unwrap(), "1");
     assert_eq!(read(&local, 5_u64.to_be_bytes()), None);
-    // What went ahead goes with it.
+    // What went ahead goes with it, and is no damage until then.
+    assert_sound(&local);
     compact(&local).unwrap();
     assert_eq!(local.stats().unwrap().chunk_bytes, 0);
     assert_sound(&local);
