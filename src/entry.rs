@@ -419,6 +419,7 @@ impl Draft<'_> {
         let present = self.read_present(from)?;
         self.check_lock(from.as_str(), &present.record, Need::Read)?;
         if from == to {
+            self.note_done();
             return Ok(self.store.metadata_of(from, &present));
         }
         let replaced = self.read_to_replace(to, mode.into(), Need::Write)?;

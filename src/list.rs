@@ -84,9 +84,9 @@ impl Store {
     ///
     /// **Locks.** Names are told to everybody, the rest of an entry with a view password only where this view offers it.
     /// Passwords not verified yet are verified item by item, some 20 ms each. A listing never waits: where it would have
-    /// to, as listings have tried too many wrong passwords on an entry of late, it tries none and tells the name alone.
+    /// to, as listings have tried too many wrong passwords on an entry of late, it tries no more and tells the name alone.
     /// What it tries slows no other call. A view that is kept, rather than made anew for each call, tries but once, as
-    /// long as the locks have no more than 200,000 passwords.
+    /// long as the locks have no more than 100,000 passwords.
     ///
     /// ```
     /// use komatik::{ListOptions, Store};

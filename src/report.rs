@@ -76,8 +76,8 @@ pub struct Report {
     pub bytes: u64,
     /// What is not as it was written; empty for a sound store.
     pub findings: Vec<Finding>,
-    /// What could not be checked, being overwritten faster than it was read. No damage: verify again, with fewer writes
-    /// at the same time.
+    /// What could not be checked, being overwritten faster than it was read: verify again, with fewer writes at the same
+    /// time. Or because a write had failed, so that what there should be is not known: open the store again first.
     pub unchecked: Vec<Finding>,
 }
 

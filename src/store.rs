@@ -162,7 +162,7 @@ impl Store {
     /// The same store, offering `password` wherever a lock asks for one, besides those offered already.
     ///
     /// The view verifies it once for each lock it meets, the newest of its passwords first, and remembers: what it found
-    /// out of 200,000 passwords of locks, in some 15 MiB. Passwords of other locks slow nobody, as long as the view has no
+    /// out of 100,000 passwords of locks, in some 15 MiB. Passwords of other locks slow nobody, as long as the view has no
     /// more than 32 and one of them opens the lock. Wrong ones are slowed, see [`Store::lock`]: any call that may answer
     /// [`Error::WrongPassword`] may answer [`Error::TooManyTries`] as well.
     #[must_use]

@@ -234,7 +234,10 @@ impl Store {
                 self.delete_tokens(&[token.hash()])?;
                 Ok(true)
             }
-            Err(Error::TokenRefused) => Ok(false),
+            Err(Error::TokenRefused) => {
+                self.delete_tokens(&[])?;
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }

@@ -29,7 +29,7 @@ impl Store {
     ///
     /// One that only reads is the way to read several keys at one moment.
     ///
-    /// A password that this view has not met before is verified while other writers wait, some 20 ms; to read the entry
+    /// A password that this view has not met before is verified while other writers wait, some 20 ms each; to read the entry
     /// before is better. Where too many wrong ones were tried, the method is refused at once:
     /// [`Error::TooManyTries`].
     ///

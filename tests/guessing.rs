@@ -168,7 +168,7 @@ fn each_32_passwords_of_a_view_are_one_try() {
 
 /// Where guesses at the one password are slowed, the other one is tried.
 #[test]
-fn who_knows_the_edit_password_does_not_wait_for_those_who_guess_the_other() {
+fn the_edit_password_opens_in_a_transaction_whoever_guesses_at_the_other() {
     for case in stores(&Lock::new().view("v").edit("e")).iter().take(2) {
         let store = case.store.clone();
         for numbers in [0..3, 3..6, 6..8] {

@@ -13,6 +13,8 @@ use super::walk::Skipped;
 pub(crate) const FOLDER: &str = ".komatik";
 /// What is told of it where it is passed over.
 pub(crate) const WHAT: &str = "the accounts of the service";
+/// And of what is no folder.
+pub(crate) const NAMED_SO: &str = "its name is that of the accounts of the service";
 
 /// Whether a folder is the root.
 pub(crate) fn is_root(folder: &str) -> bool {
@@ -39,6 +41,13 @@ pub(crate) fn passed_over(
     folder: &str,
     directory: &Path,
 ) -> komatik::Result<Option<Skipped>> {
-    let is_there = is_root(folder) && store.exists(FOLDER)?;
-    Ok(is_there.then(|| Skipped::passed_over(&directory.join(FOLDER), WHAT)))
+    if !is_root(folder) || !store.exists(FOLDER)? {
+        return Ok(None);
+    }
+    let path = directory.join(FOLDER);
+    Ok(Some(match store.is_folder(FOLDER)? {
+        true => Skipped::passed_over(&path, WHAT),
+        // An entry, which somebody may miss in the copy.
+        false => Skipped::failed(&path, NAMED_SO),
+    }))
 }

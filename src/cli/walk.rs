@@ -82,7 +82,7 @@ impl Tree {
     pub(crate) fn beside(store: StoreDirectory, root: &Path, folder: &str) -> Outcome<Tree> {
         store.keep_out(root)?;
         let reserved = reserved::is_root(folder).then(|| root.join(reserved::FOLDER));
-        Tree::walk(root, |directory| {
+        let mut tree = Tree::walk(root, |directory| {
             if reserved
                 .as_ref()
                 .is_some_and(|reserved| *reserved == directory.path())
@@ -92,7 +92,18 @@ impl Tree {
             let found = directory.metadata();
             let is_store = found.is_ok_and(|found| store.is(&found));
             is_store.then_some("the store itself")
-        })
+        })?;
+        if reserved.is_some()
+            && let Some(at) = tree
+                .files
+                .iter()
+                .position(|file| file.name == reserved::FOLDER)
+        {
+            let file = tree.files.remove(at);
+            let skipped = Skipped::passed_over(&file.path, reserved::NAMED_SO);
+            tree.skipped.push(skipped);
+        }
+        Ok(tree)
     }
 
     /// Walks through everything below `root`, but through no directory of which `passes_over` tells why not. Symbolic links are not

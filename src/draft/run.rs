@@ -376,7 +376,7 @@ mod tests {
     use crate::backend::local::{Local, Options};
     use crate::backend::{Backend, Tree, View};
     use crate::delivery::Events;
-    use crate::options::{MergeOptions, PutMode, PutOptions, WriteOptions};
+    use crate::options::{Grant, MergeOptions, PutMode, PutOptions, WriteOptions};
 
     #[test]
     fn a_refusal_waits_for_what_it_was_decided_on() {
@@ -423,15 +423,20 @@ mod tests {
         let store = Store::on_backend(local.clone()).unwrap();
         store.save("k", &1).unwrap();
         let patch: json_patch::Patch = serde_json::from_str("[]").unwrap();
-        let asks: [&(dyn Fn() -> Result<()> + Sync); 9] = [
+        let gone = store.grant("k", Grant::default()).unwrap();
+        store.revoke_token(&gone).unwrap();
+        let asks: [&(dyn Fn() -> Result<()> + Sync); 12] = [
             &|| store.merge("k", &1).map(drop),
             &|| store.patch("k", &patch).map(drop),
             &|| store.delete("none").map(drop),
             &|| store.rename("k", "k", PutMode::Overwrite).map(drop),
+            &|| store.copy("k", "k", PutMode::Overwrite).map(drop),
             &|| store.unlock("k").map(drop),
             &|| store.create_folder("made"),
             &|| store.delete_folder("none").map(drop),
+            &|| store.rename_folder("made", "made").map(drop),
             &|| store.revoke("k").map(drop),
+            &|| store.revoke_token(&gone).map(drop),
             &|| store.transaction(|tx| tx.delete("none").map(drop)),
         ];
         store.create_folder("made").unwrap();

@@ -38,7 +38,7 @@ async fn lock(
     let mut given = lock.view.iter().chain(&lock.edit);
     if !given.all(|password| can_be_offered(password)) {
         return Err(Problem::bad_request(
-            "a password has white space at an end, or a control character: no `Komatik-Password` can offer it",
+            "a password has a space or tab at an end, or a control character: no line of `Komatik-Password` can offer it",
         ));
     }
     let lock = move || caller.store.lock(&key, lock);
@@ -46,9 +46,11 @@ async fn lock(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// HTTP takes white space off the ends of a line, and lets no control characters through.
+/// By a client that brings it as it is, in `Komatik-Password`: HTTP takes white space off the ends of a line, and lets no control
+/// characters through but tabs.
 fn can_be_offered(password: &str) -> bool {
-    password.trim() == password && !password.contains(char::is_control)
+    let is_lost = |byte: u8| byte.is_ascii_control() && byte != b'\t';
+    password.trim_matches([' ', '\t']) == password && !password.bytes().any(is_lost)
 }
 
 async fn unlock(

@@ -159,8 +159,9 @@ impl Accounts {
         if let Some(session) = self.store.load::<Session>(&key_of(&hash))? {
             let named = session.named(&hash);
             self.store.transaction(|tx| named.end(tx))?;
+            self.let_pass()?;
         }
-        self.let_pass()
+        Ok(())
     }
 
     /// Removes the sessions that have ended, as far as it goes on; how many.

@@ -274,6 +274,8 @@ mod tests {
                     taken.send(()).unwrap();
                 });
                 let early = is_taken.recv_timeout(Duration::from_millis(100));
+                // Who has no session ends none, and is not waited for.
+                accounts.end_session("none").unwrap();
                 go.wait();
                 assert!(early.is_err(), "way {number} is done before the writer is");
                 is_taken.recv().unwrap();

@@ -111,5 +111,5 @@ fn is_rounded(number: &[u8]) -> bool {
     !is_exact
         && number
             .parse::<f64>()
-            .is_ok_and(|float| float.to_string() != number)
+            .is_ok_and(|float| float.to_string() != number && format!("{float:.0}") != number)
 }

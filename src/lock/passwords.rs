@@ -17,7 +17,7 @@ pub const MAX_PASSWORD_BYTES: usize = 1024;
 /// Passwords of a view that are one try at a lock: a keyring is no guess, but must not make guessing cheap.
 const MAX_TOGETHER: usize = 32;
 /// Hashes one view remembers its answers for, in some 15 MiB.
-const MAX_REMEMBERED: usize = 200_000;
+const MAX_REMEMBERED: usize = 100_000;
 
 /// The passwords a view offers, and what it has learnt about the hashes it met. Clones share both.
 #[derive(Clone, Default)]

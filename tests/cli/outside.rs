@@ -162,6 +162,35 @@ fn links_and_pipes_in_a_directory_are_not_written_through() {
 }
 
 /// A tree keeps neither that they are documents nor that nobody else may read them.
+/// Which somebody may have made before there was a service.
+#[test]
+fn what_is_only_named_as_the_accounts_of_the_service_is_told() {
+    let env = Env::with(|store| drop(store.put("gone", "x").unwrap()));
+    env.write("d/.komatik", "mine");
+    env.write("d/a", "x");
+    for command in [
+        &["sync", "d", "/", "--delete"][..],
+        &["put", "-r", "d", "/"],
+    ] {
+        let said = env.run(command);
+        assert_eq!(said.code, Some(0), "{}", said.complaint);
+        assert!(
+            said.complaint.contains("/.komatik: its name is"),
+            "{}",
+            said.complaint
+        );
+        assert_eq!(env.ok(&["ls"]), "a\n");
+    }
+    env.store().put(".komatik", "an entry").unwrap();
+    let said = env.run(&["get", "-r", "/", "out"]);
+    assert_eq!(said.code, Some(12));
+    assert!(
+        said.complaint.contains("/.komatik: its name is"),
+        "{}",
+        said.complaint
+    );
+}
+
 #[test]
 fn the_accounts_of_the_service_are_no_part_of_a_tree_of_the_root() {
     let env = Env::with(|store| {

@@ -80,7 +80,7 @@ fn a_file_of_parts_has_the_type_that_it_was_told() {
     for (number, (begun, first, expected)) in [
         (None, Some("text/x-own"), "text/x-own"),
         (Some(untold), Some("text/x-own"), "text/x-own"),
-        (Some("text/x-own"), Some("text/x-other"), "text/x-own"),
+        (Some("application/json"), Some("text/x-own"), "text/x-own"),
         (Some("text/x-own"), None, "text/x-own"),
         (
             None,

@@ -44,7 +44,9 @@ fn verify_rows(core: &Arc<Core>, report: &mut Report, progress: &mut Progress<'_
             Seen::Together => None,
             Seen::Apart if !is_last => continue,
             Seen::Apart => Some("they were overwritten faster than they were read"),
-            Seen::Unsettled => Some("a write failed, and whether it was done is not known"),
+            Seen::Unsettled => Some(
+                "a write failed, and whether it was done is not known before the store is opened again",
+            ),
         };
         report.findings.extend(findings);
         report.unchecked.extend(unchecked.map(|reason| {

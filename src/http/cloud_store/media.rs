@@ -61,11 +61,14 @@ impl Accounts {
         };
         Ok(self.store.transaction(|tx| {
             let known = format!("media-of/{}/{file}", account.name);
-            if let Some(folder) = tx.load::<String>(&known)?
-                && let Some(kept) = tx.load::<Kept>(&format!("media/{folder}"))?
-                && kept.user_id == account.id
-            {
-                return Ok(folder);
+            if let Some(folder) = tx.load::<String>(&known)? {
+                match tx.load::<Kept>(&format!("media/{folder}")) {
+                    Ok(Some(kept)) if kept.user_id == account.id => return Ok(folder),
+                    // Another account's, or it leads nowhere.
+                    Ok(_) => {}
+                    Err(error) if is_damage(&error) => {}
+                    Err(error) => return Err(error),
+                }
             }
             tx.save(&known, &fresh)?;
             tx.save(&format!("media/{fresh}"), &kept)?;

@@ -91,8 +91,11 @@ fn page(files: &Store, query: &Query) -> crate::Result<Value> {
 /// A drive has no empty folders; other ways into the store make some.
 fn has_file(files: &Store, folder: &str) -> crate::Result<bool> {
     for item in files.list_with(folder, ListOptions::new().recursive())? {
-        if !item?.is_folder {
-            return Ok(true);
+        match item {
+            Ok(item) if item.is_folder => {}
+            // A damaged file is one.
+            Ok(_) | Err(Error::Damaged { .. }) => return Ok(true),
+            Err(error) => return Err(error),
         }
     }
     Ok(false)
@@ -190,4 +193,20 @@ fn delete_all(files: &Store, names: Vec<String>) -> crate::Result<Value> {
         }
         Ok(json!({"deleted": deleted, "failed": failed}))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_one_and_hides_no_other() {
+        let store = Store::in_memory().unwrap();
+        store.put("b", "").unwrap();
+        store.create_folder("empty/deep").unwrap();
+        store.damage("a/1");
+        let query = Query::parse("recursive=false").unwrap();
+        let page = page(&store, &query).unwrap();
+        assert_eq!(page, json!({"names": ["a/", "b"]}));
+    }
 }

@@ -35,7 +35,7 @@ impl FromRequestParts<Service> for Query {
 }
 
 impl Query {
-    fn parse(text: &str) -> Answer<Query> {
+    pub(super) fn parse(text: &str) -> Answer<Query> {
         let mut query = Query {
             name: String::new(),
             part: None,

@@ -94,7 +94,8 @@ pub(super) async fn end(
     // One client tells it as it begins, another with each part.
     let first = parts.first().map(|part| part.content_type.clone());
     let first = first.filter(|told| told != UNTOLD_TYPE);
-    options.content_type = upload.content_type.or(first);
+    // One client begins with a type of no meaning, and tells the true one with the parts.
+    options.content_type = first.or(upload.content_type);
     let open = move || files.writer(&upload.name, options);
     let mut writer = calls.run(open).await?;
     for part in &parts {

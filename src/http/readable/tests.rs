@@ -87,6 +87,21 @@ fn what_one_account_had_is_not_a_later_ones() {
 }
 
 #[test]
+fn media_of_which_a_row_is_damaged_can_be_stored_again() {
+    let store = Store::in_memory().unwrap();
+    let (accounts, _) = accounts(&store);
+    let ann = Account::of("ann", &accounts.user("ann").unwrap().unwrap());
+    let folder = accounts.media_folder(&ann, "a.png").unwrap();
+    store.damage(&format!("{FOLDER}/media/{folder}"));
+    let other = accounts.media_folder(&ann, "a.png").unwrap();
+    assert_ne!(other, folder);
+    assert_eq!(
+        accounts.account_of_media(&other, "a.png").unwrap(),
+        Some(ann)
+    );
+}
+
+#[test]
 fn sessions_that_have_ended_are_swept_whatever_is_damaged() {
     let store = Store::in_memory().unwrap();
     let (accounts, _) = accounts(&store);

@@ -160,7 +160,13 @@ fn take(tree: Tree, key: Bytes, bytes: &Bytes, rows: &mut Rows, findings: &mut V
         return;
     }
     match row::open(tree, &key, bytes) {
-        Ok(row) => drop(rows.insert((tree, key), (row.revision, Some(row.value)))),
+        Ok(row) => {
+            // A second look may find what sled has read out of older pages.
+            let known = rows.entry((tree, key)).or_default();
+            if known.0 <= row.revision {
+                *known = (row.revision, Some(row.value));
+            }
+        }
         Err(error) => findings.push(Finding::new(
             "row",
             format!("{tree:?} \"{}\"", key.escape_ascii()),

@@ -30,6 +30,22 @@ fn saved(trees: &FaultTrees) -> (Vec<Bytes>, Vec<Finding>) {
     (rows.into_keys().map(|(_, key)| key).collect(), findings)
 }
 
+/// By another look, for which sled has read older pages.
+#[test]
+fn an_older_version_of_a_row_takes_no_place_of_a_newer_one() {
+    let (mut rows, mut findings) = (Rows::new(), Vec::new());
+    for revision in [2, 1, 3] {
+        let value = Bytes::from(revision.to_string());
+        let row = Row { revision, value };
+        let sealed = row::seal(Tree::Entries, b"key", &row);
+        let key = Bytes::from_static(b"key");
+        take(Tree::Entries, key, &sealed, &mut rows, &mut findings);
+        let (kept, _) = rows[&(Tree::Entries, Bytes::from_static(b"key"))];
+        assert_eq!(kept, revision.max(2));
+    }
+    assert_eq!(findings, []);
+}
+
 #[test]
 fn bad_leaves_cost_their_own_rows_and_no_others() {
     let trees = filled(5000);
