@@ -1,6 +1,7 @@
 //! A disk without room, in moments that only the inside can choose. See `tests/full_disk.rs` for the whole.
 
 use std::fs::File;
+use std::io::{ErrorKind, Write as _};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
@@ -33,13 +34,20 @@ impl SmallDisk {
         Local::open(&self.directory.path().join("store"), slow()).unwrap()
     }
 
-    /// Leaves so many bytes of room, by means of a file.
+    /// Leaves so many bytes of room, by means of a file. The store may take some meanwhile.
     fn leave(&self, bytes: u64) -> File {
-        let found = rustix::fs::statvfs(self.directory.path()).unwrap();
-        let taken = found.f_bavail * found.f_frsize - bytes;
-        let path = self.directory.path().join("other");
-        std::fs::write(&path, vec![0; usize::try_from(taken).unwrap()]).unwrap();
-        File::options().write(true).open(path).unwrap()
+        let mut file = File::create(self.directory.path().join("other")).unwrap();
+        let piece = vec![0; 64 * 1024];
+        loop {
+            let found = rustix::fs::statvfs(self.directory.path()).unwrap();
+            let more = (found.f_bavail * found.f_frsize).saturating_sub(bytes);
+            let more = piece.len().min(usize::try_from(more).unwrap());
+            match file.write_all(&piece[..more]) {
+                Ok(()) if more > 0 => {}
+                Err(error) if error.kind() != ErrorKind::StorageFull => panic!("{error}"),
+                _ => return file,
+            }
+        }
     }
 }
 
