@@ -8,7 +8,7 @@ use super::documents::not_found;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::session::Session;
-use super::show;
+use super::{reserved, show};
 
 /// Give an entry or a folder another name, without copying its content
 #[derive(clap::Args)]
@@ -23,7 +23,8 @@ pub(crate) struct Mv {
 
 /// Copy an entry, or with -r a folder, without copying its content
 ///
-/// A folder that was made and has something in it is in the copy only as long as something lies in it there.
+/// A folder that was made and has something in it is in the copy only as long as something lies in it there. Of the root, the
+/// accounts of the service are not copied.
 #[derive(clap::Args)]
 pub(crate) struct Cp {
     /// The entry; with -r, the folder
@@ -140,8 +141,9 @@ impl Cp {
 
     /// Copies all of a folder in one commit; how many entries, `None` where there is no such folder.
     fn copy_folder(&self, store: &Store, to: &str) -> komatik::Result<Option<u64>> {
-        let items: Vec<_> = store
-            .list_with(&self.from, ListOptions::new().recursive())?
+        // Names are those from there on, and the accounts of the service stay where nobody else reads them.
+        let items: Vec<_> = reserved::view(store, &self.from)?
+            .list_with("", ListOptions::new().recursive())?
             .collect::<komatik::Result<_>>()?;
         if items.is_empty() && !store.is_folder(&self.from)? {
             return Ok(None);

@@ -76,19 +76,21 @@ impl std::fmt::Debug for Signing {
 impl Accounts {
     /// Makes an API key of a user, for a project: the project, `_`, and a secret of 86 characters. Only this answer tells
     /// it.
-    pub(super) fn add_key(&self, key: &ApiKey) -> Answer<String> {
-        check_project(&key.project)?;
+    pub(super) fn add_key(&self, user: &str, label: &str, project: &str) -> Answer<String> {
+        check_project(project)?;
         // More than the 64 bytes of a block of SHA-256, see `Signing`.
-        let secret = format!("{}_{}{}", key.project, random_secret()?, random_secret()?);
+        let secret = format!("{project}_{}{}", random_secret()?, random_secret()?);
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let user = self.user(&key.user)?.ok_or_else(|| missing(&key.user))?;
-        let key = &ApiKey {
+        let found = self.user(user)?.ok_or_else(|| missing(user))?;
+        let key = ApiKey {
+            user: user.to_owned(),
+            user_id: found.id,
+            label: label.to_owned(),
+            project: project.to_owned(),
             signing: Signing::of(&secret),
-            user_id: user.id,
-            ..key.clone()
         };
         self.store
-            .save(&key_of_key(&hash_of_secret(&secret)), key)?;
+            .save(&key_of_key(&hash_of_secret(&secret)), &key)?;
         Ok(secret)
     }
 

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::Service;
 use super::accounts::{Role, User};
-use super::api_keys::{ApiKey, Signing};
 use super::auth::Admin;
 use super::key::{JsonBody, KeyPath};
 use super::problem::{Answer, Problem};
@@ -121,14 +120,8 @@ async fn add_key(
     JsonBody(new): JsonBody<NewKey>,
 ) -> Answer {
     let accounts = service.accounts().clone();
-    let new = ApiKey {
-        user: new.user,
-        user_id: String::new(),
-        label: new.label,
-        project: new.project,
-        signing: Signing::default(),
-    };
-    let key = service.calls().run(move || accounts.add_key(&new)).await?;
+    let add = move || accounts.add_key(&new.user, &new.label, &new.project);
+    let key = service.calls().run(add).await?;
     let answer = json!({"id": super::passwords::hash_of_secret(&key), "key": key});
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }

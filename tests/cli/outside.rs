@@ -218,6 +218,9 @@ fn the_accounts_of_the_service_are_no_part_of_a_tree_of_the_root() {
         passing_over(&["get", "-r", folder, "copy"]);
         passing_over(&["sync", "--get", folder, "copy"]);
     }
+    env.ok(&["cp", "-r", "/", "within"]);
+    assert_eq!(env.ok(&["ls", "-r", "within"]), "gone\npage\n");
+    env.ok(&["rm", "-r", "within"]);
     assert_eq!(fs::read(env.path("copy/page")).unwrap(), b"north");
     assert!(!env.path("copy/.komatik").exists());
     // A store without a service has nothing to tell of.

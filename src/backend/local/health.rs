@@ -173,6 +173,18 @@ pub(super) fn is_out_of_resources(error: &Error) -> bool {
         || errno_of(error) == Some(Errno::NOMEM)
 }
 
+/// What was read; `None` where it could not be.
+///
+/// # Errors
+/// Where that says nothing of what there is to read.
+pub(super) fn readable<T>(doing: &str, read: std::io::Result<T>) -> Result<Option<T>> {
+    match read.map_err(|error| Error::io(doing, error)) {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_out_of_resources(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 fn errno_of(error: &Error) -> Option<Errno> {
     match error {
         Error::Io { source, .. } => Errno::from_io_error(source),

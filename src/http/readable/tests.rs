@@ -1,7 +1,6 @@
 use super::*;
 use crate::Store;
 use crate::http::accounts::{Account, FOLDER, Role, User};
-use crate::http::api_keys::{ApiKey, Signing};
 use crate::http::sessions::now;
 
 /// Rows that cannot be read, before and behind all others.
@@ -19,14 +18,7 @@ fn accounts(store: &Store) -> (Accounts, String) {
     let (accounts, _) = Accounts::open(store).unwrap();
     let user = User::new("a long one", Role::Writer, "home/ann").unwrap();
     accounts.add_user("ann", &user).unwrap();
-    let key = ApiKey {
-        user: "ann".to_owned(),
-        user_id: String::new(),
-        label: String::new(),
-        project: "proj".to_owned(),
-        signing: Signing::default(),
-    };
-    let key = accounts.add_key(&key).unwrap();
+    let key = accounts.add_key("ann", "", "proj").unwrap();
     (accounts, key)
 }
 

@@ -229,24 +229,13 @@ mod tests {
     use super::*;
     use crate::Store;
     use crate::http::accounts::FOLDER;
-    use crate::http::api_keys::Signing;
     use crate::http::passwords::hash_of_secret;
 
     /// Accounts with a key of the project `proj`, and the key.
     fn accounts(store: &Store) -> (Accounts, String) {
         let (accounts, _) = Accounts::open(store).unwrap();
-        let key = accounts.add_key(&key("proj")).unwrap();
+        let key = accounts.add_key("admin", "", "proj").unwrap();
         (accounts, key)
-    }
-
-    fn key(project: &str) -> ApiKey {
-        ApiKey {
-            user: "admin".to_owned(),
-            user_id: String::new(),
-            label: String::new(),
-            project: project.to_owned(),
-            signing: Signing::default(),
-        }
     }
 
     /// A token for the room `r`.
@@ -273,7 +262,7 @@ mod tests {
     fn a_token_is_held_against_the_key_that_it_names() {
         let store = Store::in_memory().unwrap();
         let (accounts, signer) = accounts(&store);
-        let other = accounts.add_key(&key("other")).unwrap();
+        let other = accounts.add_key("admin", "", "other").unwrap();
         let admitted = |kid: &str| admit(&accounts, &token(&signer, Some(kid)), "r");
         assert!(admitted(&hash_of_secret(&signer)).is_ok());
         assert_eq!(admitted(&hash_of_secret(&other)).unwrap_err().status(), 401);

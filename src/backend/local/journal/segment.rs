@@ -172,12 +172,15 @@ impl Segment {
     }
 
     /// Whose segment it is, where its header is whole.
-    pub(in crate::backend::local) fn store_id(directory: &Path, first: u64) -> Option<[u8; 16]> {
-        let file = File::open(path_of(directory, first)).ok()?;
+    pub(in crate::backend::local) fn store_id(
+        directory: &Path,
+        first: u64,
+    ) -> std::io::Result<Option<[u8; 16]>> {
+        let file = File::open(path_of(directory, first))?;
         let mut found = [0; HEADER_BYTES];
-        file.read_exact_at(&mut found, 0).ok()?;
-        let id = found[8..24].try_into().ok()?;
-        (found == header(&id, first)).then_some(id)
+        file.read_exact_at(&mut found, 0)?;
+        let id = found[8..24].try_into().unwrap_or_default();
+        Ok((found == header(&id, first)).then_some(id))
     }
 
     /// Bytes written.

@@ -5,13 +5,14 @@
 //! it too, frame by frame, for reclaim and repair.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{DirEntry, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::durable::sync_directory;
+use super::health::readable;
 use super::place::Place;
 use crate::backend::BlobId;
 use crate::error::{Error, Result};
@@ -394,19 +395,29 @@ fn no_pack(name: PackName) -> Error {
 }
 
 /// Whose most of the packs in `store_directory` are of which the header is whole: one may be of another store.
-pub(crate) fn store_id_in(store_directory: &Path) -> Option<[u8; 16]> {
-    let files = std::fs::read_dir(store_directory.join(DIRECTORY_NAME)).ok()?;
-    let id_of = |file: DirEntry| {
-        PackName::parse_file_name(file.file_name().to_str()?)?;
-        let file = open_file(&file.path()).ok()??;
-        PackName::store_id_in(&read_header(&file).ok()?)
+///
+/// # Errors
+/// Where the system lacks files or memory to tell.
+pub(crate) fn store_id_in(store_directory: &Path) -> Result<Option<[u8; 16]>> {
+    let directory = std::fs::read_dir(store_directory.join(DIRECTORY_NAME));
+    let Some(directory) = readable("listing the packs", directory)? else {
+        return Ok(None);
     };
     let mut counts: HashMap<[u8; 16], usize> = HashMap::new();
-    for id in files.flatten().filter_map(id_of) {
-        *counts.entry(id).or_default() += 1;
+    for file in directory.flatten() {
+        let name = file.file_name();
+        if name.to_str().and_then(PackName::parse_file_name).is_none() {
+            continue;
+        }
+        let header =
+            open_file(&file.path()).and_then(|file| file.as_ref().map(read_header).transpose());
+        let header = readable("reading the header of a pack", header)?.flatten();
+        if let Some(id) = header.and_then(|header| PackName::store_id_in(&header)) {
+            *counts.entry(id).or_default() += 1;
+        }
     }
     let most = counts.into_iter().max_by_key(|(_, count)| *count);
-    most.map(|(id, _)| id)
+    Ok(most.map(|(id, _)| id))
 }
 
 fn find_packs(directory: &Path, store_id: [u8; 16]) -> std::io::Result<Table> {

@@ -17,7 +17,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::aside;
-use super::health::is_out_of_resources;
+use super::health::{is_out_of_resources, readable};
 use super::journal::Segment;
 use super::keys::{self, ChunkRow};
 use super::lock_file::LockFile;
@@ -208,6 +208,17 @@ struct Identity {
     has_layers: bool,
 }
 
+/// Whose the newest segment is of which the header is whole.
+fn id_of_segments(directory: &Path, findings: &mut Vec<Finding>) -> Result<Option<[u8; 16]>> {
+    for first in journal::segments_in(directory, findings)?.into_keys().rev() {
+        let id = Segment::store_id(&directory.join(JOURNAL), first);
+        if let Some(Some(id)) = readable("reading the header of a segment", id)? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
 /// Whose store it is: from the superblock, else from the journal or the packs.
 fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) -> Result<Identity> {
     scratch.copy_file(directory, Path::new(SUPERBLOCK), findings)?;
@@ -237,11 +248,10 @@ fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) ->
         }
         Err(error) => return Err(error),
     }
-    let segments = journal::segments_in(directory, findings)?;
-    let mut ids = segments
-        .into_keys()
-        .filter_map(|first| Segment::store_id(&directory.join(JOURNAL), first));
-    let id = ids.next_back().or_else(|| pack::store_id_in(directory));
+    let id = match id_of_segments(directory, findings)? {
+        None => pack::store_id_in(directory)?,
+        id => id,
+    };
     // Nothing of the trees depends on it, and nothing else is left.
     let has_trees = || {
         let mut names = [TREES, aside::DIRECTORY].into_iter();

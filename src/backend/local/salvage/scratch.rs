@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
-use super::{note_unreadable, unreadable};
+use super::note_unreadable;
 use crate::backend::local::durable::{ORDINARY, PRIVATE, create_directories, remove_empty};
 use crate::error::{Error, Result};
 use crate::report::Finding;
@@ -105,12 +105,11 @@ impl Scratch {
         let path = self.directory.join(name);
         let failed = |error| Error::io(format!("copying to {}", path.display()), error);
         let copy = File::create(&path).map_err(failed)?;
+        copy.set_len(length).map_err(failed)?;
         let read = |bytes: &mut [u8], offset| file.read_exact_at(bytes, offset);
-        copy_readable(length, &read, &copy, &mut |offset, error| {
-            let location = format!("{} at {offset}", name.display());
-            findings.push(Finding::new("file", location, unreadable(error)));
-        })
-        .map_err(failed)
+        let write = |bytes: &[u8], offset| copy.write_all_at(bytes, offset).map_err(failed);
+        let place = |offset| format!("{} at {offset}", name.display());
+        copy_readable(length, &read, &write, &place, findings)
     }
 }
 
@@ -123,14 +122,14 @@ impl Drop for Scratch {
     }
 }
 
-/// Copies `length` bytes; each run of sectors that cannot be read is left zero, and told once, where it begins.
+/// Copies `length` bytes; each run of sectors that cannot be read is left out, and told once, where it begins.
 fn copy_readable(
     length: u64,
     read: &dyn Fn(&mut [u8], u64) -> io::Result<()>,
-    copy: &File,
-    unread: &mut dyn FnMut(u64, &io::Error),
-) -> io::Result<()> {
-    copy.set_len(length)?;
+    write: &dyn Fn(&[u8], u64) -> Result<()>,
+    place: &dyn Fn(u64) -> String,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
     let mut block = vec![0; BLOCK_BYTES];
     let mut fails = false;
     let mut offset = 0;
@@ -138,20 +137,21 @@ fn copy_readable(
         let left = usize::try_from(length - offset).unwrap_or(usize::MAX);
         let block = &mut block[..left.min(BLOCK_BYTES)];
         if read(block, offset).is_ok() {
-            copy.write_all_at(block, offset)?;
+            write(block, offset)?;
             fails = false;
         } else {
             let mut at = offset;
             for sector in block.chunks_mut(SECTOR_BYTES) {
                 match read(sector, at) {
                     Ok(()) => {
-                        copy.write_all_at(sector, at)?;
+                        write(sector, at)?;
                         fails = false;
                     }
                     Err(error) => {
-                        if !std::mem::replace(&mut fails, true) {
-                            unread(at, &error);
-                        }
+                        let is_told = std::mem::replace(&mut fails, true);
+                        let told = findings.len() + usize::from(!is_told);
+                        note_unreadable(findings, "file", place(at), error)?;
+                        findings.truncate(told);
                     }
                 }
                 at += sector.len() as u64;
@@ -188,10 +188,16 @@ mod tests {
             Ok(())
         };
         let copy = tempfile::tempfile().unwrap();
-        let mut told = Vec::new();
-        let mut tell = |offset, _: &io::Error| told.push(at(offset));
-        copy_readable(length as u64, &read, &copy, &mut tell).unwrap();
-        assert_eq!(told, [bad[0], bad[2], bad[3]]);
+        copy.set_len(length as u64).unwrap();
+        let write = |bytes: &[u8], offset| {
+            copy.write_all_at(bytes, offset).unwrap();
+            Ok(())
+        };
+        let mut findings = Vec::new();
+        let place = |offset: u64| offset.to_string();
+        copy_readable(length as u64, &read, &write, &place, &mut findings).unwrap();
+        let told: Vec<_> = findings.into_iter().map(|told| told.location).collect();
+        assert_eq!(told, [bad[0], bad[2], bad[3]].map(|bad| bad.to_string()));
         let mut expected = bytes.clone();
         for bad in bad {
             expected[bad..length.min(bad + SECTOR_BYTES)].fill(0);
@@ -200,6 +206,26 @@ mod tests {
         copy.read_exact_at(&mut found, 0).unwrap();
         assert!(found == expected);
         assert_eq!(copy.metadata().unwrap().len(), length as u64);
+    }
+
+    /// Also in the middle of what cannot be read.
+    #[test]
+    fn no_place_is_damaged_for_want_of_memory() {
+        let length = BLOCK_BYTES as u64;
+        let read = |_: &mut [u8], offset| {
+            Err(match offset {
+                0 => io::Error::other("a bad sector"),
+                _ => io::Error::from_raw_os_error(rustix::io::Errno::NOMEM.raw_os_error()),
+            })
+        };
+        let copied = copy_readable(
+            length,
+            &read,
+            &|_, _| Ok(()),
+            &|_| String::new(),
+            &mut vec![],
+        );
+        assert!(matches!(copied, Err(Error::Io { .. })), "{copied:?}");
     }
 
     #[test]

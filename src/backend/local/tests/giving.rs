@@ -43,14 +43,10 @@ fn what_becomes_free_while_packs_are_emptied_goes_before_they_all_are() {
     assert_sound(&local);
 }
 
-#[test]
-fn a_progress_function_that_panics_leaves_nothing_lying() {
-    let directory = tempfile::tempdir().unwrap();
-    let local = with_sparse_packs(&directory, 8);
+/// A `compact` with a function of somebody else, which is called for each step with packs, and panics when it answers so.
+fn compact_until_it_panics(local: &Local, mut panics: impl FnMut() -> bool) {
     let mut progress = |step: crate::report::Step| {
-        if step.phase == "packs" {
-            (1000..1008).for_each(|number| release(&local, number));
-            local.flush().unwrap();
+        if step.phase == "packs" && panics() {
             // Until the thread that gives back has looked, and left it to this one.
             std::thread::sleep(Duration::from_millis(2500));
             panic!("what a function of somebody else may do");
@@ -61,6 +57,17 @@ fn a_progress_function_that_panics_leaves_nothing_lying() {
         local.compact(&mut Progress::new(&mut progress))
     }));
     assert!(compacted.is_err());
+}
+
+#[test]
+fn a_progress_function_that_panics_leaves_nothing_lying() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = with_sparse_packs(&directory, 8);
+    compact_until_it_panics(&local, || {
+        (1000..1008).for_each(|number| release(&local, number));
+        local.flush().unwrap();
+        true
+    });
     eventually("all is given back", || {
         local.stats().unwrap().chunk_bytes == 0
     });
@@ -73,27 +80,14 @@ fn packs_that_a_compact_left_empty_go_though_it_panicked() {
     let directory = tempfile::tempdir().unwrap();
     let local = with_sparse_packs(&directory, 8);
     let mut told = 0;
-    let mut progress = |step: crate::report::Step| {
-        if step.phase == "packs" {
-            told += 1;
-            match told {
-                1 => {
-                    (1000..1008).for_each(|number| release(&local, number));
-                    local.flush().unwrap();
-                }
-                _ => {
-                    // As above.
-                    std::thread::sleep(Duration::from_millis(2500));
-                    panic!("what a function of somebody else may do");
-                }
-            }
+    compact_until_it_panics(&local, || {
+        told += 1;
+        if told == 1 {
+            (1000..1008).for_each(|number| release(&local, number));
+            local.flush().unwrap();
         }
-        ControlFlow::Continue(())
-    };
-    let compacted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        local.compact(&mut Progress::new(&mut progress))
-    }));
-    assert!(compacted.is_err());
+        told > 1
+    });
     assert!(!local.core.space.is_waiting());
     eventually("all packs are removed", || {
         local.stats().unwrap().pack_bytes < MIB
