@@ -291,6 +291,7 @@ fn changed_documents_and_metadata_are_not_imported_in_silence() {
         .put_with("b", "b", PutOptions::new().attributes(who))
         .unwrap();
     let archive = archive(&store);
+    // With what stands around: times and digests have any digits.
     let imported = |from: &str, to: &str| {
         let mut archive = archive.clone();
         let at = archive
@@ -302,9 +303,9 @@ fn changed_documents_and_metadata_are_not_imported_in_silence() {
         let imported = target.import(&archive[..], PutMode::Create, go_on);
         (imported, target.exists("a").unwrap())
     };
-    assert!(matches!(imported("800", "800"), (Ok(2), true)));
+    assert!(matches!(imported(":800}", ":800}"), (Ok(2), true)));
     assert!(matches!(
-        imported("800", "900"),
+        imported(":800}", ":900}"),
         (Err(Error::Damaged { .. }), false)
     ));
     assert!(matches!(

@@ -140,12 +140,17 @@ fn who_looks_alone_waits_for_writers_that_found_what_was_going() {
     let (found, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let guarded = {
         let (store, found, go) = (store.clone(), found.clone(), go.clone());
-        store.clone().permitted_by(Arc::new(move || {
-            assert!(store.exists("right")?);
+        let looks = store.clone();
+        let permit = move || {
+            assert!(looks.exists("right")?);
             found.wait();
             go.wait();
             Ok(())
-        }))
+        };
+        Store {
+            permit: Some(Arc::new(permit)),
+            ..store
+        }
     };
     let held = local.hold_syncs();
     std::thread::scope(|threads| {
