@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use ureq::Agent;
 
 /// What the standard names the reference to an element by.
@@ -27,12 +28,15 @@ pub(crate) struct Browser {
     driver: Child,
     agent: Agent,
     session: String,
+    /// Where the two keep their temporary files, which they leave behind.
+    _scratch: TempDir,
 }
 
 /// A driver and its port, `None` where it ended before it had one.
-fn driver() -> Option<(Child, u16)> {
+fn driver(scratch: &Path) -> Option<(Child, u16)> {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
+        .env("TMPDIR", scratch)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -68,9 +72,10 @@ impl Browser {
             );
             return None;
         }
+        let scratch = tempfile::tempdir().unwrap();
         // The port it finds free may be another's by the time it takes it; then it ends.
         let (driver, port) = (0..MOST_STARTS)
-            .find_map(|_| driver())
+            .find_map(|_| driver(scratch.path()))
             .unwrap_or_else(|| panic!("chromedriver does not start"));
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -81,6 +86,7 @@ impl Browser {
             driver,
             agent,
             session: format!("http://127.0.0.1:{}/session", port),
+            _scratch: scratch,
         };
         let options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
