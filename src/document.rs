@@ -78,7 +78,7 @@ impl Store {
         let key = self.key(key)?;
         let stored = self.stored_document(&key)?;
         stored
-            .map(|bytes| json::load(key.as_str(), &bytes))
+            .map(|(_, bytes)| json::load(key.as_str(), &bytes))
             .transpose()
     }
 
@@ -95,18 +95,27 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidDocument`] for what is no JSON pointer; as [`Store::load`].
     pub fn load_at<T: DeserializeOwned>(&self, key: &str, pointer: &str) -> Result<Option<T>> {
-        let key = self.key(key)?;
-        let stored = self.stored_document(&key)?;
-        let stored: Option<Value> = stored
-            .map(|bytes| json::load(key.as_str(), &bytes))
-            .transpose()?;
-        let is_stored = stored.is_some();
-        // Also where nothing is stored, so that what is no pointer is told as that.
-        json::pointer(&stored.unwrap_or_default(), pointer)?
-            .filter(|_| is_stored)
-            .cloned()
+        let part = self.part_at(key, pointer)?;
+        part.and_then(|(_, part)| part)
             .map(json::from_value)
             .transpose()
+    }
+
+    /// As [`Store::load_at`], with the metadata of the same moment; the part is `None` where there is no such place.
+    pub(crate) fn part_at(
+        &self,
+        key: &str,
+        pointer: &str,
+    ) -> Result<Option<(Metadata, Option<Value>)>> {
+        let key = self.key(key)?;
+        let Some((present, bytes)) = self.stored_document(&key)? else {
+            // What is no pointer is told as that here too.
+            json::take_at(&mut Value::Null, pointer)?;
+            return Ok(None);
+        };
+        let mut document = json::load(key.as_str(), &bytes)?;
+        let part = json::take_at(&mut document, pointer)?;
+        Ok(Some((self.metadata_of(&key, &present), part)))
     }
 
     /// Merges a value into a document, or creates one: [`Store::merge_with`] with default options.
@@ -197,15 +206,14 @@ impl Store {
         )
     }
 
-    /// The stored form of a document.
-    fn stored_document(&self, key: &Key) -> Result<Option<Bytes>> {
+    /// A document and its stored form.
+    fn stored_document(&self, key: &Key) -> Result<Option<(Present, Bytes)>> {
         let Some((present, source)) = self.open_entry(View::Settled, key, Need::Read)? else {
             return Ok(None);
         };
         check_kind(self.relative(key.as_str()), &present.record)?;
-        source
-            .read_document(key.as_str(), &present.record.digest)
-            .map(Some)
+        let bytes = source.read_document(key.as_str(), &present.record.digest)?;
+        Ok(Some((present, bytes)))
     }
 }
 

@@ -74,11 +74,11 @@ pub(crate) fn to_text(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).expect("a JSON value has a text")
 }
 
-/// What a JSON pointer (RFC 6901) points to, `None` where there is nothing.
+/// Takes out what a JSON pointer (RFC 6901) points to, `None` where there is nothing.
 ///
 /// # Errors
 /// `InvalidDocument` where it is not a pointer.
-pub(crate) fn pointer<'a>(value: &'a Value, pointer: &str) -> Result<Option<&'a Value>> {
+pub(crate) fn take_at(value: &mut Value, pointer: &str) -> Result<Option<Value>> {
     let problem = if !pointer.is_empty() && !pointer.starts_with('/') {
         "it must be empty or begin with `/`"
     } else if pointer
@@ -88,7 +88,7 @@ pub(crate) fn pointer<'a>(value: &'a Value, pointer: &str) -> Result<Option<&'a 
     {
         "`~` must be followed by `0` or `1`"
     } else {
-        return Ok(value.pointer(pointer));
+        return Ok(value.pointer_mut(pointer).map(Value::take));
     };
     Err(invalid(format!(
         "`{}` is not a JSON pointer: {problem}",

@@ -155,8 +155,8 @@ impl Serialize for Stats {
         object.serialize_field("journal_bytes", &self.journal_bytes)?;
         object.serialize_field("tree_bytes", &self.tree_bytes)?;
         object.serialize_field("pack_bytes", &self.pack_bytes)?;
-        object.serialize_field("oldest_revision", &self.history.oldest())?;
-        object.serialize_field("newest_revision", &self.history.newest())?;
+        object.serialize_field("oldest_revision", &self.history.oldest)?;
+        object.serialize_field("newest_revision", &self.history.newest)?;
         object.end()
     }
 }

@@ -32,20 +32,6 @@ pub enum Since {
     After(u64),
 }
 
-impl HistoryRange {
-    /// The first revision from which on every change is still there; at most one above [`HistoryRange::newest`].
-    #[must_use]
-    pub fn oldest(self) -> u64 {
-        self.oldest
-    }
-
-    /// The last revision readers see, 0 in a store that was never written.
-    #[must_use]
-    pub fn newest(self) -> u64 {
-        self.newest
-    }
-}
-
 /// The changes below a folder, one after the other, from [`Store::watch`].
 ///
 /// It reads the history at its own pace: no writer ever waits for it, and none of the changes is left out. To go on

@@ -116,7 +116,7 @@ fn a_copy_has_revisions_locks_tokens_and_goes_on_above() {
     let token = store.grant("open", Grant::new()).unwrap();
     store.lock("secret", Lock::new().view("password")).unwrap();
     store.create_folder("made").unwrap();
-    let newest = store.history().newest();
+    let newest = store.history().newest;
     let path = directory.path().join("copy");
     store.backup(&path, go_on).unwrap();
     let copy = open(&path);
@@ -130,7 +130,7 @@ fn a_copy_has_revisions_locks_tokens_and_goes_on_above() {
         Some(&b"hidden"[..])
     );
     assert!(copy.read_with(&token, "open").unwrap().is_some());
-    assert!(copy.history().newest() > newest);
+    assert!(copy.history().newest > newest);
     let revision = copy.save("open", &2).unwrap().revision;
     assert!(revision > newest);
     copy.close().unwrap();
@@ -303,7 +303,7 @@ fn a_place_noted_on_another_store_is_told_to_be_none_of_the_copy() {
         }
         store.save("a", &0).unwrap().revision
     };
-    let noted = [original.history().newest(), save(&original, 5), {
+    let noted = [original.history().newest, save(&original, 5), {
         save(&open(&path("first")), 5)
     }];
     let copy = open(&path("second"));

@@ -192,7 +192,7 @@ fn what_earlier_builds_wrote_is_there_to_the_last_bit() {
             "{refused:?}"
         );
         // And goes on from there.
-        let newest = store.history().newest();
+        let newest = store.history().newest;
         assert!(store.put("after", bytes(30_000)).unwrap().revision > newest);
         store.delete("after").unwrap();
         store.close().unwrap();

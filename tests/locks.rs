@@ -121,7 +121,7 @@ fn a_folder_of_many_locks_is_deleted_whole_or_not_at_all() {
         let owner = store.unlocked_with("e");
         for odd in ["folder/0000", "folder/1050", "folder/1099"] {
             owner.lock(odd, Lock::new().edit("odd")).unwrap();
-            let before = store.history().newest();
+            let before = store.history().newest;
             for refused in [
                 store.unlocked_with("e").delete_folder("folder"),
                 store.unlocked_with("e").rename_folder("folder", "other"),
@@ -131,7 +131,7 @@ fn a_folder_of_many_locks_is_deleted_whole_or_not_at_all() {
                     other => panic!("{other:?}"),
                 }
             }
-            assert_eq!(store.history().newest(), before);
+            assert_eq!(store.history().newest, before);
             store
                 .unlocked_with("odd")
                 .lock(odd, Lock::new().edit("e"))

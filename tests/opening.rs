@@ -329,7 +329,7 @@ fn lost_trees_beyond_the_journal_are_damage_and_leave_nothing_in_their_place() {
         }
         store.compact(|_| ControlFlow::Continue(())).unwrap();
     }
-    assert!(store.history().oldest() > 1);
+    assert!(store.history().oldest > 1);
     store.close().unwrap();
     let trees = place.store().join("trees");
     fs::rename(&trees, place.path("aside")).unwrap();
@@ -484,7 +484,7 @@ fn room_that_nothing_was_written_to_is_no_damage() {
     assert!(store.stats().unwrap().journal_bytes < 600_000);
     store.save("last", &text).unwrap();
     let mut watcher = store.watch("", Since::Start).unwrap();
-    for revision in store.history().oldest()..=store.history().newest() {
+    for revision in store.history().oldest..=store.history().newest {
         let change = watcher.try_recv().unwrap().unwrap();
         assert_eq!(change.revision, revision);
     }
@@ -728,7 +728,7 @@ fn how_much_history_is_kept_is_remembered() {
         }
         store.compact(|_| ControlFlow::Continue(())).unwrap();
         store.close().unwrap();
-        Store::open(place.store()).unwrap().history().oldest()
+        Store::open(place.store()).unwrap().history().oldest
     };
     assert_eq!(oldest(builder()), 1);
     assert_eq!(oldest(builder().history(History::unlimited())), 1);
@@ -740,7 +740,7 @@ fn how_much_history_is_kept_is_remembered() {
     let cut = oldest(builder().history(History::of_bytes(1)));
     assert!(cut > 1);
     assert!(oldest(builder()) > cut);
-    let cut = Store::open(place.store()).unwrap().history().oldest();
+    let cut = Store::open(place.store()).unwrap().history().oldest;
     assert_eq!(oldest(builder().history(History::unlimited())), cut);
     assert_eq!(oldest(builder()), cut);
 }

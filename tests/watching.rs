@@ -324,7 +324,7 @@ fn what_crosses_the_border_of_a_scope_is_put_or_deleted() {
         assert_eq!(seen, expected);
         store.flush().unwrap();
         assert_eq!(watcher.try_recv().unwrap(), None);
-        assert_eq!(watcher.revision(), store.history().newest());
+        assert_eq!(watcher.revision(), store.history().newest);
     }
 }
 
@@ -339,7 +339,7 @@ fn nothing_is_told_of_the_content_behind_a_view_password() {
         store.lock("open", Lock::new().edit("e")).unwrap();
         store.put("pin", "").unwrap();
         store.lock("pin", Lock::new().view("v")).unwrap();
-        let from_here = store.history().newest();
+        let from_here = store.history().newest;
         store.put("pin", "1234").unwrap();
         let viewer = store.unlocked_with("v");
         viewer.merge("pin", &1).unwrap_err();
@@ -488,7 +488,7 @@ fn the_position_moves_over_what_does_not_concern_the_watcher() {
         // Not before they are durable: a power cut that takes them would else have taken something from this watcher.
         store.flush().unwrap();
         assert_eq!(watcher.try_recv().unwrap(), None);
-        assert_eq!(watcher.revision(), store.history().newest());
+        assert_eq!(watcher.revision(), store.history().newest);
         let written = store.put("here/a", "x").unwrap();
         store.put("there/a", "x").unwrap();
         let change = watcher.try_recv().unwrap().unwrap();
@@ -497,7 +497,7 @@ fn the_position_moves_over_what_does_not_concern_the_watcher() {
         assert!(watcher.revision() >= written.revision);
         store.flush().unwrap();
         assert_eq!(watcher.try_recv().unwrap(), None);
-        assert_eq!(watcher.revision(), store.history().newest());
+        assert_eq!(watcher.revision(), store.history().newest);
     }
 }
 
@@ -533,7 +533,7 @@ fn a_watcher_that_fell_behind_is_told_so_and_again() {
     }
     for _ in 0..2 {
         match slow.try_recv() {
-            Err(Error::Compacted { oldest }) => assert_eq!(oldest, store.history().oldest()),
+            Err(Error::Compacted { oldest }) => assert_eq!(oldest, store.history().oldest),
             other => panic!("{other:?}"),
         }
     }
@@ -562,7 +562,7 @@ fn a_watcher_on_disk_that_fell_behind_is_told_so_also_after_a_restart() {
     let check = |store: &Store, watcher: &mut Watcher| {
         for _ in 0..2 {
             match watcher.try_recv() {
-                Err(Error::Compacted { oldest }) => assert_eq!(oldest, store.history().oldest()),
+                Err(Error::Compacted { oldest }) => assert_eq!(oldest, store.history().oldest),
                 other => panic!("{other:?}"),
             }
         }
@@ -573,7 +573,7 @@ fn a_watcher_on_disk_that_fell_behind_is_told_so_also_after_a_restart() {
     let mut quick = store.watch("", Since::Now).unwrap();
     let (mut written, mut told) = (0, 0);
     let begun = Instant::now();
-    while store.history().oldest() <= first + 1 {
+    while store.history().oldest <= first + 1 {
         assert!(begun.elapsed() < Duration::from_secs(60), "nothing goes");
         store.put(&format!("{written}"), vec![1; 2000]).unwrap();
         written += 1;
@@ -587,7 +587,7 @@ fn a_watcher_on_disk_that_fell_behind_is_told_so_also_after_a_restart() {
     drop((slow, quick, store));
 
     let store = open();
-    assert!(store.history().oldest() > first + 1);
+    assert!(store.history().oldest > first + 1);
     check(&store, &mut store.watch("", Since::After(first)).unwrap());
     let mut resumed = store.watch("", Since::After(position)).unwrap();
     store.put("last", "x").unwrap();
@@ -717,7 +717,7 @@ fn who_has_read_all_that_was_dropped_has_missed_nothing() {
     let mut watcher = store.watch("", Since::Start).unwrap();
     for key in ["a", "b", "c"] {
         let saved = store.save(key, &1).unwrap();
-        assert_eq!(store.history().oldest(), saved.revision);
+        assert_eq!(store.history().oldest, saved.revision);
         assert_eq!(watcher.try_recv().unwrap().unwrap().key, key);
     }
 }
@@ -774,7 +774,7 @@ fn whatever_another_may_have_committed_is_seen_and_nothing_else() {
     assert_eq!(komatik::Trace::of(path), None);
     let store = Store::open(path).unwrap();
     store.put("a", "x").unwrap();
-    let (seen, newest) = (komatik::Trace::of(path).unwrap(), store.history().newest());
+    let (seen, newest) = (komatik::Trace::of(path).unwrap(), store.history().newest);
     let is_quiet = || {
         komatik::Trace::of(path)
             .unwrap()

@@ -25,7 +25,7 @@ pub(crate) struct Compact {}
 impl Stats {
     pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
         let stats = session.store.stats()?;
-        let (oldest, newest) = (stats.history.oldest(), stats.history.newest());
+        let (oldest, newest) = (stats.history.oldest, stats.history.newest);
         session.manner.answer(
             || json!(stats),
             || {

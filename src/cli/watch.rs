@@ -145,7 +145,7 @@ impl Watch {
         Ok(Batch {
             changes,
             position: watcher.revision(),
-            newest: store.history().newest(),
+            newest: store.history().newest,
             is_last,
         })
     }

@@ -130,7 +130,7 @@ impl Accounts {
     pub(super) fn account_of_key(&self, secret: &str) -> Answer<Option<Account>> {
         let hash = hash_of_secret(secret);
         // Before anything is read: what is committed meanwhile is not to be missed.
-        let revision = self.store.history().newest();
+        let revision = self.store.history().newest;
         let account = self.key(&hash)?.map(|(key, user)| Account {
             project: Some(key.project),
             ..Account::of(&key.user, &user)
@@ -144,7 +144,7 @@ impl Accounts {
     /// Whose API key this is, where it was offered since the store last changed. It asks nothing of the store, and may
     /// be called where no one may wait.
     pub(super) fn remembered_key(&self, secret: &str) -> Option<Account> {
-        let revision = self.store.history().newest();
+        let revision = self.store.history().newest;
         self.remembered.get(&hash_of_secret(secret), revision)
     }
 }

@@ -101,25 +101,17 @@ fn unchanged(store: &Store, key: &str, conditions: &Conditions) -> Answer<Option
 
 /// A part of a document, and the metadata of the same moment.
 fn load_part(store: &Store, key: &str, pointer: &str) -> Answer<(Metadata, Value)> {
-    if !pointer.is_empty() && !pointer.starts_with('/') {
-        return Err(Problem::bad_request(
-            "a pointer is empty or begins with `/`",
-        ));
-    }
-    let mut reader = store.reader(key)?.ok_or_else(|| Problem::not_found(key))?;
-    check_document(reader.metadata())?;
-    let mut text = Vec::new();
-    // A document is in memory already; what can fail is told when it is opened.
-    std::io::Read::read_to_end(&mut reader, &mut text)
-        .map_err(|_| Problem::internal("reading a document"))?;
-    let mut document = crate::parse_json(&text)?;
+    let found = store.part_at(key, pointer).map_err(|error| match error {
+        Error::InvalidDocument { reason } => Problem::bad_request(reason),
+        error => error.into(),
+    })?;
+    let (metadata, part) = found.ok_or_else(|| Problem::not_found(key))?;
     let missing = || {
         Problem::new(StatusCode::NOT_FOUND, "the document has no such place")
             .with("key", key)
             .with("pointer", pointer)
     };
-    let part = document.pointer_mut(pointer).map(Value::take);
-    Ok((reader.metadata().clone(), part.ok_or_else(missing)?))
+    Ok((metadata, part.ok_or_else(missing)?))
 }
 
 fn check_document(metadata: &Metadata) -> Result<(), Error> {

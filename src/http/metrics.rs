@@ -107,7 +107,7 @@ fn of_store(stats: &Stats) -> Registry {
             stats.entries,
         ),
         ("tokens", "Tokens that were granted", stats.tokens),
-        ("revision", "The newest revision", stats.history.newest()),
+        ("revision", "The newest revision", stats.history.newest),
     ];
     for (name, help, value) in counts {
         registry.register(name, help, ConstGauge::new(value));

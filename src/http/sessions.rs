@@ -403,11 +403,11 @@ mod tests {
         }
         let day = Duration::from_secs(DAY);
         let token = accounts.begin_session(&admin, day).unwrap();
-        let revision = store.history().newest();
+        let revision = store.history().newest;
         assert_eq!(accounts.sweep_sessions(&|| false).unwrap(), 0);
-        assert_eq!(store.history().newest(), revision);
+        assert_eq!(store.history().newest, revision);
         assert_eq!(accounts.sweep_sessions(&|| true).unwrap(), 100);
-        assert_eq!(store.history().newest(), revision + 1);
+        assert_eq!(store.history().newest, revision + 1);
         for folder in ["sessions", "sessions-of/admin"] {
             assert_eq!(count(&accounts, folder), 1);
         }

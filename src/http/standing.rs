@@ -38,14 +38,7 @@ impl Standing {
     /// # Errors
     /// Where the proof no longer is one of the same account, with the same rights.
     pub(super) async fn check(&mut self) -> Answer<()> {
-        check_session(&self.account)?;
-        let last = self.service.news().of_accounts();
-        if last == self.seen {
-            return Ok(());
-        }
-        check(&self.service, &self.proof, &self.account).await?;
-        self.seen = last;
-        Ok(())
+        check_since(&self.service, &self.proof, &self.account, &mut self.seen).await
     }
 
     /// Done when the session ends.
@@ -73,22 +66,30 @@ impl FromRequestParts<Service> for Standing {
     }
 }
 
-/// Fails where the session has ended that the account was found by: nothing changes then that could be noticed.
-fn check_session(account: &Account) -> Answer<()> {
-    match account.ends.is_some_and(|ends| ends <= now()) {
-        true => Err(refused()),
-        false => Ok(()),
+/// Fails where the proof no longer is one of the same account, with the same rights. Nothing is asked where nothing has
+/// changed since the change that was `seen`.
+async fn check_since(
+    service: &Service,
+    proof: &Proof,
+    account: &Account,
+    seen: &mut u64,
+) -> Answer<()> {
+    // The end of a session changes nothing that could be noticed.
+    if account.ends.is_some_and(|ends| ends <= now()) {
+        return Err(refused());
     }
-}
-
-/// Fails where the proof no longer is one of the same account, with the same rights.
-async fn check(service: &Service, proof: &Proof, account: &Account) -> Answer<()> {
+    let last = service.news().of_accounts();
+    if last == *seen {
+        return Ok(());
+    }
     let (known, proof, account) = (service.clone(), proof.clone(), account.clone());
     let look = move || check_now(&known, &proof, &account);
-    service.calls().run(look).await
+    service.calls().run(look).await?;
+    *seen = last;
+    Ok(())
 }
 
-/// As [`check`], for who may wait.
+/// Fails where the proof no longer is one of the same account, with the same rights. Waits for the store.
 fn check_now(service: &Service, proof: &Proof, account: &Account) -> Answer<()> {
     let found = proof.account_again(service.accounts())?;
     match found.as_ref() == Some(account) {
@@ -205,14 +206,7 @@ impl Sender {
         let Some((proof, account)) = self.known.0.get() else {
             return Ok(());
         };
-        check_session(account)?;
-        let last = self.service.news().of_accounts();
-        if last == self.seen {
-            return Ok(());
-        }
-        check(&self.service, proof, account).await?;
-        self.seen = last;
-        Ok(())
+        check_since(&self.service, proof, account, &mut self.seen).await
     }
 }
 

@@ -24,7 +24,7 @@ impl Log {
             // A panic in here would be contained: what is wrong is noted.
             let overlaps = log.is_inside.swap(true, Ordering::Relaxed);
             log.overlapped.fetch_or(overlaps, Ordering::Relaxed);
-            let is_early = echo.history().newest() < change.revision;
+            let is_early = echo.history().newest < change.revision;
             log.was_early.fetch_or(is_early, Ordering::Relaxed);
             let told = (change.revision, change.key.clone());
             log.told.lock().unwrap().push(told);
@@ -128,7 +128,7 @@ fn callbacks_that_write_to_each_others_store_do_not_wait_for_each_other() {
             }
         });
         for store in [&one, &two] {
-            assert_eq!(store.history().newest(), 4);
+            assert_eq!(store.history().newest, 4);
         }
         drop(subscriptions);
     });
@@ -175,7 +175,7 @@ fn callbacks_come_and_go_while_others_write() {
                 let told = log.told.lock().unwrap().len();
                 let kept = Arc::new(Log::default());
                 let subscription = kept.listen(&store);
-                let newest = store.history().newest();
+                let newest = store.history().newest;
                 let last = store.put("last", "").unwrap().revision;
                 subscription.off();
                 let kept = kept.told.lock().unwrap();

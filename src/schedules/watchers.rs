@@ -33,7 +33,7 @@ fn write_all<'scope>(store: &'scope Store, threads: &'scope thread::Scope<'scope
 
 /// Follows on from `position`: no commit is left out, none comes twice, and its changes come together.
 fn assert_next(store: &Store, position: &mut u64, change: &Change) {
-    let newest = store.history().newest();
+    let newest = store.history().newest;
     assert!(
         change.revision <= newest,
         "{} above {newest}",

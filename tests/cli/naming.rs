@@ -48,9 +48,9 @@ fn cp_copies_an_entry_and_with_r_a_folder_in_one_step() {
     env.fails(3, "not_found", &["cp", "nothing", "b"]);
     let told = env.fails(3, "not_found", &["cp", "f", "g"]);
     assert!(told.contains("-r copies all of it"), "{told}");
-    let before = env.store().history().newest();
+    let before = env.store().history().newest;
     assert_eq!(env.object(&["cp", "-r", "f", "g"])["entries"], 2);
-    assert_eq!(env.store().history().newest(), before + 1);
+    assert_eq!(env.store().history().newest, before + 1);
     assert_eq!(env.ok(&["ls", "-r", "g"]), "1\ndeep/2\nempty/\n");
     assert_eq!(env.ok(&["get", "g/deep/2"]), "f/deep/2");
     env.fails(4, "conflict", &["cp", "-r", "f", "g", "--create"]);
@@ -82,9 +82,9 @@ fn rm_deletes_what_it_is_told_and_tells_before_where_asked() {
     assert_eq!(env.object(&["rm", "-r", "f/"])["deleted"], 1);
     assert_eq!(env.ok(&["ls"]), "f\n");
     env.ok(&["mkdir", "f/sub"]);
-    let before = env.store().history().newest();
+    let before = env.store().history().newest;
     assert_eq!(env.object(&["rm", "-r", "f"])["deleted"], 1);
-    assert_eq!(env.store().history().newest(), before + 1, "in one step");
+    assert_eq!(env.store().history().newest, before + 1, "in one step");
     assert_eq!(env.ok(&["ls"]), "");
     env.ok(&["mkdir", "folder"]);
     let told = env.fails(3, "not_found", &["rm", "folder"]);

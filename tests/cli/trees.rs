@@ -136,14 +136,14 @@ fn sync_moves_what_differs_and_nothing_else() {
         (&first["files"], &first["unchanged"]),
         (&json!(14), &json!(0))
     );
-    let revision = env.store().history().newest();
+    let revision = env.store().history().newest;
     let second = env.object(&["sync", "in", "folder", "--delete"]);
     assert_eq!(
         (&second["files"], &second["unchanged"]),
         (&json!(0), &json!(14))
     );
     assert_eq!(
-        env.store().history().newest(),
+        env.store().history().newest,
         revision,
         "nothing was written"
     );
@@ -178,7 +178,7 @@ fn sync_moves_what_differs_and_nothing_else() {
     planned_sorted.sort_unstable();
     assert_eq!(planned_sorted, sorted(expected.to_vec()));
     assert_eq!(
-        env.store().history().newest(),
+        env.store().history().newest,
         revision,
         "nothing was written"
     );

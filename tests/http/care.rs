@@ -51,7 +51,7 @@ fn the_care_is_told_as_it_goes_on_and_is_for_admins() {
     let expected = store.stats().unwrap();
     assert_eq!(stats["entries"], expected.entries);
     assert_eq!(stats["pack_bytes"], expected.pack_bytes);
-    assert_eq!(stats["newest_revision"], expected.history.newest());
+    assert_eq!(stats["newest_revision"], expected.history.newest);
 
     let told = events(&server.admin().send("POST", "/v1/verify", &[], b""));
     let (name, report) = told.last().unwrap();

@@ -15,7 +15,7 @@ fn every_operation_is_done_in_one_commit() {
     store.put("old", "old").unwrap();
     store.put("gone/1", "x").unwrap();
     store.put("f/1", "x").unwrap();
-    let before = store.history().newest();
+    let before = store.history().newest;
     let operations = json!({"operations": [
         {"op": "check", "key": "d", "revision": store.metadata("d").unwrap().unwrap().revision},
         {"op": "check", "key": "none"},
@@ -37,7 +37,7 @@ fn every_operation_is_done_in_one_commit() {
     assert_eq!(results["results"][9], json!({"deleted": false}));
     assert_eq!(results["results"][11], json!({"deleted": 1}));
     assert_eq!(results["results"][12], json!({"moved": 1}));
-    assert_eq!(store.history().newest(), before + 1, "one commit");
+    assert_eq!(store.history().newest, before + 1, "one commit");
     assert_eq!(results["revision"], before + 1);
     let nothing = json!({"operations": [{"op": "delete", "key": "none"}]});
     let done = ann.json("POST", "/v1/transactions", &nothing).value();

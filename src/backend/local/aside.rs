@@ -7,11 +7,8 @@ use std::path::Path;
 
 use super::durable::sync_directory;
 use super::journal::first_revision;
-use super::open::{JOURNAL, TREES};
+use super::layout::{JOURNAL, TREES, TREES_ASIDE};
 use crate::error::{Error, Result};
-
-/// The directory they are kept in, beside that of the trees.
-pub(super) const DIRECTORY: &str = "trees.aside";
 
 /// Whether the trees may be what is damaged, and the journal is whole as far as its names tell.
 pub(super) fn may_help(directory: &Path, error: &Error) -> bool {
@@ -35,11 +32,11 @@ pub(super) fn rebuild<T>(
     open: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     tracing::warn!(%error, "the trees are made anew from the journal");
-    move_trees(directory, TREES, DIRECTORY)?;
+    move_trees(directory, TREES, TREES_ASIDE)?;
     match open() {
         Ok(opened) => {
             // Before the journal loses a segment, which only a checkpoint after the opening brings about.
-            remove(directory, DIRECTORY)?;
+            remove(directory, TREES_ASIDE)?;
             Ok(opened)
         }
         Err(second) => {
@@ -52,11 +49,11 @@ pub(super) fn rebuild<T>(
 
 /// Where a rebuilding was cut short, everything is as it was before.
 pub(super) fn put_back(directory: &Path) -> Result<()> {
-    if !directory.join(DIRECTORY).exists() {
+    if !directory.join(TREES_ASIDE).exists() {
         return Ok(());
     }
     remove(directory, TREES)?;
-    move_trees(directory, DIRECTORY, TREES)
+    move_trees(directory, TREES_ASIDE, TREES)
 }
 
 fn move_trees(directory: &Path, from: &str, to: &str) -> Result<()> {

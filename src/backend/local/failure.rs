@@ -13,11 +13,8 @@ use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
 
-use super::open::KNOWN;
+use super::layout::{FAILED, KNOWN};
 use crate::error::{Error, Result};
-
-/// The file that tells of a failure.
-pub(super) const FAILED: &str = "failed";
 
 /// Tells the next opening.
 pub(super) fn note(directory: &Path) {

@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use humantime::format_rfc3339_seconds;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::layout::LOCK;
 use crate::error::{Error, Result};
+use crate::format::{from_micros, to_micros};
 
-const FILE_NAME: &str = "LOCK";
 /// What is read of another process's text, which may be anything.
 const MAX_HOLDER_BYTES: u64 = 200;
 
@@ -30,7 +32,7 @@ impl LockFile {
     /// # Errors
     /// `InUse` naming the holder, where it can be told, when another process or another handle of this one has it.
     pub(crate) fn acquire(directory: &Path) -> Result<LockFile> {
-        let path = directory.join(FILE_NAME);
+        let path = directory.join(LOCK);
         let failed = |error| Error::io(format!("locking {}", path.display()), error);
         let file = File::options()
             .read(true)
@@ -57,7 +59,7 @@ impl LockFile {
     /// # Errors
     /// As [`LockFile::acquire`].
     pub(crate) fn acquire_to_read(directory: &Path) -> Result<Option<LockFile>> {
-        let path = directory.join(FILE_NAME);
+        let path = directory.join(LOCK);
         match File::open(&path) {
             Ok(file) => LockFile::lock(directory, file).map(Some),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -76,7 +78,7 @@ impl LockFile {
                 by: read_holder(file),
             }),
             Err(error) => Err(Error::io(
-                format!("locking {}", directory.join(FILE_NAME).display()),
+                format!("locking {}", directory.join(LOCK).display()),
                 error.into(),
             )),
         }
@@ -84,8 +86,9 @@ impl LockFile {
 
     fn write_holder(&self) -> std::io::Result<()> {
         let process = std::process::id();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let since = format_time(now.map_or(0, |now| now.as_secs()));
+        // A clock that is far off is no time that can be written.
+        let now = from_micros(to_micros(SystemTime::now()));
+        let since = format_rfc3339_seconds(now);
         self.file.set_len(0)?;
         (&self.file).rewind()?;
         write!(&self.file, "process {process} since {since}")
@@ -110,33 +113,6 @@ fn read_holder(file: File) -> Option<String> {
     let text: String = text.chars().filter(|char| !char.is_control()).collect();
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-/// Seconds since 1970 as RFC 3339, in UTC.
-fn format_time(seconds: u64) -> String {
-    let (year, month, day) = civil_date(seconds / 86_400);
-    let second = seconds % 86_400;
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Days since 1970 as year, month and day. Counted in years that begin in March, so that a leap day comes last.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    const DAYS_OF_400_YEARS: u64 = 146_097;
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]
@@ -168,7 +144,7 @@ mod tests {
     fn a_holder_without_a_readable_name_is_no_name() {
         let directory = tempfile::tempdir().unwrap();
         let _lock = LockFile::acquire(directory.path()).unwrap();
-        let path = directory.path().join(FILE_NAME);
+        let path = directory.path().join(LOCK);
         for (text, expected) in [
             (&b"\0\n "[..], None),
             (b"\x1b[31mred\xff", Some("[31mred\u{fffd}")),
@@ -196,7 +172,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let acquire_to_read = || LockFile::acquire_to_read(directory.path());
         assert!(acquire_to_read().unwrap().is_none());
-        let path = directory.path().join(FILE_NAME);
+        let path = directory.path().join(LOCK);
         assert!(!path.exists());
         let lock = LockFile::acquire(directory.path()).unwrap();
         assert!(matches!(acquire_to_read(), Err(Error::InUse { .. })));
@@ -215,15 +191,5 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let refused = LockFile::acquire(&directory.path().join("gone"));
         assert!(matches!(refused, Err(Error::Io { .. })));
-    }
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        assert_eq!(format_time(0), "1970-01-01T00:00:00Z");
-        assert_eq!(format_time(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(format_time(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(format_time(1_709_251_199), "2024-02-29T23:59:59Z");
-        assert_eq!(format_time(1_767_225_599), "2025-12-31T23:59:59Z");
-        assert_eq!(format_time(4_107_542_400), "2100-03-01T00:00:00Z");
     }
 }

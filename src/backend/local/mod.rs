@@ -31,6 +31,7 @@ mod headroom;
 mod health;
 mod journal;
 mod keys;
+mod layout;
 mod lock_file;
 mod open;
 mod overlay;

@@ -15,8 +15,9 @@ use super::durable::{PRIVATE, create_directories, flush_is_durable, sync_directo
 use super::forked::Process;
 use super::headroom::Headroom;
 use super::health::Health;
-use super::journal::{Journal, SEGMENT_HEADER_BYTES, Seed, Segment, first_revision};
+use super::journal::{Journal, SEGMENT_HEADER_BYTES, Seed, Segment, first_revision, path_of};
 use super::keys;
+use super::layout::{JOURNAL, KNOWN, LOCK, PACKS, SUPERBLOCK, TREES, TREES_ASIDE};
 use super::lock_file::LockFile;
 use super::overlay::Overlay;
 use super::pack::{PackOptions, Packs};
@@ -33,10 +34,6 @@ use crate::error::{Error, Result};
 use crate::format::to_micros;
 use crate::sync::{Mutex, RwLock};
 
-/// The directory of the journal in that of the store.
-pub(super) const JOURNAL: &str = "journal";
-/// The directory of sled in that of the store.
-pub(super) const TREES: &str = "trees";
 /// Opens the trees in the directory of a store, which were left so.
 pub(super) type OpenTrees<'a> = dyn Fn(&Path, &Options, Left) -> Result<Arc<dyn Trees>> + 'a;
 
@@ -58,17 +55,6 @@ const NEW: Left = Left {
 /// No new trees take more of sled's file (436 bytes are measured), and none that have seen a checkpoint take less.
 const NEW_TREES_BYTES: u64 = 512;
 
-/// What may lie in the directory of a store.
-pub(super) const KNOWN: [&str; 8] = [
-    "LOCK",
-    failure::FAILED,
-    "superblock",
-    "superblock.new",
-    JOURNAL,
-    TREES,
-    aside::DIRECTORY,
-    "packs",
-];
 /// Opens or creates the store in `directory`.
 pub(super) fn open(directory: &Path, options: Options) -> Result<Core> {
     open_with(directory, options, &open_trees)
@@ -227,13 +213,13 @@ fn check_contents(directory: &Path) -> Result<bool> {
     for entry in fs::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         if KNOWN.iter().any(|known| *known == name) {
-            is_new &= name == "LOCK";
+            is_new &= name == LOCK;
         } else {
             stranger = Some(name);
         }
     }
     match stranger {
-        Some(name) if is_new || !directory.join("superblock").exists() => Err(Error::Unsupported {
+        Some(name) if is_new || !directory.join(SUPERBLOCK).exists() => Err(Error::Unsupported {
             found: format!(
                 "{} holds {name:?} and is not a store; give an empty directory",
                 directory.display()
@@ -322,7 +308,7 @@ pub(super) fn begin(
 /// trees have seen no checkpoint.
 fn is_mere_beginning(directory: &Path) -> Result<bool> {
     let failed = |error| Error::io(format!("listing {}", directory.display()), error);
-    for name in [JOURNAL, "packs"] {
+    for name in [JOURNAL, PACKS] {
         let entries = match fs::read_dir(directory.join(name)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -337,7 +323,7 @@ fn is_mere_beginning(directory: &Path) -> Result<bool> {
             }
         }
     }
-    if directory.join(aside::DIRECTORY).exists() {
+    if directory.join(TREES_ASIDE).exists() {
         return Ok(false);
     }
     if !directory.join(TREES).exists() {
@@ -437,7 +423,7 @@ fn open_segments(directory: &Path, superblock: &Superblock) -> Result<VecDeque<A
             Some(segment) => segments.push_back(Arc::new(segment)),
             // A crash while the last one was made; it holds nothing.
             None if number + 1 == firsts.len() && number > 0 => {
-                let path = journal.join(format!("{first:020}.journal"));
+                let path = path_of(&journal, *first);
                 fs::remove_file(&path).map_err(failed)?;
             }
             None => {

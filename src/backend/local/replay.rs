@@ -208,7 +208,7 @@ impl<'a> Chains<'a> {
             else {
                 return Ok(None);
             };
-            if !continues(&header, frames.last().map(|(header, _)| header)) {
+            if !header.continues(frames.last().map(|(header, _)| header)) {
                 return Err(damaged_at(&self.segment.path, offset));
             }
             bytes += payload.len();
@@ -225,14 +225,6 @@ impl<'a> Chains<'a> {
                 }));
             }
         }
-    }
-}
-
-/// Whether a frame is the next one of its chain.
-fn continues(header: &Header, before: Option<&Header>) -> bool {
-    match before {
-        Some(before) => header.revision == before.revision && header.part() == before.part() + 1,
-        None => header.part() == 0,
     }
 }
 

@@ -12,11 +12,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::chunks::rows_of_chunks;
 use super::durable::{PRIVATE, create_directories, remove_empty};
+use super::layout::{FAILED, JOURNAL, NEW_SUPERBLOCK, PACKS, SUPERBLOCK, TREES};
 use super::pack::{PackOptions, Packs};
 use super::row::{self, Totals};
 use super::trees::Trees;
 use super::trees::sled::SledTrees;
-use super::{Options, failure, keys, open, paths, revisions};
+use super::{Options, keys, open, paths, revisions};
 use crate::backend::{BlobId, Row, Tree};
 use crate::error::{Error, Result};
 
@@ -43,8 +44,7 @@ pub(crate) struct Restore {
 
 /// A copy within a store would go with it.
 fn refuse_within_a_store(directory: &Path) -> Result<()> {
-    let within =
-        |above: &&Path| above.join("superblock").exists() && above.join(open::TREES).exists();
+    let within = |above: &&Path| above.join(SUPERBLOCK).exists() && above.join(TREES).exists();
     match directory.ancestors().skip(1).find(within) {
         None => Ok(()),
         Some(store) => Err(Error::InvalidArgument {
@@ -80,7 +80,7 @@ impl Restore {
         Ok(Restore {
             store_id,
             revision: revisions::of_copy(revision)?,
-            trees: SledTrees::open(&directory.join(open::TREES), options.cache_bytes)?,
+            trees: SledTrees::open(&directory.join(TREES), options.cache_bytes)?,
             packs: Packs::open(directory, store_id, PackOptions::default())?,
             options,
             totals: Totals::default(),
@@ -235,7 +235,7 @@ impl Target {
         }
         drop(entries);
         // Of several that find it empty, one goes on; the others have nothing there to remove.
-        fs::create_dir(directory.join(open::TREES)).map_err(|error| {
+        fs::create_dir(directory.join(TREES)).map_err(|error| {
             remove_empty(&made);
             failed(match error.kind() {
                 ErrorKind::AlreadyExists => ErrorKind::DirectoryNotEmpty.into(),
@@ -256,11 +256,11 @@ impl Drop for Target {
             return;
         }
         // The superblock first: what is left of a removal cut short must not open.
-        for name in ["superblock", "superblock.new", failure::FAILED] {
+        for name in [SUPERBLOCK, NEW_SUPERBLOCK, FAILED] {
             note_left(fs::remove_file(self.directory.join(name)));
         }
         // The trees last: while they are there, nobody else begins here.
-        for name in [open::JOURNAL, "packs", open::TREES] {
+        for name in [JOURNAL, PACKS, TREES] {
             note_left(fs::remove_dir_all(self.directory.join(name)));
         }
         remove_empty(&self.made);

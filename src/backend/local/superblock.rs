@@ -35,12 +35,11 @@ use std::time::Duration;
 pub(super) mod fuzzing;
 
 use super::durable::sync_directory;
+use super::layout::{NEW_SUPERBLOCK, SUPERBLOCK};
 use super::row::MAX_REVISION;
 use crate::error::{Error, Result};
 use crate::options::History;
 
-const FILE_NAME: &str = "superblock";
-const NEW_FILE_NAME: &str = "superblock.new";
 const MAGIC: [u8; 8] = *b"KOMATIK\0";
 /// The version of a store that this crate writes. It reads the one before as well, in which long keys lie in no layers of the trees, and
 /// writes this one once they do.
@@ -88,7 +87,7 @@ impl Superblock {
         store_id: [u8; 16],
         content: Content,
     ) -> Result<Superblock> {
-        let path = directory.join(FILE_NAME);
+        let path = directory.join(SUPERBLOCK);
         let failed = |error| Error::io(format!("creating {}", path.display()), error);
         if path.try_exists().map_err(failed)? {
             return Err(failed(ErrorKind::AlreadyExists.into()));
@@ -107,7 +106,7 @@ impl Superblock {
             .map_err(failed)?;
         superblock.store(content)?;
         superblock.file.sync_all().map_err(failed)?;
-        std::fs::rename(directory.join(NEW_FILE_NAME), &path).map_err(failed)?;
+        std::fs::rename(directory.join(NEW_SUPERBLOCK), &path).map_err(failed)?;
         sync_directory(directory)?;
         Ok(superblock)
     }
@@ -129,7 +128,7 @@ impl Superblock {
         directory: &Path,
         unreadable: fn(&[Slot; 2], &Path) -> Error,
     ) -> Result<Option<Superblock>> {
-        let path = directory.join(FILE_NAME);
+        let path = directory.join(SUPERBLOCK);
         let failed = |error| Error::io(format!("reading {}", path.display()), error);
         let file = match File::options().read(true).write(true).open(&path) {
             Ok(file) => file,
@@ -188,7 +187,7 @@ fn new_file(directory: &Path) -> std::io::Result<File> {
         .write(true)
         .create(true)
         .truncate(true)
-        .open(directory.join(NEW_FILE_NAME))
+        .open(directory.join(NEW_SUPERBLOCK))
 }
 
 fn slot_offset(sequence: u64) -> u64 {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::journal::Found;
+use super::Core;
+use super::journal::{Found, Header, Segment};
 use super::keys::{self, ChunkRow};
 use super::row::Totals;
 use super::view::LocalScan;
-use super::{Core, journal::Segment};
 use crate::backend::{BlobId, Row, Scan, Tree, View};
 use crate::error::{Error, Result};
 use crate::report::{Finding, Progress, Report};
@@ -253,6 +253,8 @@ fn verify_journal(
 fn verify_segment(segment: &Segment) -> Result<Result<u64, Finding>> {
     let mut reader = segment.read();
     let mut last = segment.first - 1;
+    // Of the same chain.
+    let mut before: Option<Header> = None;
     loop {
         let found = reader
             .next()
@@ -265,11 +267,10 @@ fn verify_segment(segment: &Segment) -> Result<Result<u64, Finding>> {
                 header,
                 payload,
             } => {
-                let follows = match header.part() {
-                    0 => header.follows(last),
-                    _ => header.revision == last,
-                };
+                let follows =
+                    header.continues(before.as_ref()) && (before.is_some() || header.follows(last));
                 last = header.revision;
+                before = (!header.is_last()).then_some(header);
                 if !follows {
                     (offset, "a commit is missing before it")
                 } else if header.rows(&payload).is_none() {

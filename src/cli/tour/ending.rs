@@ -188,7 +188,7 @@ pub(super) fn stats(tour: &Tour) -> Outcome<String> {
     Ok(format!(
         "{}, newest revision {}; on disk {} of journal, {} of trees, {} of packs",
         show::number_of(stats.entries, "entry", "entries"),
-        show::count(stats.history.newest()),
+        show::count(stats.history.newest),
         show::bytes(stats.journal_bytes),
         show::bytes(stats.tree_bytes),
         show::bytes(stats.pack_bytes),

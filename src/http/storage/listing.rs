@@ -41,9 +41,9 @@ fn listings(store: &Store, folder: &str) -> Result<Option<(Listing, Listing)>> {
         Ok(store.is_folder(folder)?.then_some(listings))
     };
     for _ in 0..TRIES {
-        let newest = store.history().newest();
+        let newest = store.history().newest;
         let seen = look()?;
-        if store.history().newest() == newest {
+        if store.history().newest == newest {
             return Ok(seen);
         }
     }

@@ -194,9 +194,9 @@ mod tests {
         let admin = Account::of("admin", &accounts.user("admin").unwrap().unwrap());
         let ask = || accounts.path_token("/storage/admin/a", &admin).unwrap();
         let first = ask();
-        let revision = store.history().newest();
+        let revision = store.history().newest;
         assert_eq!(ask(), first);
-        assert_eq!(store.history().newest(), revision);
+        assert_eq!(store.history().newest, revision);
     }
 
     #[test]

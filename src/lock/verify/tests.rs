@@ -285,7 +285,7 @@ fn every_call_strengthens_the_hashes_it_opens() {
     let mut strengthened = Vec::new();
     for (number, (name, key, call)) in calls() {
         let store = dear.scoped(&number.to_string()).unwrap();
-        let newest = store.history().newest();
+        let newest = store.history().newest;
         let answered = call(&store.unlocked_with("e"));
         let (lock, revision) = stored(&store, key);
         assert!(is_dear(lock.edit.as_ref()), "{name}");

@@ -25,7 +25,7 @@ impl Machine {
                 }
                 Ok(None) => break,
                 Err(Error::Compacted { oldest }) => {
-                    assert_eq!(oldest, live.store().history().oldest());
+                    assert_eq!(oldest, live.store().history().oldest);
                     assert!(self.setting.history != History::unlimited());
                     assert!(live.slow.revision() + 1 < oldest);
                     live.slow = live.store().watch("", Since::Now).unwrap();

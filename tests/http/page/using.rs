@@ -193,7 +193,7 @@ fn a_name_is_taken_as_it_is_also_with_spaces_around_it() {
     browser.until(&row("inside"));
     // Its path as it is offered: nothing is moved.
     browser.run("history.back()");
-    let revision = store.history().newest();
+    let revision = store.history().newest;
     act(&browser, " a", "move");
     browser.until("document.getElementById('ask').open");
     browser.press(ENTER);
@@ -204,7 +204,7 @@ fn a_name_is_taken_as_it_is_also_with_spaces_around_it() {
     browser.press(ENTER);
     browser.until(&format!("!({})", row(" a")));
     assert!(store.exists("Notes / b").unwrap());
-    assert_eq!(store.history().newest(), revision + 1);
+    assert_eq!(store.history().newest, revision + 1);
     let complaints = browser.complaints();
     assert!(complaints.is_empty(), "{complaints:?}");
 }

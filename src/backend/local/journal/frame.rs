@@ -223,6 +223,14 @@ impl Header {
         self.part
     }
 
+    /// Whether it is the next one of its chain, where `before` is the one before, or the first.
+    pub(in crate::backend::local) fn continues(&self, before: Option<&Header>) -> bool {
+        match before {
+            Some(before) => self.revision == before.revision && self.part == before.part + 1,
+            None => self.part == 0,
+        }
+    }
+
     /// Whether its chain may follow the commit `before` with nothing missing between.
     pub(in crate::backend::local) fn follows(&self, before: u64) -> bool {
         if self.gap {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use frame::Gap;
 pub(super) use frame::{CommitImage, Header, RowWrite, Seed};
 pub(super) use reader::{Found, FrameReader};
-pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, first_revision};
+pub(super) use segment::{SEGMENT_HEADER_BYTES, Segment, first_revision, path_of};
 
 use super::durable::sync_directory;
 use super::health::is_out_of_files;

@@ -444,7 +444,7 @@ pub(in crate::backend::local) fn first_revision(name: &str) -> Option<u64> {
     first.filter(|first| *first > 0)
 }
 
-pub(super) fn path_of(directory: &Path, first: u64) -> PathBuf {
+pub(in crate::backend::local) fn path_of(directory: &Path, first: u64) -> PathBuf {
     directory.join(format!("{first:020}.journal"))
 }
 

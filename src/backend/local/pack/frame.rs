@@ -23,6 +23,7 @@
 //! So a frame holds only in its place. A copy of a pack, stored as a blob, is never taken for frames.
 
 use crate::backend::BlobId;
+use crate::backend::local::layout::PACKS;
 
 pub(super) const FILE_HEADER_BYTES: usize = 32;
 pub(crate) const FRAME_HEADER_BYTES: usize = 40;
@@ -97,7 +98,7 @@ impl PackName {
 
     /// How a place in the pack is told in errors.
     pub(super) fn location(self, offset: u64) -> String {
-        format!("packs/{} at {offset}", self.file_name())
+        format!("{PACKS}/{} at {offset}", self.file_name())
     }
 
     pub(super) fn file_header(self) -> [u8; FILE_HEADER_BYTES] {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::durable::sync_directory;
 use super::health::readable;
+use super::layout::PACKS;
 use super::place::Place;
 use crate::backend::BlobId;
 use crate::error::{Error, Result};
@@ -41,8 +42,6 @@ pub(crate) use walk::Walk;
 use writer::Writer;
 
 const WHAT: &str = "chunk";
-/// The name of the directory in the store's.
-const DIRECTORY_NAME: &str = "packs";
 /// A larger append is split, so that packs stay about as large as they should be.
 const MAX_RANGE_BYTES: usize = 8 * 1024 * 1024;
 
@@ -103,7 +102,7 @@ impl Packs {
         store_id: [u8; 16],
         options: PackOptions,
     ) -> Result<Packs> {
-        let directory = store_directory.join(DIRECTORY_NAME);
+        let directory = store_directory.join(PACKS);
         let failed = |error| Error::io(format!("opening {}", directory.display()), error);
         if !directory.try_exists().map_err(failed)? {
             std::fs::create_dir(&directory).map_err(failed)?;
@@ -350,7 +349,7 @@ impl Packs {
                 Some(file) => check_header(&file, name),
                 None => Err(no_pack(name)),
             });
-            Some((format!("packs/{}", name.file_name()), checked.err()?))
+            Some((format!("{PACKS}/{}", name.file_name()), checked.err()?))
         });
         wrong.collect()
     }
@@ -399,7 +398,7 @@ fn no_pack(name: PackName) -> Error {
 /// # Errors
 /// Where the system lacks files or memory to tell.
 pub(crate) fn store_id_in(store_directory: &Path) -> Result<Option<[u8; 16]>> {
-    let directory = std::fs::read_dir(store_directory.join(DIRECTORY_NAME));
+    let directory = std::fs::read_dir(store_directory.join(PACKS));
     let Some(directory) = readable("listing the packs", directory)? else {
         return Ok(None);
     };

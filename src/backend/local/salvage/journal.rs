@@ -11,7 +11,7 @@ use super::scratch::Scratch;
 use super::{Rows, note_unreadable};
 use crate::backend::local::health::is_out_of_resources;
 use crate::backend::local::journal::{Found, Header, Segment, first_revision};
-use crate::backend::local::open::JOURNAL;
+use crate::backend::local::layout::JOURNAL;
 use crate::backend::local::row::Totals;
 use crate::error::{Error, Result};
 use crate::report::Finding;
@@ -126,9 +126,7 @@ fn read_segment(
             Found::Frame {
                 header, payload, ..
             } => {
-                let follows = chain.last().map_or(header.part() == 0, |(before, _)| {
-                    before.revision == header.revision && before.part() + 1 == header.part()
-                });
+                let follows = header.continues(chain.last().map(|(before, _)| before));
                 if !follows {
                     chain.clear();
                 }

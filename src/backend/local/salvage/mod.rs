@@ -16,12 +16,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::aside;
 use super::health::{is_out_of_resources, readable};
 use super::journal::Segment;
 use super::keys::{self, ChunkRow};
+use super::layout::{JOURNAL, PACKS, SUPERBLOCK, TREES, TREES_ASIDE};
 use super::lock_file::LockFile;
-use super::open::{JOURNAL, TREES};
 use super::pack::{self, ChunkLocation, PackOptions, Packs};
 use super::row::Totals;
 use super::superblock::Superblock;
@@ -30,8 +29,6 @@ use crate::error::{Error, Result};
 use crate::report::Finding;
 use scratch::Scratch;
 
-const SUPERBLOCK: &str = "superblock";
-const PACKS: &str = "packs";
 /// Packs kept open for reading: one blob after the other is read, and the new store has files open as well.
 const OPEN_PACKS: usize = 2;
 
@@ -254,7 +251,7 @@ fn identify(directory: &Path, scratch: &Scratch, findings: &mut Vec<Finding>) ->
     };
     // Nothing of the trees depends on it, and nothing else is left.
     let has_trees = || {
-        let mut names = [TREES, aside::DIRECTORY].into_iter();
+        let mut names = [TREES, TREES_ASIDE].into_iter();
         names.any(|name| directory.join(name).join("db").is_file())
     };
     let id = id

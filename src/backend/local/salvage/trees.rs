@@ -9,10 +9,11 @@ use super::scratch::Scratch;
 use super::{Rows, digest_of, unreadable};
 use crate::backend::Tree;
 use crate::backend::local::health::is_out_of_resources;
-use crate::backend::local::open::{TREES, checkpoint_of};
+use crate::backend::local::layout::{TREES, TREES_ASIDE};
+use crate::backend::local::open::checkpoint_of;
 use crate::backend::local::trees::sled::SledTrees;
 use crate::backend::local::trees::{Trees, gap};
-use crate::backend::local::{aside, keys, row};
+use crate::backend::local::{keys, row};
 use crate::error::{Error, Result};
 use crate::report::Finding;
 
@@ -32,8 +33,8 @@ pub(super) fn read(
     findings: &mut Vec<Finding>,
 ) -> Result<u64> {
     // Where they were being made anew, those that were put aside are whole, and the new ones are not.
-    let name = match directory.join(aside::DIRECTORY).is_dir() {
-        true => aside::DIRECTORY,
+    let name = match directory.join(TREES_ASIDE).is_dir() {
+        true => TREES_ASIDE,
         false => TREES,
     };
     if !scratch.copy_directory(directory, Path::new(name), findings)? {

@@ -98,7 +98,7 @@ fn what_was_stored_last_is_loaded() {
     load(directory.path()).store(content(9)).unwrap();
     assert_eq!(load(directory.path()).content(), content(9));
     assert_eq!(
-        std::fs::metadata(directory.path().join(FILE_NAME))
+        std::fs::metadata(directory.path().join(SUPERBLOCK))
             .unwrap()
             .len(),
         8192
@@ -117,7 +117,7 @@ fn its_name_is_durable_once_it_is_made() {
 fn one_that_is_there_is_not_replaced() {
     let directory = tempfile::tempdir().unwrap();
     // What is left of a creation cut short is in nobody's way.
-    std::fs::write(directory.path().join(NEW_FILE_NAME), [1; 9000]).unwrap();
+    std::fs::write(directory.path().join(NEW_SUPERBLOCK), [1; 9000]).unwrap();
     Superblock::create(directory.path(), ID, content(1)).unwrap();
     let refused = Superblock::create(directory.path(), [0; 16], content(2));
     assert!(matches!(refused, Err(Error::Io { .. })));
@@ -156,7 +156,7 @@ fn a_write_after_damage_goes_to_the_damaged_slot() {
     let directory = tempfile::tempdir().unwrap();
     let mut superblock = Superblock::create(directory.path(), ID, content(1)).unwrap();
     superblock.store(content(2)).unwrap();
-    let path = directory.path().join(FILE_NAME);
+    let path = directory.path().join(SUPERBLOCK);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[40] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
@@ -171,7 +171,7 @@ fn a_write_after_damage_goes_to_the_damaged_slot() {
 #[test]
 fn what_cannot_be_read_is_told_apart() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(FILE_NAME);
+    let path = directory.path().join(SUPERBLOCK);
     let error = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         Superblock::load(directory.path()).unwrap_err()

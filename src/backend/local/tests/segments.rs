@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::backend::local::journal::Found;
 
 /// A copy of a store of many small segments, none of which a checkpoint made superfluous, and their paths in order.
 fn with_segments(history: History) -> (Local, TempDir) {
@@ -332,4 +333,33 @@ fn a_large_commit_is_read_once() {
         let read = bytes_read() - before;
         assert!(read < 8 * 100_000 * 104, "{read} bytes were read");
     }
+}
+
+/// Each frame is sound by itself, and belongs to the commit.
+#[test]
+fn a_part_of_a_commit_that_comes_twice_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    let many = (0_u32..800).map(|number| put(number.to_be_bytes(), vec![1; 6_000]));
+    commit(&local, rows(Durability::Immediate, many.collect())).unwrap();
+    assert_sound(&local);
+    let segment = local.core.journal.segments().pop().unwrap();
+    let mut reader = segment.read();
+    let mut parts = Vec::new();
+    while let Found::Frame { offset, header, .. } = reader.next().unwrap() {
+        parts.push((offset, header.frame_bytes()));
+    }
+    let [_, (first, length), (second, same), _, ..] = parts[..] else {
+        panic!("{parts:?}");
+    };
+    assert_eq!(length, same);
+    let mut bytes = std::fs::read(&segment.path).unwrap();
+    let [first, second] = [first, second].map(|at| usize::try_from(at).unwrap());
+    bytes.copy_within(first..first + length, second);
+    std::fs::write(&segment.path, bytes).unwrap();
+    let found = findings(&local);
+    assert!(
+        matches!(&found[..], [one] if one.location.ends_with(&format!("at {second}"))),
+        "{found:?}"
+    );
 }

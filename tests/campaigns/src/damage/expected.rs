@@ -179,7 +179,7 @@ impl Recorder {
         let tokens = token_lines(store).unwrap();
         let before = self.expected.tokens.last();
         if before.is_none_or(|(_, last)| *last != tokens) {
-            let newest = store.history().newest();
+            let newest = store.history().newest;
             self.expected.tokens.push((newest, tokens));
         }
     }

@@ -178,7 +178,7 @@ fn observe(expected: &Expected, store: &Store) -> Observed {
             observed.complaints.push(format!("{key}: {error}"));
         }
     }
-    observed.oldest = store.history().oldest();
+    observed.oldest = store.history().oldest;
     if let Err(error) = read_history(store, &mut observed) {
         observed.complaints.push(format!("history: {error}"));
     }

@@ -111,7 +111,7 @@ fn session(
                         let is_settled =
                             Script::small(seed).perform(store, beside, thread, number)?;
                         Note::Done { thread, is_settled }.say();
-                        Note::Seen(store.history().newest()).say();
+                        Note::Seen(store.history().newest).say();
                         // So that what goes on in the background comes to pass in between.
                         std::thread::sleep(Duration::from_millis(random.below(10) as u64));
                     }

@@ -96,7 +96,7 @@ impl Callbacks {
 /// Keeps everything, and looks whether it has settled: what is told can be read.
 fn keep(store: &Store, kept: &mut Kept, change: &Change) {
     let event = Event::from(change);
-    let newest = store.history().newest();
+    let newest = store.history().newest;
     if newest < change.revision {
         kept.violation = Some(format!("told at {newest} already: {event:?}"));
     }
@@ -171,7 +171,7 @@ pub fn come_and_go(store: &Store, is_over: &AtomicBool) -> Result<(), String> {
         std::thread::sleep(Duration::from_millis(3));
         subscription.off();
         // What was under way when it was taken off had settled by then.
-        let newest = store.history().newest();
+        let newest = store.history().newest;
         std::thread::sleep(Duration::from_millis(3));
         let called = newest_called.load(Ordering::Acquire);
         if called > newest {

@@ -148,7 +148,7 @@ impl Habit {
                     if !is_safe || after < before {
                         return Err(format!("at {after} behind {event:?}, before at {before}"));
                     }
-                    if store.history().newest() < event.revision {
+                    if store.history().newest < event.revision {
                         return Err(format!("told before it had settled: {event:?}"));
                     }
                     stretch.log.add(event)?;
