@@ -74,12 +74,16 @@ impl Ls {
     }
 }
 
-/// A folder of which nothing is listed may still be there; the root always is.
+/// A folder of which nothing is listed may still be there.
 pub(crate) fn require_folder(session: &Session, folder: &str) -> Outcome<()> {
-    match bare(folder).is_empty() || session.store.exists(folder)? {
-        true => Ok(()),
-        false => Err(not_found(folder)),
+    if session.store.is_folder(folder)? {
+        return Ok(());
     }
+    let missing = not_found(folder);
+    Err(match session.store.exists(folder)? {
+        true => missing.advise("it is an entry and no folder; stat tells of it"),
+        false => missing,
+    })
 }
 
 /// The name of an item; that of a folder has a `/` at its end.

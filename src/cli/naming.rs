@@ -23,8 +23,8 @@ pub(crate) struct Mv {
 
 /// Copy an entry, or with -r a folder, without copying its content
 ///
-/// A folder that was made and has something in it is in the copy only as long as something lies in it there. Of the root, the
-/// accounts of the service are not copied.
+/// A folder that was made and has something in it is in the copy only as long as something lies in it there. A copy within the
+/// folder itself holds nothing of what lies at its own place. Of the root, the accounts of the service are not copied.
 #[derive(clap::Args)]
 pub(crate) struct Cp {
     /// The entry; with -r, the folder
@@ -142,13 +142,25 @@ impl Cp {
     /// Copies all of a folder in one commit; how many entries, `None` where there is no such folder.
     fn copy_folder(&self, store: &Store, to: &str) -> komatik::Result<Option<u64>> {
         // Names are those from there on, and the accounts of the service stay where nobody else reads them.
-        let items: Vec<_> = reserved::view(store, &self.from)?
+        let mut items: Vec<_> = reserved::view(store, &self.from)?
             .list_with("", ListOptions::new().recursive())?
             .collect::<komatik::Result<_>>()?;
         if items.is_empty() && !store.is_folder(&self.from)? {
             return Ok(None);
         }
         let (from, to) = (bare(&self.from), bare(to));
+        if let Some(target) = below(from, to) {
+            items.retain(|item| {
+                let is_target = item.is_folder && item.name == target;
+                !is_target && below(target, &item.name).is_none()
+            });
+        }
+        if let Some(source) = below(to, from) {
+            // A copy may lie where another is made of what was there, which comes before it then.
+            items.sort_by_key(|item| {
+                std::iter::successors(Some(&item.name[..]), |name| below(source, name)).count()
+            });
+        }
         let within = |folder: &str, name: &str| match folder.is_empty() {
             true => name.to_owned(),
             false => format!("{folder}/{name}"),
@@ -169,6 +181,14 @@ impl Cp {
             }
             Ok(Some(copied))
         })
+    }
+}
+
+/// The name in a folder of what lies somewhere below it.
+fn below<'n>(folder: &str, name: &'n str) -> Option<&'n str> {
+    match folder.is_empty() {
+        true => Some(name).filter(|name| !name.is_empty()),
+        false => name.strip_prefix(folder)?.strip_prefix('/'),
     }
 }
 

@@ -45,12 +45,12 @@ impl Rm {
             true => self.delete_both(store, key),
             // Not in a transaction, which does not wait: where many passwords are offered, each must be tried.
             false if self.recursive => {
-                let is_there = store.exists(key)?;
+                let is_there = is_there(store, key)?;
                 let entries = is_there.then(|| store.delete_folder(key)).transpose()?;
                 Ok((is_there, entries))
             }
             false if !key.ends_with('/') && store.delete(key)? => Ok((true, Some(1))),
-            false => Ok((store.exists(key)?, None)),
+            false => Ok((is_there(store, key)?, None)),
         })?;
         let deleted = match (is_there, entries) {
             (true, Some(entries)) => entries,
@@ -83,11 +83,11 @@ impl Rm {
     /// Tells what [`Rm::delete`] would delete.
     fn tell(&self, session: &Session, key: &str) -> Outcome<()> {
         let mut lines = Lines::new();
-        if !self.force && !session.store.exists(key)? {
+        if !self.force && !is_there(&session.store, key)? {
             return Err(not_found(key));
         }
         let is_entry = !key.ends_with('/') && is_entry(&session.store, key)?;
-        if !self.recursive && !is_entry && session.store.exists(key)? {
+        if !self.recursive && !is_entry && is_there(&session.store, key)? {
             return Err(is_a_folder(key));
         }
         let mut line = |key: &str| {
@@ -110,6 +110,14 @@ impl Rm {
             }
         }
         lines.finish()
+    }
+}
+
+/// Whether there is something of the name, which of the folder alone has a `/` at its end.
+fn is_there(store: &Store, key: &str) -> komatik::Result<bool> {
+    match key.ends_with('/') {
+        true => store.is_folder(key),
+        false => store.exists(key),
     }
 }
 

@@ -63,6 +63,30 @@ fn cp_copies_an_entry_and_with_r_a_folder_in_one_step() {
 }
 
 #[test]
+fn a_copy_within_the_folder_itself_or_over_it_is_of_what_was_there() {
+    let env = Env::new();
+    let put = |key: &str, text: &str| drop(env.store().put(key, text).unwrap());
+    for from in ["docs/", "/"] {
+        let within = |name: &str| format!("{from}{name}");
+        env.ok(&["mkdir", &within("backup")]);
+        for text in ["1", "2"] {
+            put(&within("a"), text);
+            env.ok(&["cp", "-r", from, &within("backup")]);
+            assert_eq!(env.ok(&["get", &within("backup/a")]), text);
+            env.fails(3, "not_found", &["ls", &within("backup/backup")]);
+        }
+    }
+    assert_eq!(env.ok(&["get", "backup/docs/backup/a"]), "2");
+    for key in ["x", "b/x", "b/b/x"] {
+        put(&format!("up/b/{key}"), key);
+    }
+    assert_eq!(env.object(&["cp", "-r", "up/b", "up"])["entries"], 3);
+    for key in ["x", "b/x", "b/b/x"] {
+        assert_eq!(env.ok(&["get", &format!("up/{key}")]), key);
+    }
+}
+
+#[test]
 fn rm_deletes_what_it_is_told_and_tells_before_where_asked() {
     let env = filled();
     env.ok(&["save", "f", "1"]);
@@ -90,6 +114,18 @@ fn rm_deletes_what_it_is_told_and_tells_before_where_asked() {
     let told = env.fails(3, "not_found", &["rm", "folder"]);
     assert!(told.contains("-r deletes all of it"), "{told}");
     env.ok(&["rm", "-r", "folder"]);
+    env.ok(&["save", "entry", "1"]);
+    for told in [
+        &["rm", "-r", "entry/"][..],
+        &["rm", "entry/"],
+        &["rm", "-r", "entry/", "--dry-run"],
+    ] {
+        let told = env.fails(3, "not_found", told);
+        assert!(!told.contains("folder"), "{told}");
+    }
+    for what in ["ls", "tree", "du"] {
+        env.fails(3, "not_found", &[what, "entry"]);
+    }
     env.fails(2, "usage", &["rm", "-r", "/"]);
     assert_eq!(env.run(&["rm"]).code, Some(2));
 }
