@@ -94,8 +94,7 @@ impl Store {
 /// revision before the commit: its metadata says 0, and so may [`PutMode::Update`]. What it is then, tells
 /// [`Store::transaction_with_revision`].
 ///
-/// Locks, tokens and listings are not part of a transaction. A patch takes no mode: to apply one at a revision, look at
-/// [`Transaction::metadata`] first.
+/// Locks, tokens and listings are not part of a transaction.
 ///
 /// An error of one method may be handled and the transaction go on: that call has done nothing. Only a folder that
 /// could not be deleted or moved whole makes the transaction fail in the end, [`Error::Misuse`] where its own
@@ -212,18 +211,31 @@ impl Transaction<'_> {
     /// # Errors
     /// As there.
     pub fn patch(&mut self, key: &str, patch: &json_patch::Patch) -> Result<()> {
-        self.patch_within(key, patch, &mut PatchBudget::default())
+        self.patch_with(key, patch, PutMode::Overwrite)
     }
 
-    /// As [`Transaction::patch`], where the patch may cost what is left of the budget, and takes its costs from it.
+    /// As [`Store::patch_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn patch_with(
+        &mut self,
+        key: &str,
+        patch: &json_patch::Patch,
+        mode: PutMode,
+    ) -> Result<()> {
+        self.patch_within(key, patch, mode, &mut PatchBudget::default())
+    }
+
+    /// As [`Transaction::patch_with`], where the patch may cost what is left of the budget, and takes its costs from it.
     pub(crate) fn patch_within(
         &mut self,
         key: &str,
         patch: &json_patch::Patch,
+        mode: PutMode,
         budget: &mut PatchBudget,
     ) -> Result<()> {
         let key = self.key(key)?;
-        let mode = PutMode::Overwrite;
         self.draft.patch(&key, patch, mode, budget).map(drop)
     }
 

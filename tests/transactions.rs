@@ -58,6 +58,31 @@ fn a_transaction_reads_what_it_wrote() {
     }
 }
 
+#[test]
+fn a_patch_in_a_transaction_asks_for_a_revision_and_is_done_whole_or_not() {
+    for case in stores() {
+        let store = &case.store;
+        let patch = |operations| serde_json::from_value::<komatik::Patch>(operations).unwrap();
+        let half = patch(json!([
+            {"op": "replace", "path": "/a", "value": 2},
+            {"op": "remove", "path": "/b"},
+        ]));
+        let whole = patch(json!([{"op": "replace", "path": "/a", "value": 3}]));
+        let revision = store.save("d", &json!({"a": 1})).unwrap().revision;
+        store
+            .transaction(|tx| {
+                let refused = tx.patch_with("d", &whole, PutMode::Update(revision + 1));
+                assert!(matches!(refused, Err(Error::RevisionMismatch { .. })));
+                let refused = tx.patch_with("d", &half, PutMode::Update(revision));
+                assert!(matches!(refused, Err(Error::InvalidDocument { .. })));
+                assert_eq!(tx.load("d")?, Some(json!({"a": 1})));
+                tx.patch_with("d", &whole, PutMode::Update(revision))
+            })
+            .unwrap();
+        assert_eq!(store.load("d").unwrap(), Some(json!({"a": 3})));
+    }
+}
+
 /// Of the commit itself: to ask afterwards may tell that of another writer.
 #[test]
 fn a_transaction_tells_its_revision() {

@@ -205,30 +205,14 @@ impl ApplyPatch {
     }
 
     fn patch(&self, session: &mut Session, patch: &Patch) -> Outcome<()> {
+        let mode = (self.if_revision).map_or(komatik::PutMode::Overwrite, komatik::PutMode::Update);
         if self.dry_run {
             return rehearse(session, &self.key, |transaction| {
-                self.apply(transaction, patch)
+                transaction.patch_with(&self.key, patch, mode)
             });
         }
-        let mode = (self.if_revision).map_or(komatik::PutMode::Overwrite, komatik::PutMode::Update);
         let patched = session.unlocked(|store| store.patch_with(&self.key, patch, mode))?;
         done(session, "patched", &patched)
-    }
-
-    fn apply(&self, transaction: &mut Transaction<'_>, patch: &Patch) -> komatik::Result<()> {
-        if let Some(expected) = self.if_revision {
-            let present = transaction.metadata(&self.key)?;
-            let found = present.map(|present| present.revision);
-            if found != Some(expected) {
-                let key = self.key.clone();
-                return Err(Error::RevisionMismatch {
-                    key,
-                    expected,
-                    found,
-                });
-            }
-        }
-        transaction.patch(&self.key, patch)
     }
 }
 

@@ -164,7 +164,9 @@ impl Ready {
 
     fn run(self, tx: &mut Transaction<'_>, budget: &mut PatchBudget) -> crate::Result<Value> {
         match self {
-            Ready::Patch(key, patch) => tx.patch_within(&key, &patch, budget).map(|()| json!({})),
+            Ready::Patch(key, patch) => tx
+                .patch_within(&key, &patch, PutMode::Overwrite, budget)
+                .map(|()| json!({})),
             Ready::Put(key, bytes, options) => {
                 tx.put_with(&key, bytes, options).map(|()| json!({}))
             }

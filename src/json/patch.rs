@@ -18,32 +18,33 @@ const MAX_COPIED: usize = 256 * 1024 * 1024;
 /// writers may have to wait. Without it tens of thousands of operations, each at the front of a long array, take minutes.
 const MAX_STEPS: usize = 100_000_000;
 
-/// As [`patch_within`], where the patch may cost all that one may.
+/// As [`patch_within`], all operations or none, where the patch may cost all that one may.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn patch(value: &mut Value, patch: &Patch) -> Result<()> {
-    patch_within(value, patch, &mut PatchBudget::default())
+    let mut document = value.clone();
+    patch_within(&mut document, patch, &mut PatchBudget::default())?;
+    *value = document;
+    Ok(())
 }
 
-/// Applies all operations in order, or none. Members keep their places, a new one comes last.
+/// Applies all operations in order. Members keep their places, a new one comes last.
 ///
 /// # Errors
-/// `InvalidDocument` naming the first operation that fails: its place is not there, its `test` does not hold, what it
+/// The value is nothing to be kept then. `InvalidDocument` naming the first operation that fails: its place is not there, its `test` does not hold, what it
 /// makes is nested too deeply, or it costs more than is left.
 pub(crate) fn patch_within(
     value: &mut Value,
     patch: &Patch,
     budget: &mut PatchBudget,
 ) -> Result<()> {
-    let mut document = value.clone();
     for (number, operation) in patch.0.iter().enumerate() {
-        apply(&mut document, operation, budget).map_err(|reason| {
+        apply(value, operation, budget).map_err(|reason| {
             let (name, path) = (name(operation), shown(operation.path().as_str()));
             invalid(format!(
                 "operation {number} of the patch, {name} `{path}`: {reason}"
             ))
         })?;
     }
-    *value = document;
     Ok(())
 }
 
