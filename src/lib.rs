@@ -24,6 +24,7 @@ mod lock;
 mod merge;
 mod metadata;
 mod options;
+mod random;
 mod report;
 #[cfg(test)]
 #[cfg(shuttle)]

@@ -8,13 +8,14 @@ mod tries;
 mod verify;
 
 pub use passwords::MAX_PASSWORD_BYTES;
-pub(crate) use passwords::{Passwords, check_cost, fill_random};
+pub(crate) use passwords::{Passwords, check_cost};
 pub(crate) use tries::Tries;
 pub(crate) use verify::{Known, LONGEST_WAIT, Trying};
 
 use crate::error::{Access, Error, Result};
 use crate::format::{ChangeAction, LockRecord};
 use crate::options::Lock;
+use crate::random;
 use crate::store::Store;
 
 /// What a call is about to do with an entry; see the table of [`Lock`].
@@ -127,7 +128,7 @@ impl Store {
                 .transpose()
         };
         let mut id = [0; 16];
-        fill_random(&mut id)?;
+        random::fill(&mut id)?;
         Ok(LockRecord {
             id,
             view: hash(&lock.view)?,

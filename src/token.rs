@@ -15,8 +15,9 @@ use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::format::{EntryRecord, GrantRecord, LockRecord, from_micros, to_micros};
 use crate::list::Listing;
-use crate::lock::{Need, Passwords, fill_random};
+use crate::lock::{Need, Passwords};
 use crate::options::{Grant, ListOptions};
+use crate::random;
 use crate::store::Store;
 
 /// A capability, from [`Store::grant`]: 256 random bits as 43 characters that need no escaping in a URL.
@@ -34,7 +35,7 @@ impl Token {
 
     fn random() -> Result<Token> {
         let mut bytes = [0; 32];
-        fill_random(&mut bytes)?;
+        random::fill(&mut bytes)?;
         Ok(Token(URL_SAFE_NO_PAD.encode(bytes)))
     }
 

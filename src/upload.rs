@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{Body, INLINE_BYTES, Part};
 use crate::metadata::{Digest, Kind};
 use crate::options::Durability;
+use crate::random;
 use crate::store::{Shared, Store};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -53,12 +54,7 @@ impl Ids {
             return Ok(random);
         }
         let mut more = [[0; RANDOM_BYTES]; IDS_AT_ONCE];
-        getrandom::fill(more.as_flattened_mut()).map_err(|error| {
-            Error::io(
-                "asking for random bytes",
-                std::io::Error::other(error.to_string()),
-            )
-        })?;
+        random::fill(more.as_flattened_mut())?;
         let [random, rest @ ..] = more;
         unused.extend(rest);
         Ok(random)

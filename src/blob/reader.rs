@@ -165,18 +165,11 @@ impl BlobReader {
     }
 }
 
-/// Copies what `chunk` holds from `distance` on, as much as fits.
-fn copy_from(chunk: &[u8], distance: u64, buffer: &mut [u8]) -> usize {
-    let rest = &chunk[within(distance).min(chunk.len())..];
-    let count = rest.len().min(buffer.len());
-    buffer[..count].copy_from_slice(&rest[..count]);
-    count
-}
-
 impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = self.rest_of_chunk()?;
-        let count = copy_from(&rest, 0, buffer);
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
         self.position += u64::try_from(count).unwrap_or(u64::MAX);
         Ok(count)
     }

@@ -10,6 +10,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Versio
 use crate::error::{Error, Result};
 use crate::format::LockRecord;
 use crate::options::PasswordCost;
+use crate::random;
 use crate::sync::Mutex;
 
 /// The longest password in bytes.
@@ -247,7 +248,7 @@ pub(super) fn check_password(password: &str) -> Result<()> {
 /// The PHC string of a password under a fresh salt. Slow, as `cost` says.
 pub(super) fn hash(password: &[u8], cost: PasswordCost) -> Result<String> {
     let mut salt = [0_u8; 16];
-    fill_random(&mut salt)?;
+    random::fill(&mut salt)?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters(cost)?);
     let salt = SaltString::encode_b64(&salt).map_err(|error| refused(&error))?;
     let phc = argon2
@@ -297,16 +298,6 @@ pub(super) fn is_weaker(phc: &str, cost: PasswordCost) -> bool {
     PasswordHash::new(phc)
         .and_then(|parsed| Params::try_from(&parsed))
         .is_ok_and(|found| found.m_cost() < cost.memory_kib || found.t_cost() < cost.passes)
-}
-
-/// Random bytes from the operating system.
-pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
-    getrandom::fill(bytes).map_err(|error| {
-        Error::io(
-            "asking the system for random bytes",
-            std::io::Error::other(error.to_string()),
-        )
-    })
 }
 
 #[cfg(test)]

@@ -144,31 +144,16 @@ pub(super) fn is_of_the_trees(tree: Tree, key: &[u8]) -> bool {
 
 /// The value of the checkpoint row.
 pub(super) fn encode_checkpoint(revision: u64, totals: &Totals) -> Bytes {
-    let mut value = BytesMut::with_capacity(56);
+    let mut value = BytesMut::with_capacity(8 + Totals::BYTES);
     value.put_u64(revision);
-    value.put_u128(totals.digest);
-    value.put_u64(totals.entries);
-    value.put_u64(totals.tokens);
-    value.put_u64(totals.row_bytes);
-    value.put_u64(totals.chunk_bytes);
+    totals.put(&mut value);
     value.freeze()
 }
 
 /// Reads the value of the checkpoint row.
 pub(super) fn decode_checkpoint(value: &Bytes) -> Option<(u64, Totals)> {
     let mut rest = value.clone();
-    (rest.len() == 56).then(|| {
-        (
-            rest.get_u64(),
-            Totals {
-                digest: rest.get_u128(),
-                entries: rest.get_u64(),
-                tokens: rest.get_u64(),
-                row_bytes: rest.get_u64(),
-                chunk_bytes: rest.get_u64(),
-            },
-        )
-    })
+    (rest.len() == 8 + Totals::BYTES).then(|| (rest.get_u64(), Totals::take(&mut rest)))
 }
 
 #[cfg(test)]

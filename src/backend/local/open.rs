@@ -32,6 +32,7 @@ use super::{Core, Options, aside, audit, failure, replay};
 use crate::backend::Tree;
 use crate::error::{Error, Result};
 use crate::format::to_micros;
+use crate::random;
 use crate::sync::{Mutex, RwLock};
 
 /// Opens the trees in the directory of a store, which were left so.
@@ -271,8 +272,7 @@ fn create(
 /// The name of a new store.
 pub(super) fn new_store_id() -> Result<[u8; 16]> {
     let mut id = [0; 16];
-    getrandom::fill(&mut id)
-        .map_err(|error| Error::io("drawing a store id", std::io::Error::other(error)))?;
+    random::fill(&mut id)?;
     Ok(id)
 }
 

@@ -14,6 +14,7 @@ use super::row::MAX_REVISION;
 use super::superblock::{Content, Superblock};
 use crate::error::{Error, Result};
 use crate::format::to_micros;
+use crate::random;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// So many revisions are reserved at a time. Every checkpoint reserves anew, so that the writers hardly ever do.
@@ -31,8 +32,7 @@ const LEAP: u64 = 1 << 36;
 /// its own, by chance.
 pub(super) fn of_copy(revision: u64) -> Result<u64> {
     let mut chance = [0; 8];
-    getrandom::fill(&mut chance)
-        .map_err(|error| Error::io("asking for random bytes", std::io::Error::other(error)))?;
+    random::fill(&mut chance)?;
     let leap = LEAP + u64::from_le_bytes(chance) % LEAP;
     let begun = revision.checked_add(leap);
     begun

@@ -3,7 +3,7 @@
 //! A row is `CRC-32 (4) · revision (8) · value`, big-endian. The CRC covers the tree, the key, the revision and the
 //! value, so that a row moved to another key or tree is as damaged as one with a flipped bit.
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::backend::{Row, Tree};
@@ -109,6 +109,29 @@ impl Totals {
         self.tokens = self.tokens.wrapping_sub(part.tokens);
         self.row_bytes = self.row_bytes.wrapping_sub(part.row_bytes);
         self.chunk_bytes = self.chunk_bytes.saturating_sub(part.chunk_bytes);
+    }
+
+    /// Bytes of [`Totals::put`].
+    pub(super) const BYTES: usize = 48;
+
+    /// Writes the form they have in a frame of the journal and in the checkpoint row.
+    pub(super) fn put(&self, out: &mut impl BufMut) {
+        out.put_u128(self.digest);
+        out.put_u64(self.entries);
+        out.put_u64(self.tokens);
+        out.put_u64(self.row_bytes);
+        out.put_u64(self.chunk_bytes);
+    }
+
+    /// Reads them, of which [`Totals::BYTES`] are there.
+    pub(super) fn take(rest: &mut impl Buf) -> Totals {
+        Totals {
+            digest: rest.get_u128(),
+            entries: rest.get_u64(),
+            tokens: rest.get_u64(),
+            row_bytes: rest.get_u64(),
+            chunk_bytes: rest.get_u64(),
+        }
     }
 
     fn count(&mut self, tree: Tree) -> Option<&mut u64> {

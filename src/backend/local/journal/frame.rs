@@ -202,11 +202,7 @@ impl Part {
         header.put_u64(commit.time);
         header.put_u32(self.changes);
         header.put_u32(self.rows);
-        header.put_u128(commit.totals.digest);
-        header.put_u64(commit.totals.entries);
-        header.put_u64(commit.totals.tokens);
-        header.put_u64(commit.totals.row_bytes);
-        header.put_u64(commit.totals.chunk_bytes);
+        commit.totals.put(&mut header);
         let crc = commit.seed.hash(&frame[CRC_ENDS_AT..], &[]);
         frame[4..CRC_ENDS_AT].copy_from_slice(&crc.to_be_bytes());
     }
@@ -281,13 +277,7 @@ impl Header {
             time: rest.get_u64(),
             changes: rest.get_u32(),
             rows: rest.get_u32(),
-            totals: Totals {
-                digest: rest.get_u128(),
-                entries: rest.get_u64(),
-                tokens: rest.get_u64(),
-                row_bytes: rest.get_u64(),
-                chunk_bytes: rest.get_u64(),
-            },
+            totals: Totals::take(&mut rest),
         })
     }
 

@@ -174,17 +174,11 @@ impl<'a> FrameReader<'a> {
     /// From an invalid place to the next whole valid frame, which is not read yet; false where there is none.
     pub(in crate::backend::local) fn skip_to_frame(&mut self) -> std::io::Result<bool> {
         self.offset += 1;
-        while self.pass_to_magic()? {
-            let start = self.offset;
-            if self.may_be_frame()?
-                && let Found::Frame { .. } = self.next()?
-            {
-                self.offset = start;
-                return Ok(true);
-            }
-            self.offset += 1;
-        }
-        Ok(false)
+        let Some(header) = self.find_frame()? else {
+            return Ok(false);
+        };
+        self.offset -= header.frame_bytes() as u64;
+        Ok(true)
     }
 
     /// The next `length` bytes, `None` where the segment ends before.

@@ -90,22 +90,10 @@ impl Segment {
             .and_then(|()| file.sync_all())
             .map_err(failed)?;
         sync_directory(directory)?;
-        Ok(Segment {
-            path,
-            file,
-            seed: Seed::of(store_id),
-            first,
-            length: AtomicU64::new(SEGMENT_HEADER_BYTES),
-            reserved: AtomicU64::new(SEGMENT_HEADER_BYTES),
-            last_time: AtomicU64::new(0),
-            last: AtomicU64::new(0),
-            last_told: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-            index: Mutex::default(),
-            indexed: Mutex::new(true),
-            #[cfg(all(test, shuttle))]
-            synced: Default::default(),
-        })
+        let bytes = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
+        let mut segment = Segment::with(path, file, Seed::of(store_id), first, bytes);
+        segment.indexed = Mutex::new(true);
+        Ok(segment)
     }
 
     /// Opens a file of an earlier opening. `None` where its header is not whole, as a crash while it was made leaves it.
@@ -153,13 +141,24 @@ impl Segment {
     ) -> Result<Segment> {
         let seed = Seed::of(store_id);
         let written = written_bytes(&file, seed, length).map_err(|error| opening(&path, error))?;
-        Ok(Segment {
+        Ok(Segment::with(path, file, seed, first, (written, length)))
+    }
+
+    /// A segment of which so many bytes are written and reserved, and nothing else is known yet.
+    fn with(
+        path: PathBuf,
+        file: File,
+        seed: Seed,
+        first: u64,
+        (written, reserved): (u64, u64),
+    ) -> Segment {
+        Segment {
             path,
             file,
             seed,
             first,
             length: AtomicU64::new(written),
-            reserved: AtomicU64::new(length),
+            reserved: AtomicU64::new(reserved),
             last_time: AtomicU64::new(0),
             last: AtomicU64::new(0),
             last_told: AtomicU64::new(0),
@@ -168,7 +167,7 @@ impl Segment {
             indexed: Mutex::new(false),
             #[cfg(all(test, shuttle))]
             synced: Default::default(),
-        })
+        }
     }
 
     /// Whose segment it is, where its header is whole.

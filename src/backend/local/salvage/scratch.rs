@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::note_unreadable;
 use crate::backend::local::durable::{ORDINARY, PRIVATE, create_directories, remove_empty};
 use crate::error::{Error, Result};
+use crate::random;
 use crate::report::Finding;
 
 /// Read at once, as long as that succeeds.
@@ -29,11 +30,10 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Makes it beside `path`, under a name that nothing else has.
     pub(super) fn beside(path: &Path) -> Result<Scratch> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::io("drawing a name", io::Error::other(error)))?;
+        let mut chance = [0; 8];
+        random::fill(&mut chance)?;
         let mut name = path.file_name().unwrap_or(OsStr::new("store")).to_owned();
-        name.push(format!(".repair-{:016x}", u64::from_be_bytes(random)));
+        name.push(format!(".repair-{:016x}", u64::from_be_bytes(chance)));
         let directory = path.with_file_name(name);
         let above = directory.parent().unwrap_or(Path::new(""));
         let made = create_directories(above, ORDINARY)?;
