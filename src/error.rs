@@ -16,21 +16,21 @@ pub enum Error {
     /// Nothing is stored under a key whose presence the call asserted (`rename`, `copy`, `lock`, `patch`…).
     #[error("nothing is stored at `{key}`")]
     NotFound {
-        /// The key, as the caller gave it.
+        /// The key, as the view of the caller names it.
         key: String,
     },
 
     /// The call asked to create, and the key is taken.
     #[error("`{key}` already exists")]
     AlreadyExists {
-        /// The key, as the caller gave it.
+        /// The key, as the view of the caller names it.
         key: String,
     },
 
     /// The call asked for a revision that is not the present one. Load, decide and try again.
     #[error("`{key}` is not at revision {expected}: {}", found.map_or("it does not exist".to_owned(), |found| format!("it is at {found}")))]
     RevisionMismatch {
-        /// The key, as the caller gave it.
+        /// The key, as the view of the caller names it.
         key: String,
         /// The revision the caller named.
         expected: u64,
@@ -41,7 +41,7 @@ pub enum Error {
     /// The entry is a document where a blob was asked for, or the other way round.
     #[error("`{key}` is a {found}, not a {expected}")]
     WrongKind {
-        /// The key, as the caller gave it.
+        /// The key, as the view of the caller names it.
         key: String,
         /// What the call needs.
         expected: &'static str,
@@ -77,7 +77,7 @@ pub enum Error {
     /// The entry has a lock and the caller offered no password for it.
     #[error("`{key}` is locked: its {needs} password is needed")]
     Locked {
-        /// The key, as the caller gave it.
+        /// The key, as the view of the caller names it.
         key: String,
         /// Which password would open it.
         needs: Access,
@@ -86,7 +86,7 @@ pub enum Error {
     /// The entry has a lock and the password offered does not open it.
     #[error("the password offered does not open `{key}`: its {needs} password is needed")]
     WrongPassword {
-        /// The key, as the caller gave it.
+        /// The key, as the view of the caller names it.
         key: String,
         /// Which password would open it.
         needs: Access,
@@ -96,7 +96,7 @@ pub enum Error {
     /// that are offered were tried, so a right one may be among them.
     #[error("too many wrong passwords were tried on `{key}`: try again in {} s", retry_in.as_secs() + 1)]
     TooManyTries {
-        /// The key, as the caller gave it.
+        /// The key, as the view of the caller names it.
         key: String,
         /// After which time a try is worth while, if nobody else is quicker.
         retry_in: Duration,

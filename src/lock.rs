@@ -14,6 +14,7 @@ pub(crate) use verify::{Known, LONGEST_WAIT, Trying};
 
 use crate::error::{Access, Error, Result};
 use crate::format::{ChangeAction, LockRecord};
+use crate::key::Key;
 use crate::options::Lock;
 use crate::random;
 use crate::store::Store;
@@ -97,9 +98,9 @@ impl Store {
     /// [`Error::Locked`], [`Error::WrongPassword`] and [`Error::TooManyTries`] where the present lock is not opened by a
     /// password offered; [`Error::Damaged`]; and those of every write.
     pub fn lock(&self, key: &str, lock: Lock) -> Result<()> {
-        self.key(key)?;
+        let key = self.key(key)?;
         let record = self.hash_lock(&lock)?;
-        self.replace_lock(key, Some(&record)).map(drop)
+        self.replace_lock(&key, Some(&record)).map(drop)
     }
 
     /// Takes the lock off an entry. Answers whether there was one.
@@ -108,7 +109,7 @@ impl Store {
     /// [`Error::NotFound`]; [`Error::Locked`] and [`Error::WrongPassword`] where the lock is not opened by a password
     /// offered; [`Error::Damaged`]; and those of every write.
     pub fn unlock(&self, key: &str) -> Result<bool> {
-        self.replace_lock(key, None)
+        self.replace_lock(&self.key(key)?, None)
     }
 
     fn hash_lock(&self, lock: &Lock) -> Result<LockRecord> {
@@ -137,13 +138,9 @@ impl Store {
     }
 
     /// Leaves the entry with this lock. Answers whether it had one.
-    fn replace_lock(&self, name: &str, new: Option<&LockRecord>) -> Result<bool> {
-        let key = self.key(name)?;
+    fn replace_lock(&self, key: &Key, new: Option<&LockRecord>) -> Result<bool> {
         let (had, _) = self.write(|draft| {
-            let present = draft.read(key.as_str())?.ok_or_else(|| Error::NotFound {
-                key: name.to_owned(),
-            })?;
-            let mut record = present.record;
+            let mut record = draft.read_present(key)?.record;
             draft.check_lock(key.as_str(), &record, Need::Relock)?;
             let had = record.lock.is_some();
             if had || new.is_some() {

@@ -3,6 +3,29 @@
 //! [`Service`] is a store, the accounts that may use it and the limits that hold; its router has every route, one
 //! file a topic, each with a `routes()` that is merged there. [`serve`] listens.
 //!
+//! ```no_run
+//! use komatik::http::{Limits, Service, serve, stop_signal};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = komatik::Store::open("app-data")?;
+//! let mut limits = Limits::default();
+//! limits.calls = 16;
+//! let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+//! runtime.block_on(async {
+//!     // First of all: the password of the first account is told once, and nothing is to fail behind it.
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//!     let (service, first) = Service::new(&store, limits)?;
+//!     if let Some(first) = first {
+//!         println!("{} may log in with {}", first.name, first.password);
+//!     }
+//!     serve(service, listener, async { drop(stop_signal().await) }).await?;
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! })?;
+//! store.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A request comes in through `auth`, which turns credentials into a `Caller`: a view of the store that sees only what the
 //! account may reach and acts in its name; `scopes` makes every such view. The store is synchronous, so handlers call it
 //! through `blocking`. What it answers goes out as JSON, as a stream by `content`, or as the details of a `problem`.
