@@ -266,7 +266,7 @@ impl<'a> Draft<'a> {
         key: &str,
         record: &EntryRecord,
     ) -> Result<()> {
-        let is_hidden = record.lock.as_ref().is_some_and(|lock| lock.view.is_some());
+        let is_hidden = record.view_lock().is_some();
         let change = ChangeRecord {
             action,
             key: key.to_owned(),

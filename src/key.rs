@@ -1,6 +1,7 @@
 //! Keys and folders: what may be a name, and how names lie under one another.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -63,6 +64,15 @@ impl Key {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
+    }
+}
+
+/// As [`Key::parse`].
+impl FromStr for Key {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Key> {
+        Key::parse(text)
     }
 }
 
@@ -170,6 +180,15 @@ impl From<&Key> for Folder {
     }
 }
 
+/// As [`Folder::parse`].
+impl FromStr for Folder {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Folder> {
+        Folder::parse(text)
+    }
+}
+
 impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -240,6 +259,13 @@ mod tests {
             Err(Error::InvalidKey { rule, .. }) => rule,
             other => panic!("{text:?} gave {other:?}"),
         }
+    }
+
+    #[test]
+    fn text_is_parsed_as_what_it_names() {
+        assert_eq!("/a/b".parse::<Key>().unwrap().as_str(), "a/b");
+        assert_eq!("a/b".parse::<Folder>().unwrap().as_prefix(), "a/b/");
+        assert!("a//b".parse::<Key>().is_err() && "a//b".parse::<Folder>().is_err());
     }
 
     #[test]

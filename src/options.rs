@@ -208,6 +208,12 @@ impl WriteOptions {
         WriteOptions::new().mode(WriteMode::Create)
     }
 
+    /// The entry must be at this revision.
+    #[must_use]
+    pub fn update(revision: u64) -> WriteOptions {
+        WriteOptions::new().mode(WriteMode::Update(revision))
+    }
+
     /// Writes behind the last byte.
     #[must_use]
     pub fn append() -> WriteOptions {

@@ -39,6 +39,12 @@ impl<'a> Progress<'a> {
     }
 }
 
+impl std::fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress").finish_non_exhaustive()
+    }
+}
+
 /// One thing that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -13,7 +13,7 @@ use crate::backend::{Row, Tree, View};
 use crate::blob::BlobReader;
 use crate::draft::Draft;
 use crate::error::{Error, Result};
-use crate::format::{EntryRecord, GrantRecord, LockRecord, from_micros, to_micros};
+use crate::format::{GrantRecord, from_micros, to_micros};
 use crate::list::Listing;
 use crate::lock::{Need, Passwords};
 use crate::options::{Grant, ListOptions};
@@ -146,7 +146,7 @@ impl Store {
                 && let Some(present) = draft.read(&name)?
             {
                 draft.check_lock(&name, &present.record, Need::Read)?;
-                lock = view_lock(&present.record).map(|lock| lock.id);
+                lock = present.record.view_lock().map(|lock| lock.id);
             }
             let record = GrantRecord {
                 name: name.clone(),
@@ -364,11 +364,6 @@ fn deletion_of(hashes: &[TokenHash], draft: &mut Draft<'_>) -> Result<()> {
         draft.write_token(*hash, None);
     }
     Ok(())
-}
-
-/// The lock of an entry, where it asks for a password to read.
-fn view_lock(record: &EntryRecord) -> Option<&LockRecord> {
-    record.lock.as_ref().filter(|lock| lock.view.is_some())
 }
 
 #[cfg(test)]

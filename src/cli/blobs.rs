@@ -5,11 +5,10 @@ use std::io::{Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use komatik::{BlobReader, Metadata, UploadOptions, WriteMode, WriteOptions};
+use komatik::{BlobReader, Metadata, PutOptions, UploadOptions, WriteOptions};
 
 use super::attribute::Attribute;
 use super::condition::Condition;
-use super::documents::not_found;
 use super::failure::{Doing, Failure, Outcome};
 use super::input::Begun;
 use super::progress::Bar;
@@ -75,19 +74,15 @@ pub(crate) struct Append {
 impl Put {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
         if let (true, Some(folder)) = (self.recursive, &self.second) {
-            let (directory, folder) = (Path::new(&self.first), text(folder)?);
+            let (directory, folder) = (Path::new(&self.first), input::text(folder)?);
             let store = StoreDirectory::at(globals.directory()?);
             let tree = Tree::beside(store, directory, folder)?;
             return globals
                 .with_new_store(|session| transfer::put(session, directory, tree, folder));
         }
         let file = self.second.as_deref();
-        let key = key_for(text(&self.first)?, file)?;
-        let mut options = WriteOptions::new().mode(match self.condition.mode() {
-            komatik::PutMode::Create => WriteMode::Create,
-            komatik::PutMode::Update(revision) => WriteMode::Update(revision),
-            _ => WriteMode::Overwrite,
-        });
+        let key = key_for(input::text(&self.first)?, file)?;
+        let mut options = WriteOptions::from(PutOptions::new().mode(self.condition.mode()));
         options.attributes = self.attribute.attributes();
         options.content_type.clone_from(&self.content_type);
         let source = input::open_and_begin(file)?;
@@ -138,7 +133,7 @@ impl Get {
         let reader = session.unlocked(|store| store.reader(&self.key))?;
         let Some(reader) = reader else {
             let is_folder = session.store.exists(&self.key)?;
-            let missing = not_found(&self.key);
+            let missing = Failure::not_found(&self.key);
             return Err(match is_folder {
                 true => missing.advise("it is a folder; -r writes all of it"),
                 false => missing,
@@ -249,13 +244,6 @@ fn file_for(key: &str, path: &OsStr) -> PathBuf {
         true => path.join(super::naming::last_segment(key)),
         false => path.to_owned(),
     }
-}
-
-pub(crate) fn text(argument: &OsStr) -> Outcome<&str> {
-    argument.to_str().ok_or_else(|| {
-        let shown = argument.to_string_lossy().into_owned();
-        Failure::usage(format!("{shown} is not UTF-8, which a key must be"))
-    })
 }
 
 /// Whether the beginning of it does nothing to a terminal but show text.

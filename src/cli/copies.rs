@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use komatik::{PutMode, Store};
 use serde_json::json;
 
-use super::documents::not_found;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::output::Manner;
@@ -161,7 +160,7 @@ impl Export {
         let manner = session.manner;
         // An archive of nothing must not replace one.
         if !session.store.is_folder(folder)? {
-            return Err(not_found(folder));
+            return Err(Failure::not_found(folder));
         }
         let export = |target: &mut dyn Write| {
             let bar = manner.bar();

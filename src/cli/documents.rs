@@ -150,7 +150,7 @@ impl Load {
                 super::exit::Exit::NotFound,
                 format!("`{}` has nothing at `{pointer}`", self.key),
             ),
-            _ => not_found(&self.key),
+            _ => Failure::not_found(&self.key),
         })
     }
 }
@@ -224,7 +224,7 @@ impl Diff {
 
     fn diff(&self, session: &mut Session, value: &Value) -> Outcome<()> {
         let stored = session.unlocked(|store| store.load::<Value>(&self.key))?;
-        let stored = stored.ok_or_else(|| not_found(&self.key))?;
+        let stored = stored.ok_or_else(|| Failure::not_found(&self.key))?;
         Difference::between(stored, value).show(session.manner)
     }
 }
@@ -257,11 +257,6 @@ fn done(session: &Session, what: &str, metadata: &Metadata) -> Outcome<()> {
         || serde_json::json!(metadata),
         || format!("{what} {}, revision {}", metadata.key, metadata.revision),
     )
-}
-
-pub(crate) fn not_found(key: &str) -> Failure {
-    let key = key.to_owned();
-    Error::NotFound { key }.into()
 }
 
 /// JSON text with the characters escaped that are not [`safe`](show::safe) on a terminal; inside of strings is the only place they

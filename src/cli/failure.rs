@@ -42,6 +42,11 @@ impl Failure {
         Failure::of(Exit::Usage, text)
     }
 
+    pub(crate) fn not_found(key: &str) -> Failure {
+        let key = key.to_owned();
+        komatik::Error::NotFound { key }.into()
+    }
+
     pub(crate) fn of(exit: Exit, text: impl Into<String>) -> Failure {
         Failure::Told(Told {
             exit,

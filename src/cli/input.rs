@@ -27,6 +27,14 @@ pub(crate) fn standard() -> Outcome<Interruptible> {
     Ok(Interruptible(File::from(descriptor)))
 }
 
+/// An argument that is a key.
+pub(crate) fn text(argument: &OsStr) -> Outcome<&str> {
+    argument.to_str().ok_or_else(|| {
+        let shown = argument.to_string_lossy().into_owned();
+        Failure::usage(format!("{shown} is not UTF-8, which a key must be"))
+    })
+}
+
 /// A file that is to be read, and how long it is where that is known. `None` and `-` are standard input.
 pub(crate) fn open(path: Option<&OsStr>) -> Outcome<(Interruptible, Option<u64>)> {
     let Some(path) = path.filter(|path| *path != "-") else {

@@ -3,8 +3,7 @@
 use komatik::{Kind, ListItem, ListOptions, Metadata};
 use serde_json::json;
 
-use super::documents::not_found;
-use super::failure::Outcome;
+use super::failure::{Failure, Outcome};
 use super::naming::bare;
 use super::output::{BLUE, Lines, painted};
 use super::passing::Passed;
@@ -79,7 +78,7 @@ pub(crate) fn require_folder(session: &Session, folder: &str) -> Outcome<()> {
     if session.store.is_folder(folder)? {
         return Ok(());
     }
-    let missing = not_found(folder);
+    let missing = Failure::not_found(folder);
     Err(match session.store.exists(folder)? {
         true => missing.advise("it is an entry and no folder; stat tells of it"),
         false => missing,
@@ -132,7 +131,7 @@ impl Stat {
                     )
                 },
             ),
-            None => Err(not_found(&self.key)),
+            None => Err(Failure::not_found(&self.key)),
         }
     }
 }

@@ -4,7 +4,6 @@ use komatik::{ListOptions, Store};
 use serde_json::json;
 
 use super::condition::Condition;
-use super::documents::not_found;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::session::Session;
@@ -113,7 +112,7 @@ impl Cp {
         if self.recursive && (is_folder || !is_entry(&session.store, &self.from)?) {
             let copied = session.unlocked(|store| self.copy_folder(store, &to))?;
             let Some(copied) = copied else {
-                return Err(not_found(&self.from));
+                return Err(Failure::not_found(&self.from));
             };
             return session.manner.done(
                 || json!({"from": self.from, "key": to, "entries": copied}),

@@ -3,7 +3,6 @@
 use komatik::{ListOptions, Store};
 use serde_json::json;
 
-use super::documents::not_found;
 use super::failure::{Failure, Outcome};
 use super::naming::{bare, is_entry};
 use super::output::Lines;
@@ -58,7 +57,7 @@ impl Rm {
                 return Err(is_a_folder(key));
             }
             (false, _) if self.force => return Ok(()),
-            (false, _) => return Err(not_found(key)),
+            (false, _) => return Err(Failure::not_found(key)),
         };
         session.manner.done(
             || json!({"key": key, "deleted": deleted}),
@@ -84,7 +83,7 @@ impl Rm {
     fn tell(&self, session: &Session, key: &str) -> Outcome<()> {
         let mut lines = Lines::new();
         if !self.force && !is_there(&session.store, key)? {
-            return Err(not_found(key));
+            return Err(Failure::not_found(key));
         }
         let is_entry = !key.ends_with('/') && is_entry(&session.store, key)?;
         if !self.recursive && !is_entry && is_there(&session.store, key)? {
@@ -122,5 +121,5 @@ fn is_there(store: &Store, key: &str) -> komatik::Result<bool> {
 }
 
 fn is_a_folder(key: &str) -> Failure {
-    not_found(key).advise("it is a folder; -r deletes all of it")
+    Failure::not_found(key).advise("it is a folder; -r deletes all of it")
 }

@@ -20,7 +20,7 @@ use super::target::{StoreDirectory, Target, only_place};
 use super::transfer::{self, PIECE_BYTES, Tally};
 use super::upload::of_one_key;
 use super::walk::{self, Skipped, Tree};
-use super::{blobs, files, input, interrupt, output, reserved, show};
+use super::{files, input, interrupt, output, reserved, show};
 
 /// Make a folder the same as a directory, storing only what differs by its digest
 #[derive(clap::Args)]
@@ -59,7 +59,7 @@ impl Sync {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
         if self.get {
             return globals.with_store(|session| {
-                let folder = blobs::text(&self.source)?;
+                let folder = input::text(&self.source)?;
                 // Of a name that is wrong, nothing would be left in the directory.
                 let items = transfer::of_folder(&session.store, folder)?;
                 self.work(session, folder, &self.target, |run| {
@@ -69,7 +69,7 @@ impl Sync {
         }
         // Before the store: where the directory is not there, no store is made for it.
         let store = StoreDirectory::at(globals.directory()?);
-        let folder = blobs::text(&self.target)?;
+        let folder = input::text(&self.target)?;
         let tree = Tree::beside(store, Path::new(&self.source), folder)?;
         let work = |session: &mut Session| {
             self.work(session, folder, &self.source, |run| {

@@ -10,7 +10,6 @@ use std::time::Instant;
 use komatik::{Durability, Error, ListItem, ListOptions, Store};
 use serde_json::json;
 
-use super::documents::not_found;
 use super::exit::Exit;
 use super::failure::{Doing, Failure, Outcome, with_causes};
 use super::output::Manner;
@@ -228,7 +227,7 @@ pub(crate) fn everything(store: &Store) -> Outcome<Vec<ListItem>> {
 pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<()> {
     let target = Target::new(directory, session.directory)?;
     if !session.store.is_folder(folder)? {
-        return Err(not_found(folder));
+        return Err(Failure::not_found(folder));
     }
     let store = reserved::view(&session.store, folder)?;
     let listing = store.list_with("", ListOptions::new().recursive())?;
@@ -272,7 +271,7 @@ pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<
 pub(crate) fn of_folder(store: &Store, folder: &str) -> Outcome<Vec<ListItem>> {
     match store.is_folder(folder)? {
         true => everything(&reserved::view(store, folder)?),
-        false => Err(not_found(folder)),
+        false => Err(Failure::not_found(folder)),
     }
 }
 

@@ -165,6 +165,11 @@ const RECORD_BYTES: usize = 96;
 const PART_BYTES: usize = 40;
 
 impl EntryRecord {
+    /// The lock, where it asks for a password to read.
+    pub(crate) fn view_lock(&self) -> Option<&LockRecord> {
+        self.lock.as_ref().filter(|lock| lock.view.is_some())
+    }
+
     /// The bytes of the record.
     pub(crate) fn encode(&self) -> Bytes {
         let Some(bytes) = plain::write(self) else {
@@ -319,7 +324,7 @@ impl EntryRecord {
                 Kind::Blob | Kind::Folder => content_type,
             },
             attributes,
-            view_locked: self.lock.as_ref().is_some_and(|lock| lock.view.is_some()),
+            view_locked: self.view_lock().is_some(),
             edit_locked: self.lock.as_ref().is_some_and(|lock| lock.edit.is_some()),
         }
     }
