@@ -92,6 +92,8 @@ pub(crate) struct Draft<'a> {
     rows: BTreeMap<String, Option<Box<EntryRecord>>>,
     /// The folder that was looked at last, and up to where nothing is left in it.
     emptied: Option<(String, String)>,
+    /// How often a row that this draft itself has written or erased was passed in a folder.
+    passed_again: u64,
     tokens: Vec<Write>,
     changes: Vec<ChangeRecord>,
     size: Size,
@@ -113,6 +115,7 @@ impl<'a> Draft<'a> {
             reads: BTreeMap::new(),
             rows: BTreeMap::new(),
             emptied: None,
+            passed_again: 0,
             tokens: Vec::new(),
             changes: Vec::new(),
             size: Size::default(),
@@ -168,32 +171,45 @@ impl<'a> Draft<'a> {
         self.emptied = Some((prefix.to_owned(), upto));
     }
 
-    /// Whether this draft has already written or erased the row.
-    pub(crate) fn has_own(&self, row_key: &str) -> bool {
-        self.rows.contains_key(row_key)
+    /// Passes a row of a folder that was scanned. Whether this draft has already written or erased it.
+    pub(crate) fn passes_own(&mut self, row_key: &str) -> bool {
+        let is_own = self.rows.contains_key(row_key);
+        self.passed_again += u64::from(is_own);
+        is_own
     }
 
-    /// Whether this draft has erased the row, and not written it again.
-    pub(crate) fn has_erased(&self, row_key: &str) -> bool {
-        matches!(self.rows.get(row_key), Some(None))
+    /// Passes a row of a folder that was scanned. Whether this draft has erased it, and not written it again.
+    pub(crate) fn passes_erased(&mut self, row_key: &str) -> bool {
+        let is_erased = matches!(self.rows.get(row_key), Some(None));
+        self.passed_again += u64::from(is_erased);
+        is_erased
     }
 
     /// The first row from `from` to `end` that this draft leaves there.
-    pub(crate) fn first_own(&self, from: &str, end: &str) -> Option<&String> {
+    pub(crate) fn first_own(&mut self, from: &str, end: &str) -> Option<String> {
         let range = (Bound::Included(from), Bound::Excluded(end));
         let mut rows = self.rows.range::<str, _>(range);
-        rows.find_map(|(row_key, record)| record.as_ref().map(|_| row_key))
+        rows.find_map(|(row_key, record)| {
+            self.passed_again += 1;
+            record.as_ref().map(|_| row_key.clone())
+        })
     }
 
-    /// Rows of this draft that begin with `prefix`.
-    pub(crate) fn rows_below(
-        &self,
-        prefix: &str,
-    ) -> impl Iterator<Item = (&String, Option<&EntryRecord>)> {
-        self.rows
-            .range(prefix.to_owned()..)
-            .take_while(move |(key, _)| key.starts_with(prefix))
-            .map(|(key, record)| (key, record.as_deref()))
+    /// What this draft leaves in rows that begin with `prefix`.
+    pub(crate) fn own_below(&mut self, prefix: &str) -> Vec<(String, EntryRecord)> {
+        let rows = self.rows.range(prefix.to_owned()..);
+        let rows = rows.take_while(|(row_key, _)| row_key.starts_with(prefix));
+        rows.filter_map(|(row_key, record)| {
+            self.passed_again += 1;
+            Some((row_key.clone(), record.as_deref()?.clone()))
+        })
+        .collect()
+    }
+
+    /// How often it has passed what it had itself written or erased, in all folders that it looked through: of what it reads
+    /// there, nothing else comes up more than once, and no limit of a commit bounds it.
+    pub(crate) fn passed_again(&self) -> u64 {
+        self.passed_again
     }
 
     /// Asks the passwords of the view for what `need` demands of the entry in the row `key`.

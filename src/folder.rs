@@ -113,13 +113,13 @@ impl Draft<'_> {
         let mut first = None;
         while let Some((row_key, _)) = scan.next()? {
             let row_key = text(&row_key)?;
-            if !self.has_erased(row_key) {
+            if !self.passes_erased(row_key) {
                 first = Some(row_key.to_owned());
                 break;
             }
         }
         let upto = first.as_deref().unwrap_or(&end);
-        let first = self.first_own(&from, upto).cloned().or(first);
+        let first = self.first_own(&from, upto).or(first);
         let exists = first.is_some();
         self.note_emptied(prefix, first.unwrap_or(end));
         Ok(exists)
@@ -219,14 +219,11 @@ impl Draft<'_> {
         prefix: &str,
         mut visit: impl FnMut(&mut Self, &str, EntryRecord) -> Result<()>,
     ) -> Result<()> {
-        let own: Vec<(String, EntryRecord)> = self
-            .rows_below(prefix)
-            .filter_map(|(row_key, record)| Some((row_key.clone(), record?.clone())))
-            .collect();
+        let own = self.own_below(prefix);
         let mut scan = self.store.scan_below(prefix)?;
         while let Some((row_key, row)) = scan.next()? {
             let row_key = text(&row_key)?;
-            if self.has_own(row_key) {
+            if self.passes_own(row_key) {
                 continue;
             }
             self.note_read(row_key, row.revision);

@@ -356,6 +356,15 @@ impl Transaction<'_> {
         self.draft.rename_folder(&from, &to)
     }
 
+    /// How many rows of folders were passed that the transaction itself had written or erased, each as often as it was.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only the service bounds what others ask for")
+    )]
+    pub(crate) fn passed_again(&self) -> u64 {
+        self.draft.passed_again()
+    }
+
     fn key(&self, name: &str) -> Result<Key> {
         self.draft.store.key(name)
     }

@@ -8,6 +8,8 @@ use crate::{Error, ListOptions, Result, Store, WriteOptions};
 /// How many locked entries a transaction may have to do with where passwords are offered: a view remembers what it found
 /// out of so many, and it takes long enough.
 const MOST_LOCKED: usize = 1000;
+/// How many items of its folders it may have to look at for that, those of a folder counted as often as it is named.
+const MOST_LISTED: u64 = 2_000_000;
 
 /// Asks the lock of an entry for replacing or deleting it.
 pub(super) fn ask_to_write(store: &Store, key: &str) -> Result<()> {
@@ -27,6 +29,8 @@ pub(super) struct Asking<'a> {
     store: &'a Store,
     without_passwords: &'a Store,
     locked: HashSet<String>,
+    /// How many items it may still look at.
+    left: u64,
 }
 
 impl Asking<'_> {
@@ -36,6 +40,7 @@ impl Asking<'_> {
             store,
             without_passwords,
             locked: HashSet::new(),
+            left: MOST_LISTED,
         }
     }
 
@@ -69,6 +74,11 @@ impl Asking<'_> {
         };
         for item in items {
             let item = item?;
+            self.left = self.left.checked_sub(1).ok_or(Error::TooLarge {
+                what: "count of items in the folders of the transaction",
+                limit: MOST_LISTED,
+                found: MOST_LISTED + 1,
+            })?;
             let seen = item.metadata.as_ref();
             let is_open = seen.is_some_and(|seen| !seen.view_locked && !seen.edit_locked);
             if !item.is_folder && !is_open {
@@ -101,5 +111,25 @@ fn found_out<T>(asked: Result<T>) -> Result<()> {
     match asked {
         Err(error @ Error::TooManyTries { .. }) => Err(error),
         Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_folders_named_again_and_again_only_so_much_is_looked_at() {
+        let store = Store::in_memory().unwrap();
+        for number in 0..10 {
+            store.save(&format!("f/{number}"), &1).unwrap();
+        }
+        let mut locks = Asking::of(&store, &store);
+        locks.left = 25;
+        for _ in 0..2 {
+            locks.below("f").unwrap();
+        }
+        let refused = locks.below("f").unwrap_err();
+        assert!(matches!(refused, Error::TooLarge { .. }), "{refused}");
     }
 }

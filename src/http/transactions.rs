@@ -20,6 +20,8 @@ use crate::{Error, MergeOptions, Patch, PatchBudget, PutMode, PutOptions, Transa
 const MOST_OPERATIONS: usize = 10_000;
 /// How many bytes of documents it merges into or patches at most, those counted as often as that is done: all writers wait meanwhile.
 const MOST_BYTES: u64 = 128 * 1024 * 1024;
+/// How many rows it passes in folders that it has itself written or erased, those counted as often as it comes by them.
+const MOST_PASSED: u64 = 2_000_000;
 
 pub(super) fn routes() -> Router<Service> {
     Router::new().route("/v1/transactions", post(run))
@@ -308,6 +310,13 @@ fn run_all(caller: &Caller, operations: Vec<Operation>) -> Answer<Value> {
                 });
             }
             results.push(operation.run(tx, &mut budget)?);
+            if tx.passed_again() > MOST_PASSED {
+                return Err(Error::TooLarge {
+                    what: "count of rows that a transaction comes by again in folders",
+                    limit: MOST_PASSED,
+                    found: tx.passed_again(),
+                });
+            }
         }
         at = None;
         Ok(results)

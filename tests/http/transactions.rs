@@ -235,6 +235,25 @@ fn what_a_transaction_handles_again_and_again_is_bounded() {
     assert_eq!(admin.json("POST", "/v1/transactions", &few).status, 200);
 }
 
+/// A folder that was emptied is looked through again.
+#[test]
+fn what_a_transaction_passes_again_and_again_is_bounded() {
+    let server = Server::start();
+    let admin = server.admin();
+    let filled = server
+        .store
+        .transaction(|tx| (0..1000).try_for_each(|number| tx.save(&format!("f/{number}"), &1)));
+    filled.unwrap();
+    let delete = json!({"op": "delete_folder", "folder": "f"});
+    let many = json!({"operations": vec![delete.clone(); 10_000]});
+    let refused = admin.json("POST", "/v1/transactions", &many).problem(413);
+    assert!(refused["operation"].as_u64().unwrap() > 500, "{refused}");
+    assert!(server.store.exists("f/0").unwrap());
+    let few = json!({"operations": vec![delete; 10]});
+    let done = admin.json("POST", "/v1/transactions", &few).value();
+    assert_eq!(done["results"][0], json!({"deleted": 1000}));
+}
+
 /// Nor can many patches do together what one may not.
 #[test]
 fn the_patches_of_a_transaction_have_one_budget() {
