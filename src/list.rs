@@ -131,6 +131,8 @@ impl Store {
             recursive: options.recursive,
             left: options.limit.unwrap_or(usize::MAX),
             peeked: None,
+            rows_left: usize::MAX,
+            stopped_at: None,
         })
     }
 }
@@ -166,6 +168,10 @@ pub struct Listing {
     left: usize,
     /// What was read to see what follows an explicit folder.
     peeked: Option<Result<(Bytes, Row)>>,
+    /// How many rows it may still look at.
+    rows_left: usize,
+    /// Where the last of them lies, as a cursor.
+    stopped_at: Option<String>,
 }
 
 impl fmt::Debug for Listing {
@@ -196,8 +202,27 @@ impl Iterator for Listing {
 }
 
 impl Listing {
+    /// Ends where it has looked at so many rows, whatever was sorted out of them.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only the service bounds what others ask for")
+    )]
+    pub(crate) fn within(mut self, rows: usize) -> Listing {
+        self.rows_left = rows;
+        self
+    }
+
+    /// Where to go on, by [`ListOptions::after`], if it has looked at as many rows as it may: there may be more behind them.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only the service bounds what others ask for")
+    )]
+    pub(crate) fn stopped_at(&self) -> Option<&str> {
+        self.stopped_at.as_deref()
+    }
+
     fn step(&mut self) -> Option<Result<ListItem>> {
-        loop {
+        while self.rows_left > 0 {
             let (row_key, row) = match self.next_row() {
                 Ok(next) => next?,
                 Err(error) => return Some(Err(error)),
@@ -207,6 +232,7 @@ impl Listing {
                 return item;
             }
         }
+        None
     }
 
     /// The item that a row is, or belongs to, where it is to be told.
@@ -223,6 +249,13 @@ impl Listing {
                 self.scan.seek(behind.as_bytes());
             }
             return Ok(None);
+        }
+        self.rows_left -= 1;
+        if self.rows_left == 0 {
+            self.stopped_at = Some(match name.split_once('/') {
+                Some((folder, _)) if !self.recursive => format!("{folder}/"),
+                _ => name.to_owned(),
+            });
         }
         match self.recursive {
             true => self.descendant(key, name, row),

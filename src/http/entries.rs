@@ -22,6 +22,8 @@ use crate::{Error, ListOptions, Listing, PutMode, Store};
 const PAGE: usize = 1000;
 /// How many items a page has at most.
 const LARGEST_PAGE: usize = 10_000;
+/// How many rows are looked at for a page, which nobody can end before it is read.
+const MOST_ROWS: usize = 100_000;
 
 pub(super) fn routes() -> Router<Service> {
     Router::new()
@@ -75,9 +77,11 @@ async fn list(
     service.calls().run(list).await.map(Json)
 }
 
-/// The next items of a listing, and where the page behind them begins: `null` where there is none.
-pub(super) fn read_page(mut listing: Listing, limit: Option<usize>) -> Answer<Value> {
+/// The next items of a listing, and where the page behind them begins: `null` where there is none. Where few pass what is asked
+/// for, a page has fewer than it might, or none.
+pub(super) fn read_page(listing: Listing, limit: Option<usize>) -> Answer<Value> {
     let limit = limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
+    let mut listing = listing.within(MOST_ROWS);
     let mut items = Vec::new();
     let mut last = String::new();
     for item in listing.by_ref().take(limit) {
@@ -86,7 +90,11 @@ pub(super) fn read_page(mut listing: Listing, limit: Option<usize>) -> Answer<Va
         items.push(json!(item));
     }
     let is_more = items.len() == limit && listing.next().transpose()?.is_some();
-    Ok(json!({"entries": items, "next": is_more.then_some(last)}))
+    let next = match is_more {
+        true => Some(last),
+        false => listing.stopped_at().map(str::to_owned),
+    };
+    Ok(json!({"entries": items, "next": next}))
 }
 
 async fn stat(

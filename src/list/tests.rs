@@ -162,6 +162,51 @@ fn page((store, steps): &(Store, Arc<AtomicU64>), options: ListOptions) -> (Vec<
     (cursors, steps.load(Ordering::Relaxed))
 }
 
+/// Whatever is sorted out of them: who goes on behind them finds all there is.
+#[cfg(feature = "http")]
+#[test]
+fn a_listing_may_end_behind_so_many_rows() {
+    let (store, _) = store(5);
+    store.create_folder("top/folder-02/empty").unwrap();
+    store.create_folder("top/folder-03").unwrap();
+    let recursive = || ListOptions::new().recursive();
+    for options in [
+        ListOptions::new(),
+        ListOptions::new().contains("3"),
+        recursive(),
+        recursive().contains("4"),
+        recursive().contains("empty"),
+        recursive().contains("nowhere"),
+    ] {
+        let cursors = |listing: &mut Listing| {
+            let items = listing.map(|item| item.unwrap().cursor());
+            items.collect::<Vec<_>>()
+        };
+        let mut all = store.list_with("top", options.clone()).unwrap();
+        let expected = cursors(&mut all);
+        assert_eq!(all.stopped_at(), None);
+        let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let options = ListOptions {
+                after,
+                ..options.clone()
+            };
+            let mut page = store.list_with("top", options).unwrap().within(3);
+            let more = cursors(&mut page);
+            assert!(more.len() <= 3, "{more:?}");
+            found.extend(more);
+            pages += 1;
+            after = page.stopped_at().map(str::to_owned);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{options:?}");
+        let rows = if options.recursive { 42 } else { 24 };
+        assert_eq!(pages, rows / 3 + 1, "{options:?}");
+    }
+}
+
 #[test]
 fn a_page_costs_its_items_whatever_lies_below_them() {
     let pages = [

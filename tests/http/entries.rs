@@ -62,6 +62,29 @@ fn a_listing_comes_in_pages() {
     admin.get("/v1/entries?sort=size").problem(400);
 }
 
+/// Who asks for what is not there reads all of the store, but not in one call.
+#[test]
+fn a_page_may_end_before_anything_was_found() {
+    let server = Server::start();
+    let admin = server.admin();
+    let filled = server.store.transaction(|tx| {
+        (0..100_010).try_for_each(|number| tx.save(&format!("{number:06}"), &()))
+    });
+    filled.unwrap();
+    for query in ["contains=10000", "recursive=true&contains=10000"] {
+        let first = admin.get(&format!("/v1/entries?{query}")).value();
+        assert_eq!(names(&first), ["010000"]);
+        assert_eq!(first["next"], "099999", "{query}");
+        let rest = admin
+            .get(&format!("/v1/entries?{query}&after=099999"))
+            .value();
+        assert_eq!(names(&rest).len(), 10);
+        assert_eq!(rest["next"], Value::Null);
+    }
+    let none = admin.get("/v1/entries?contains=zzzz").value();
+    assert_eq!(none, json!({"entries": [], "next": "099999"}));
+}
+
 #[test]
 fn metadata_is_told_and_an_entry_deleted_as_it_was_seen() {
     let server = Server::start();
