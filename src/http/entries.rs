@@ -187,28 +187,20 @@ fn remove_folder_of(store: &Store, folder: &str, recursive: bool) -> Answer<u64>
     if recursive {
         return Ok(store.delete_folder(folder)?);
     }
-    let held = || {
-        let detail = "the folder is not empty; `recursive=true` deletes what is in it";
-        Problem::new(StatusCode::CONFLICT, detail).with("key", folder)
-    };
-    // The transaction finds out as well, but by deleting all of it while others wait.
-    for item in store.list_with(folder, ListOptions::new().recursive())? {
-        if !item?.is_folder {
-            return Err(held());
-        }
-    }
     let mut is_held = false;
     let emptied = store.transaction(|tx| {
-        is_held = tx.delete_folder(folder)? > 0;
+        // Nobody else writes to it now.
+        is_held = store.list(folder)?.next().transpose()?.is_some();
         match is_held {
-            false => Ok(0),
+            false => tx.delete_folder(folder),
             true => Err(Error::Cancelled),
         }
     });
-    match is_held {
-        true => Err(held()),
-        false => Ok(emptied?),
+    if is_held {
+        let detail = "the folder is not empty; `recursive=true` deletes what is in it";
+        return Err(Problem::new(StatusCode::CONFLICT, detail).with("key", folder));
     }
+    Ok(emptied?)
 }
 
 /// From where to where.

@@ -115,6 +115,12 @@ fn folders_are_made_and_deleted_with_what_is_in_them() {
         json!({"deleted": 0})
     );
     assert!(!server.store.exists("new").unwrap());
+    admin.put("/v1/folders/new/one/two", b"");
+    admin.delete("/v1/folders/new").problem(409);
+    assert!(server.store.is_folder("new/one/two").unwrap());
+    let empty = admin.delete("/v1/folders/new/one/two");
+    assert_eq!(empty.value(), json!({"deleted": 0}));
+    admin.delete("/v1/folders/.komatik").problem(400);
     assert_eq!(admin.delete("/v1/folders/a").problem(409)["key"], "a");
     assert_eq!(server.store.list("a").unwrap().count(), 3);
     // Who would have to delete what is in it to find out is not asked for the password of it.
