@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use komatik::Store;
+use komatik::{Lock, Store};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
@@ -124,6 +124,30 @@ fn a_folder_is_moved_by_who_may_read_all_of_it() {
     assert_eq!(relocate("a", "b"), 1001);
     assert_eq!(relocate("c", "b"), Value::Null);
     assert!(room.exists("a/x").unwrap() && room.exists("b/y").unwrap());
+}
+
+/// No client could tell the two apart.
+#[test]
+fn who_sees_nothing_makes_no_file_and_folder_of_one_name() {
+    let server = Server::start();
+    let room = room(&server, &["a/file", "a/folder/x", "a/locked"]);
+    room.lock("a/locked", Lock::new().view("sesame")).unwrap();
+    let mut ann = enter_by_rules(
+        &server,
+        &json!([{"path": "a", "recursive": true, "actions": ["write"]}]),
+    );
+    for path in ["a/folder", "a/file/x", "a/locked/x"] {
+        let open = json!({"path": path, "overwrite": true});
+        let refused = ann.call("storage.open", open);
+        assert_eq!(refused["code"], 1001, "{path}");
+        let told = refused.to_string();
+        assert!(told.contains("does not allow"), "{path}: {told}");
+    }
+    let both = json!({"path": "a/folder/y", "overwrite": true});
+    room.put("a/folder", "x").unwrap();
+    assert_eq!(ann.call("storage.open", both)["type"], "json");
+    ann.write("a/new/x", &[b"x"]);
+    assert!(room.exists("a/new/x").unwrap());
 }
 
 #[test]

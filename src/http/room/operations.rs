@@ -281,17 +281,25 @@ impl Room {
     }
 
     /// Fails where there is a folder of this name, or a file of the name of a folder above: the store has both, and no client
-    /// could tell them apart.
+    /// could tell them apart. To whom it is not shown it is denied, and not told why.
     fn check_place(&self, tx: &mut Transaction<'_>, path: &str) -> crate::Result<Done<()>> {
         // The root is no path of a file, and that is told as such.
-        if !path.is_empty() && self.access.shows(path) && tx.is_folder(path)? {
-            return Ok(Err(taken(path, "a folder")));
+        if !path.is_empty() && tx.is_folder(path)? {
+            return Ok(Err(match self.access.shows(path) {
+                true => taken(path, "a folder"),
+                false => denied(path),
+            }));
         }
         for (end, _) in path.match_indices('/') {
             let above = &path[..end];
-            let is_told = self.access.shows_file(above);
-            if is_told && tx.metadata(above)?.is_some() {
-                return Ok(Err(taken(above, "a file")));
+            match (tx.metadata(above), self.access.shows_file(above)) {
+                (Ok(None), _) => {}
+                (Ok(Some(_)), true) => return Ok(Err(taken(above, "a file"))),
+                (Err(error), true) => return Err(error),
+                // Where the store has both already, a folder may go on that is all its users see.
+                (_, false) if tx.is_folder(above)? => {}
+                // Nor is it told why the file cannot be read.
+                (_, false) => return Ok(Err(denied(path))),
             }
         }
         Ok(Ok(()))
