@@ -22,7 +22,7 @@ use super::key::Asked;
 use super::problem::{Answer, Problem};
 use super::standing::Standing;
 use super::{Service, accounts};
-use crate::{Change, Events, Since, Store, Subscription, Watcher};
+use crate::{Change, ChangeKind, Events, Since, Store, Subscription, Watcher};
 
 /// How many changes an answer has where the request does not say, and how many a stream reads at a time.
 const BATCH: usize = 100;
@@ -61,7 +61,11 @@ impl News {
         let (tell_accounts, accounts) = watch::channel(0);
         let subscription = store.on(Events::ALL, move |change| {
             // First: who is woken by the other looks at it.
-            if is_of_accounts(&change.key) {
+            let from = match &change.kind {
+                ChangeKind::Move { from } => Some(from),
+                ChangeKind::Put | ChangeKind::Delete => None,
+            };
+            if is_of_accounts(&change.key) || from.is_some_and(|from| is_of_accounts(from)) {
                 tell_accounts.send_replace(change.revision);
             }
             tell.send_replace(change.revision);
@@ -387,7 +391,25 @@ fn event(change: &Change) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PutMode;
     use crate::http::Limits;
+
+    /// A program may do to the accounts what it likes, and one that has gone is none.
+    #[test]
+    fn accounts_that_are_moved_away_or_here_are_news() {
+        let store = Store::in_memory().unwrap();
+        let news = News::of(&store);
+        store.save("mine", &1).unwrap();
+        for (from, to) in [
+            ("mine", ".komatik/users/ann"),
+            (".komatik/users/ann", "mine"),
+        ] {
+            let revision = store.rename(from, to, PutMode::Create).unwrap();
+            assert_eq!(news.of_accounts(), revision, "{from}");
+        }
+        let revision = store.rename("mine", "other", PutMode::Create).unwrap();
+        assert!(news.of_accounts() < revision);
+    }
 
     /// Who listens would hold all of a commit of a million changes.
     #[tokio::test]
