@@ -44,6 +44,13 @@ enum Mode {
     Update(u64),
 }
 
+impl Mode {
+    /// What moves and copies do by themselves, here as elsewhere.
+    fn create() -> Mode {
+        Mode::Create
+    }
+}
+
 impl From<Mode> for PutMode {
     fn from(mode: Mode) -> PutMode {
         match mode {
@@ -100,13 +107,13 @@ enum Operation {
     Move {
         from: String,
         to: String,
-        #[serde(default)]
+        #[serde(default = "Mode::create")]
         mode: Mode,
     },
     Copy {
         from: String,
         to: String,
-        #[serde(default)]
+        #[serde(default = "Mode::create")]
         mode: Mode,
     },
     CreateFolder {

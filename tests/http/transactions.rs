@@ -101,6 +101,20 @@ fn nothing_is_done_where_one_fails() {
         1
     );
     fails(json!({"op": "copy", "from": "s", "to": "a//b"}), 400);
+    server.store.save("home/ann/there", &0).unwrap();
+    for op in ["copy", "move"] {
+        let plain = json!({"op": op, "from": "s", "to": "there"});
+        let (mut overwrite, mut create) = (plain.clone(), plain.clone());
+        overwrite["mode"] = "overwrite".into();
+        create["mode"] = "create".into();
+        for refused in [plain, create] {
+            assert_eq!(fails(refused, 409)["operation"], 1);
+        }
+        let save = json!({"op": "save", "key": "s", "value": 1});
+        let told = json!({"operations": [save, overwrite, {"op": "delete", "key": "s"}]});
+        let done = ann.json("POST", "/v1/transactions", &told);
+        assert_eq!(done.status, 200, "{}", done.text());
+    }
     fails(json!({"op": "explode"}), 400);
     fails(json!({"op": "delete", "key": "s", "extra": 1}), 400);
 }
