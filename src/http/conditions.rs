@@ -3,9 +3,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use headers::{ETag, HeaderMapExt, IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince};
 
+use super::Service;
 use super::asking::ask_for_all;
 use super::problem::{Answer, Problem};
 use super::sessions::now;
@@ -243,6 +246,22 @@ impl Conditions {
     /// Whether it is asked for that nothing is there.
     pub(super) fn is_for_creating(&self) -> bool {
         self.if_match.is_none() && self.if_none_match == Some(IfNoneMatch::any())
+    }
+}
+
+/// A write that heeds no conditions, and came with none: to leave one out would do what was not asked for.
+pub(super) struct Unconditional;
+
+impl FromRequestParts<Service> for Unconditional {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Service) -> Answer<Unconditional> {
+        match Conditions::of(&parts.headers)?.is_any() {
+            false => Ok(Unconditional),
+            true => Err(Problem::bad_request(
+                "this takes no conditions; in a transaction, `check` and `mode` are some",
+            )),
+        }
     }
 }
 

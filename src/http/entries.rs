@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Service;
 use super::asking::ask_for_all;
 use super::auth::Caller;
-use super::conditions::{Conditions, Verdict};
+use super::conditions::{Conditions, Unconditional, Verdict};
 use super::content::headers_of;
 use super::key::{Asked, JsonBody, KeyPath};
 use super::problem::{Answer, Problem};
@@ -156,6 +156,7 @@ fn remove_if(store: &Store, key: &str, conditions: &Conditions) -> Answer<bool> 
 async fn create_folder(
     State(service): State<Service>,
     caller: Caller,
+    _: Unconditional,
     KeyPath(folder): KeyPath,
 ) -> Answer<StatusCode> {
     let create = move || caller.store.create_folder(&folder);
@@ -174,6 +175,7 @@ struct Removal {
 async fn remove_folder(
     State(service): State<Service>,
     caller: Caller,
+    _: Unconditional,
     KeyPath(folder): KeyPath,
     Asked(removal): Asked<Removal>,
 ) -> Answer<Json<Value>> {
@@ -229,6 +231,7 @@ impl FromTo {
 async fn relocate(
     State(service): State<Service>,
     caller: Caller,
+    _: Unconditional,
     JsonBody(asked): JsonBody<FromTo>,
 ) -> Answer<Json<Value>> {
     if asked.folder && asked.overwrite {
@@ -252,6 +255,7 @@ async fn relocate(
 async fn copy(
     State(service): State<Service>,
     caller: Caller,
+    _: Unconditional,
     JsonBody(asked): JsonBody<FromTo>,
 ) -> Answer {
     if asked.folder {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::Service;
 use super::auth::Caller;
+use super::conditions::Unconditional;
 use super::key::{JsonBody, KeyPath};
 use super::problem::{Answer, Problem};
 use crate::Lock;
@@ -28,6 +29,7 @@ struct Passwords {
 async fn lock(
     State(service): State<Service>,
     caller: Caller,
+    _: Unconditional,
     KeyPath(key): KeyPath,
     JsonBody(passwords): JsonBody<Passwords>,
 ) -> Answer<StatusCode> {
@@ -56,6 +58,7 @@ fn can_be_offered(password: &str) -> bool {
 async fn unlock(
     State(service): State<Service>,
     caller: Caller,
+    _: Unconditional,
     KeyPath(key): KeyPath,
 ) -> Answer<StatusCode> {
     service

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Service;
 use super::asking::Asking;
 use super::auth::Caller;
+use super::conditions::Unconditional;
 use super::documents::{Merging, patch_of};
 use super::key::JsonBody;
 use super::problem::{Answer, Problem};
@@ -274,6 +275,7 @@ fn check(tx: &mut Transaction<'_>, key: &str, expected: Option<u64>) -> crate::R
 async fn run(
     State(service): State<Service>,
     caller: Caller,
+    _: Unconditional,
     JsonBody(asked): JsonBody<Asked>,
 ) -> Answer<Json<Value>> {
     if asked.operations.len() > MOST_OPERATIONS {

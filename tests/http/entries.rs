@@ -138,6 +138,35 @@ fn folders_are_made_and_deleted_with_what_is_in_them() {
     assert!(!server.store.exists("a").unwrap());
 }
 
+/// To leave them out would do what was not asked for.
+#[test]
+fn conditions_that_are_not_heeded_are_refused() {
+    let server = Server::start();
+    let admin = filled(&server);
+    let (from_to, nothing) = (json!({"from": "z.txt", "to": "y.txt"}), json!({}));
+    let operations = json!({"operations": [{"op": "delete", "key": "z.txt"}]});
+    for (method, path, body) in [
+        ("POST", "/v1/move", &from_to),
+        ("POST", "/v1/copy", &from_to),
+        ("POST", "/v1/transactions", &operations),
+        ("PUT", "/v1/folders/y.txt", &nothing),
+        ("DELETE", "/v1/folders/a?recursive=true", &nothing),
+        ("PUT", "/v1/locks/z.txt", &nothing),
+        ("DELETE", "/v1/locks/z.txt", &nothing),
+    ] {
+        for condition in [
+            ("if-match", "\"other\""),
+            ("if-none-match", "*"),
+            ("if-unmodified-since", "Sat, 29 Oct 1994 19:43:31 GMT"),
+        ] {
+            let refused = admin.json_with(method, path, &[condition], body);
+            let told = refused.problem(400).to_string();
+            assert!(told.contains("conditions"), "{method} {path}: {told}");
+        }
+    }
+    assert_eq!(names(&admin.get("/v1/entries").value()), ["a", "z.txt"]);
+}
+
 #[test]
 fn moves_and_copies_replace_only_what_they_are_told_to() {
     let server = Server::start();
