@@ -38,22 +38,31 @@ pub(super) fn check_free(tx: &mut Transaction<'_>, place: &Place) -> Result<(), 
     }
 }
 
-/// Deletes a file, or a folder with all that is in it.
+/// Deletes a file, or a folder with all that is in it. On a full disk the folder that it was in goes with the last that was in
+/// it: to keep it would take room.
 pub(super) fn delete(store: &Store, place: &Place) -> Result<(), Refusal> {
     if place.is_root() {
         return Err(Refusal::bad_path());
     }
-    Ok(store.transaction(|tx| {
-        let is_deleted = !place.is_folder && tx.delete(&place.key)?;
-        if !is_deleted {
-            if !tx.is_folder(&place.key)? {
-                let key = place.key.clone();
-                return Err(Error::NotFound { key });
-            }
-            tx.delete_folder(&place.key)?;
-        }
+    let kept = store.transaction(|tx| {
+        delete_in(tx, place)?;
         keep_parent(tx, place)
-    })?)
+    });
+    match kept {
+        Err(Error::NoSpace { .. }) => Ok(store.transaction(|tx| delete_in(tx, place))?),
+        kept => Ok(kept?),
+    }
+}
+
+fn delete_in(tx: &mut Transaction<'_>, place: &Place) -> Result<(), Error> {
+    if !place.is_folder && tx.delete(&place.key)? {
+        return Ok(());
+    }
+    if !tx.is_folder(&place.key)? {
+        let key = place.key.clone();
+        return Err(Error::NotFound { key });
+    }
+    tx.delete_folder(&place.key).map(drop)
 }
 
 /// As on a disk, the folder stays when the last thing in it has gone.
@@ -130,5 +139,39 @@ fn is_entry(tx: &mut Transaction<'_>, place: &Place) -> Result<bool, Error> {
             Ok(true)
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn on_a_full_disk_a_file_is_deleted_and_its_folder_with_it() {
+        let store = Store::in_memory().unwrap();
+        let place = Place::of("/storage/ann/folder/file").unwrap();
+        let commits = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&commits);
+        let full = store.permitted_by(Arc::new(move || {
+            match counted.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(Error::NoSpace {
+                    doing: "writing".to_owned(),
+                    source: io::Error::from(io::ErrorKind::StorageFull),
+                }),
+                _ => Ok(()),
+            }
+        }));
+        for (view, is_kept) in [(&store, true), (&full, false)] {
+            store.put(&place.key, "x").unwrap();
+            delete(view, &place).unwrap();
+            assert!(!store.exists(&place.key).unwrap());
+            assert_eq!(store.is_folder(place.parent()).unwrap(), is_kept);
+            store.delete_folder(place.parent()).unwrap();
+        }
+        assert_eq!(commits.load(Ordering::Relaxed), 2);
     }
 }
