@@ -5,6 +5,7 @@
 //! | `<id>` | which file it becomes |
 //! | `<id>/<part>` | a part, its number in five digits |
 
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use axum::Json;
@@ -233,13 +234,15 @@ fn commit(uploads: &Store, id: &str, parts: &[Part], writer: BlobWriter) -> Resu
 
 fn add(mut writer: BlobWriter, uploads: &Store, part: &str) -> Result<BlobWriter, Problem> {
     let reader = uploads.reader(part)?;
-    let mut reader = reader.ok_or_else(|| Problem::not_found(part))?;
-    std::io::copy(&mut reader, &mut writer).map_err(|error| {
-        match error.downcast::<crate::Error>() {
-            Ok(own) => own.into(),
-            Err(_) => Problem::internal("putting parts together"),
-        }
-    })?;
+    let reader = reader.ok_or_else(|| Problem::not_found(part))?;
+    for chunk in reader.chunks() {
+        writer
+            .write_all(&chunk?)
+            .map_err(|error| match error.downcast::<Error>() {
+                Ok(own) => own.into(),
+                Err(_) => Problem::internal("putting parts together"),
+            })?;
+    }
     Ok(writer)
 }
 
