@@ -11,7 +11,7 @@ use super::target::StoreDirectory;
 use super::{interrupt, password, show};
 
 /// How often a store in use is tried.
-const TRY: Duration = Duration::from_millis(20);
+pub(crate) const TRY: Duration = Duration::from_millis(20);
 /// How often a person may mistype a password.
 const ASKED: usize = 3;
 
@@ -69,10 +69,10 @@ impl Globals {
         &self,
         work: impl FnOnce(&mut Session) -> Outcome<()>,
     ) -> Outcome<()> {
-        let session = match self.try_open(false)? {
+        let session = match self.try_open(false, self.wait)? {
             Some(session) => session,
             None => {
-                let session = self.try_open(true)?;
+                let session = self.try_open(true, self.wait)?;
                 let directory = self.directory()?.display();
                 self.manner().note(&format!("made a store in {directory}"));
                 session.ok_or_else(|| Failure::told("the store is gone again"))?
@@ -83,7 +83,7 @@ impl Globals {
 
     /// Does `work`, which only tells what would be done, with the store; where there is none, with one that is nowhere.
     pub(crate) fn rehearse(&self, work: impl FnOnce(&mut Session) -> Outcome<()>) -> Outcome<()> {
-        let session = match self.try_open(false)? {
+        let session = match self.try_open(false, self.wait)? {
             Some(session) => session,
             None => self.session(Store::in_memory()?)?,
         };
@@ -92,15 +92,29 @@ impl Globals {
 
     /// Opens the store, which must be there.
     pub(crate) fn open(&self) -> Outcome<Session> {
+        self.open_within(self.wait)
+    }
+
+    /// As [`open`](Self::open), where it is free now.
+    pub(crate) fn open_at_once(&self) -> Outcome<Session> {
+        self.open_within(Duration::ZERO)
+    }
+
+    fn open_within(&self, wait: Duration) -> Outcome<Session> {
         let path = self.directory()?.to_owned();
-        let session = self.try_open(false)?;
+        let session = self.try_open(false, wait)?;
         session.ok_or_else(|| Error::NoStore { path }.into())
     }
 
+    /// How long a store that is in use is waited for.
+    pub(crate) fn wait(&self) -> Duration {
+        self.wait
+    }
+
     /// Opens the store, once it is free; `None` where there is none.
-    fn try_open(&self, create: bool) -> Outcome<Option<Session>> {
+    fn try_open(&self, create: bool, wait: Duration) -> Outcome<Option<Session>> {
         let directory = self.directory()?;
-        let deadline = Instant::now().checked_add(self.wait);
+        let deadline = Instant::now().checked_add(wait);
         let store = loop {
             match Store::builder(directory).create(create).open() {
                 Ok(store) => break store,

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use komatik::{Change, ChangeKind, Since, Trace};
 
 use super::exit::Exit;
 use super::failure::{Doing, Failure, Outcome};
 use super::output::Manner;
-use super::session::Globals;
+use super::session::{Globals, TRY};
 use super::{interrupt, show};
 
 /// How often the superblock is looked at.
@@ -88,11 +88,23 @@ impl Watch {
         let directory = globals.directory()?.to_owned();
         let manner = globals.manner();
         let mut since = self.since.0;
+        // What there was when the last change had been read; `None` where there are more to read.
+        let mut read: Option<(Option<Trace>, u64)> = None;
+        let mut in_use_since = None;
         let mut is_told = false;
         loop {
-            let (batch, seen) = match globals.open() {
+            while read.is_some_and(|(seen, newest)| is_quiet(&directory, seen, newest)) {
+                (in_use_since, is_told) = (None, false);
+                interrupt::sleep(LOOK)?;
+            }
+            // Whoever has it may close it without a change. Two that follow it would wait for each other for ever.
+            let opened = match self.once {
+                true => globals.open(),
+                false => globals.open_at_once(),
+            };
+            let (batch, seen) = match opened {
                 Ok(session) => {
-                    is_told = false;
+                    (in_use_since, is_told) = (None, false);
                     let batch = self.read(&session.store, since);
                     // While nobody else can open it: the next who does may add more.
                     let seen = Trace::of(&directory);
@@ -100,11 +112,12 @@ impl Watch {
                     (batch?, seen)
                 }
                 Err(Failure::Told(told)) if told.exit == Exit::InUse && !self.once => {
-                    if !is_told {
+                    let waited = in_use_since.get_or_insert_with(Instant::now).elapsed();
+                    if !is_told && waited >= globals.wait() {
                         manner.note(&format!("waiting: {}", told.text));
                         is_told = true;
                     }
-                    interrupt::sleep(LOOK)?;
+                    interrupt::sleep(if is_told { LOOK } else { TRY })?;
                     continue;
                 }
                 Err(failure) => return Err(failure),
@@ -114,14 +127,12 @@ impl Watch {
                 self.tell(change, manner, &directory)?;
             }
             since = Since::After(batch.position);
+            read = batch.is_last.then_some((seen, batch.newest));
             if batch.is_last {
                 if self.once {
                     return Ok(());
                 }
                 interrupt::sleep(LOOK)?;
-                while is_quiet(&directory, seen, batch.newest) {
-                    interrupt::sleep(LOOK)?;
-                }
             }
         }
     }

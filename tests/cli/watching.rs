@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::testenv::{Env, Said, signal};
+use crate::testenv::{Env, Said, signal, wait_until};
 
 fn filled() -> Env {
     Env::with(|store| {
@@ -127,7 +128,7 @@ fn changes_of_other_processes_come_as_they_are_made() {
     let store = env.store_when_free();
     store.put("rooms/x", "x").unwrap();
     store.put("rooms/y", "y").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     store.put("rooms/z", "z").unwrap();
     drop(store);
     for key in ["rooms/x", "rooms/y", "rooms/z"] {
@@ -152,11 +153,9 @@ fn a_store_in_which_nothing_happens_stays_free() {
         assert_eq!(watching.next()["revision"], 4);
         watching
     });
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    let superblock = || std::fs::read(env.path("store/superblock")).unwrap();
-    let before = superblock();
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    assert!(superblock() == before, "it was opened");
+    // The one may have to look once more behind the other.
+    wait_until(|| stays(&env, Duration::from_secs(1)));
+    assert!(stays(&env, Duration::from_secs(2)), "it was opened");
     let store = env.store_when_free();
     store.put("rooms/later", "x").unwrap();
     drop(store);
@@ -166,6 +165,32 @@ fn a_store_in_which_nothing_happens_stays_free() {
     for watching in watching {
         assert_eq!(watching.end("INT").code, Some(0));
     }
+}
+
+/// Whether the superblock stays as it is for so long.
+fn stays(env: &Env, time: Duration) -> bool {
+    let superblock = || std::fs::read(env.path("store/superblock")).unwrap();
+    let before = superblock();
+    std::thread::sleep(time);
+    superblock() == before
+}
+
+/// Two that follow a store would open it by turns for ever, where that takes its time.
+#[test]
+fn a_store_that_was_closed_without_a_change_is_not_opened() {
+    let env = filled();
+    let mut watching = Watching::start(&env, &["--since", "3"]);
+    assert_eq!(watching.next()["revision"], 4);
+    let left_alone = (0..5).filter(|_| {
+        let store = env.store_when_free();
+        std::thread::sleep(Duration::from_millis(500));
+        store.close().unwrap();
+        drop(store);
+        stays(&env, Duration::from_millis(500))
+    });
+    // It may look just before the store is closed, and open it just behind.
+    assert!(left_alone.count() >= 3, "it was opened");
+    assert_eq!(watching.end("INT").code, Some(0));
 }
 
 /// Its first commits are in the journal alone.
@@ -216,7 +241,7 @@ fn behind_nohup_it_goes_on_without_its_terminal() {
     let mut watching = Watching::behind(&env, &["env", "--ignore-signal=HUP"]);
     assert_eq!(watching.next()["revision"], 4);
     signal(&watching.child, "HUP");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     let store = env.store_when_free();
     store.put("rooms/later", "x").unwrap();
     drop(store);
