@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 
-use common::Random;
+use common::{Random, StopOnDrop};
 use komatik::{
     Durability, Error, Grant, ListOptions, Lock, Metadata, PasswordCost, PutMode, Since, Step,
     Store,
@@ -49,10 +50,11 @@ fn a_copy_made_while_threads_write_is_of_one_moment() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("store"));
     let is_over = AtomicBool::new(false);
-    let write = |thread: u64| {
+    let write = |thread: u64, begun: mpsc::Sender<()>| {
         let own = store.scoped(&format!("thread{thread}")).unwrap();
         let mut random = Random::new(thread);
         let mut number = 0_u64;
+        let mut begun = Some(begun);
         while !is_over.load(Ordering::Relaxed) {
             number += 1;
             let size = 1_000 + random.below(60_000);
@@ -68,13 +70,21 @@ fn a_copy_made_while_threads_write_is_of_one_moment() {
                 transaction.delete(&format!("live/{old}")).map(drop)
             })
             .unwrap();
+            if let Some(begun) = begun.take() {
+                begun.send(()).unwrap();
+            }
         }
     };
     std::thread::scope(|threads| {
+        let _stop = StopOnDrop(&is_over);
+        let (begun, all) = mpsc::channel();
         for thread in 0..THREADS {
-            let write = &write;
-            threads.spawn(move || write(thread));
+            let (write, begun) = (&write, begun.clone());
+            threads.spawn(move || write(thread, begun));
         }
+        drop(begun);
+        // The first copy is to hold something of each.
+        (0..THREADS).for_each(|_| all.recv().unwrap());
         for round in 0..4 {
             std::thread::sleep(std::time::Duration::from_millis(150));
             let path = directory.path().join(format!("copy{round}"));
@@ -101,7 +111,6 @@ fn a_copy_made_while_threads_write_is_of_one_moment() {
                 assert!(!own.exists(&format!("live/{}", (number + 3) % 7)).unwrap());
             }
         }
-        is_over.store(true, Ordering::Relaxed);
     });
     assert_sound(&store);
 }

@@ -5,9 +5,9 @@ mod common;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Case, Random, TREE_CHUNK_BYTES, on_disk, stores};
+use common::{Case, Random, StopOnDrop, TREE_CHUNK_BYTES, on_disk, stores};
 use komatik::{
     Attributes, Digest, Error, MAX_CONTENT_TYPE_BYTES, PutMode, PutOptions, Store, UploadOptions,
     WriteMode, WriteOptions,
@@ -511,20 +511,19 @@ fn readers_and_writers_at_the_same_time_see_whole_blobs() {
     let case = on_disk(4096);
     let store = &case.store;
     store.put("k", vec![0; 100_000]).unwrap();
-    let busy = AtomicUsize::new(2);
+    let is_over = AtomicBool::new(false);
     std::thread::scope(|threads| {
-        for number in 1..=2_u8 {
-            let busy = &busy;
+        let _stop = StopOnDrop(&is_over);
+        let writers = [1, 2_u8].map(|number| {
             threads.spawn(move || {
                 for round in 0..100 {
                     store.put("k", vec![number; 50_000 + round]).unwrap();
                 }
-                busy.fetch_sub(1, Ordering::Relaxed);
-            });
-        }
+            })
+        });
         for _ in 0..2 {
             threads.spawn(|| {
-                while busy.load(Ordering::Relaxed) > 0 {
+                while !is_over.load(Ordering::Relaxed) {
                     let bytes = store.get("k").unwrap().unwrap();
                     assert!(bytes.iter().all(|byte| *byte == bytes[0]));
                     let reader = store.reader("k").unwrap().unwrap();
@@ -532,6 +531,9 @@ fn readers_and_writers_at_the_same_time_see_whole_blobs() {
                     assert_eq!(reader.len(), u64::try_from(len).unwrap());
                 }
             });
+        }
+        for writer in writers {
+            writer.join().unwrap();
         }
     });
 }

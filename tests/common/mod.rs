@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use komatik::{DEFAULT_CHUNK_BYTES, Durability, Store, StoreBuilder};
 
 /// The largest chunks that lie in sled trees.
@@ -82,6 +84,15 @@ pub fn stores_with(settings: impl Fn(StoreBuilder) -> StoreBuilder) -> Vec<Case>
 pub fn on_disk(chunk_bytes: usize) -> Case {
     let directory = tempfile::tempdir().unwrap();
     Case::open("on disk", chunk_bytes, Some(directory), |builder| builder)
+}
+
+/// Tells the other threads of a scope to stop, also where this one panics: the scope would else wait for them for ever.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Numbers that look random and are the same in every run (xorshift64*).
