@@ -334,7 +334,8 @@ mod tests {
 
     /// What is told of an entry that was written so many seconds from now to who has one of so many seconds from now.
     fn answers(written: i64, had: i64) -> (Answered<Verdict>, Answered<Verdict>, Answered<()>) {
-        let at = |seconds| UNIX_EPOCH + Duration::from_secs(now().saturating_add_signed(seconds));
+        let now = now();
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(now.saturating_add_signed(seconds));
         let store = Store::in_memory().unwrap();
         store.save("d", &1).unwrap();
         let metadata = Metadata {

@@ -400,7 +400,7 @@ fn content_that_is_encoded_is_refused() {
 #[test]
 fn a_form_that_breaks_off_tells_what_is_stored() {
     let mut limits = Limits::default();
-    limits.body_time = Duration::from_millis(200);
+    limits.body_time = Duration::from_secs(1);
     let server = Server::with(&Store::in_memory().unwrap(), limits);
     let session = server.admin().credentials[0].1.clone();
     let head = "--XX\r\ncontent-disposition: form-data; name=\"f\"; filename";

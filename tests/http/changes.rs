@@ -288,7 +288,7 @@ fn a_stream_that_was_idle_goes_on_where_it_was() {
 #[test]
 fn an_idle_stream_tells_how_far_it_is() {
     let store = komatik::Store::builder_in_memory()
-        .history(komatik::History::unlimited().revisions(50))
+        .history(komatik::History::unlimited().revisions(55))
         .open()
         .unwrap();
     let server = Server::with(&store, Limits::default());

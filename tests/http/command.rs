@@ -170,17 +170,17 @@ fn is_there(program: &str) -> bool {
     asked.is_ok_and(|answer| answer.status.success())
 }
 
-/// The page tells of port 8080; here each run takes one that is free.
+/// The page tells of 127.0.0.1:8080; here each run takes a port that is free, where nobody else takes it, once it is let go.
 #[test]
 fn the_page_about_the_service_goes_as_it_says() {
     if !is_there("curl") {
         eprintln!("skipped: the_page_about_the_service_goes_as_it_says, there is no curl");
         return;
     }
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port().to_string();
+    let free = std::net::TcpListener::bind("127.0.0.77:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
     drop(free);
-    let page = include_str!("../../docs/service.md").replace("8080", &port);
+    let page = include_str!("../../docs/service.md").replace("127.0.0.1:8080", &address);
     let blocks = page.split("```console\n").skip(1);
     let lines = blocks.flat_map(|block| block.split("```").next().unwrap().lines());
     let (mut script, mut expected) = (String::from("exec 2>&1\n"), Vec::new());

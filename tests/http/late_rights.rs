@@ -26,19 +26,20 @@ fn begin() -> (Server, Client) {
 fn removed_meanwhile(server: &Server, ask: impl FnOnce(&[(&str, &str)]) -> Reply + Send) -> Reply {
     std::thread::scope(|threads| {
         for entry in 0..ENTRIES {
-            // The next one waits for 400 ms, at each of them.
+            // The next one waits for 800 ms, at each of them.
             threads.spawn(move || {
-                for guess in 0..6 {
+                for guess in 0..7 {
                     let view = server.store.unlocked_with(&guess.to_string());
                     view.delete(&format!("home/ann/f/{entry}")).unwrap_err();
                 }
             });
         }
     });
+    let admin = server.admin();
     std::thread::scope(|threads| {
         let asked = threads.spawn(move || ask(&[("komatik-password", "sesame")]));
-        std::thread::sleep(Duration::from_millis(300));
-        let removed = server.admin().delete("/v1/users/ann");
+        std::thread::sleep(Duration::from_millis(100));
+        let removed = admin.delete("/v1/users/ann");
         assert_eq!(removed.status, 204);
         assert!(!asked.is_finished(), "there was nothing to wait for");
         asked.join().unwrap()

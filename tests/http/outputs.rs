@@ -74,7 +74,8 @@ fn full() -> (OwnedFd, UnixStream) {
 
 #[test]
 fn a_signal_that_comes_as_it_starts_ends_it() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Where nobody else takes it, once it is let go.
+    let free = std::net::TcpListener::bind("127.0.0.78:0").unwrap();
     let address: SocketAddr = free.local_addr().unwrap();
     drop(free);
     for name in ["-TERM", "-INT"] {

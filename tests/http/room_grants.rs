@@ -228,13 +228,13 @@ fn a_session_ends_with_its_token() {
     let server = Server::start();
     let key = server.key("admin");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let ends = now.as_secs() + 2;
+    let ends = now.as_secs() + 5;
     let claims = json!({"name": "ann", "grants": [{"name": "room", "scope": "r"}], "exp": ends});
     let path = format!("/rooms/r?token={}&v=0.29.4", sign(&key.key, &claims));
     let mut ann = Participant::connect(&server, &path, &[]).unwrap().greeted();
     ann.json("storage.list", json!({"path": ""}));
     let opened = ann.json("storage.open", json!({"path": "a", "overwrite": true}));
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     ann.send(
         "storage.close",
         &packed(&json!({"handle": opened["handle"]}), b""),

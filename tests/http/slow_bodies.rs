@@ -149,7 +149,7 @@ fn who_is_removed_ends_nothing_that_is_under_way() {
 #[test]
 fn a_session_that_ends_takes_what_is_under_way_with_it() {
     let mut limits = Limits::default();
-    limits.session_time = Duration::from_secs(2);
+    limits.session_time = Duration::from_secs(5);
     let server = Server::with(&Store::in_memory().unwrap(), limits);
     let ann = server.user("ann", "writer", "home/ann");
     let new = json!({"password": "a long one", "role": "admin"}).to_string();
@@ -160,7 +160,7 @@ fn a_session_that_ends_takes_what_is_under_way_with_it() {
         new.as_bytes(),
     );
     let blob = Slow::begin(&ann, "PUT /v1/blobs/blob", "text/plain", b"blob");
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(5500));
     for slow in [user, blob] {
         let (status, body) = slow.end();
         assert_eq!(status, 401, "{body}");

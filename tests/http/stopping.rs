@@ -85,13 +85,8 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn a_request_under_way_is_done_and_no_other_is_taken() {
     let mut server = Server::start();
-    let session = server.admin().credentials[0].1.clone();
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    let head = format!(
-        "PUT /v1/blobs/b HTTP/1.1\r\nhost: localhost\r\nauthorization: {session}\r\ncontent-length: 6\r\n\r\nabc"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let mut stream = server.begin(&server.admin(), "PUT /v1/blobs/b HTTP/1.1", 6);
+    stream.write_all(b"abc").unwrap();
     server.begin_stop();
     let refused = (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(20));
@@ -111,13 +106,8 @@ fn who_takes_too_long_is_given_up() {
     let mut limits = Limits::default();
     limits.stop_time = Duration::from_millis(200);
     let mut server = Server::with(&Store::in_memory().unwrap(), limits);
-    let session = server.admin().credentials[0].1.clone();
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    let head = format!(
-        "PUT /v1/blobs/b HTTP/1.1\r\nhost: localhost\r\nauthorization: {session}\r\ncontent-length: 6\r\n\r\nabc"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let mut stream = server.begin(&server.admin(), "PUT /v1/blobs/b HTTP/1.1", 6);
+    stream.write_all(b"abc").unwrap();
     server.stop();
     assert!(!server.store.exists("b").unwrap());
 }
@@ -155,7 +145,7 @@ fn of_a_service_that_is_dropped_nothing_holds_the_store() {
     drop(store);
     let began = Instant::now();
     while let Err(error) = Store::open(directory.path()) {
-        assert!(began.elapsed() < Duration::from_secs(8), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{error}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

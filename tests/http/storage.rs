@@ -562,13 +562,13 @@ fn pages_of_other_origins_may_ask() {
 #[test]
 fn a_login_lasts_as_long_as_it_says() {
     let mut limits = komatik::http::Limits::default();
-    limits.session_time = std::time::Duration::from_secs(2);
+    limits.session_time = std::time::Duration::from_secs(5);
     let server = Server::with(&komatik::Store::in_memory().unwrap(), limits);
     let login = json!({"username": "admin", "password": server.password});
     let answer = server.nobody().json("POST", "/auth/login", &login).value();
-    assert_eq!(answer["valid_for_seconds"], 2);
+    assert_eq!(answer["valid_for_seconds"], 5);
     let admin = server.client("authorization", answer["token"].as_str().unwrap());
     assert_eq!(admin.get("/storage/admin/").status, 200);
-    std::thread::sleep(std::time::Duration::from_millis(2500));
+    std::thread::sleep(std::time::Duration::from_millis(5500));
     admin.get("/storage/admin/").refused(401, "Failed");
 }

@@ -180,7 +180,7 @@ fn who_does_not_encrypt_gets_nothing_and_who_is_silent_is_given_up() {
     let (certificate, key) = issue(directory.path());
     let trusted = std::fs::read(&certificate).unwrap();
     let mut limits = Limits::default();
-    limits.head_time = Duration::from_millis(500);
+    limits.head_time = Duration::from_secs(1);
     let mut endpoint = Endpoint::default();
     endpoint.tls = Some(Tls::from_files(certificate, key).unwrap());
     let server = Server::at(&Store::in_memory().unwrap(), limits, endpoint);
