@@ -65,6 +65,7 @@ impl Store {
     ) -> Result<Metadata> {
         let key = self.key(key)?;
         let new = self.new_document(&key, value, options)?;
+        self.sync_upload(new.content.upload.as_ref())?;
         self.write(|draft| draft.put(&key, &new)).map(stamped)
     }
 

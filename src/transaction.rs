@@ -20,7 +20,8 @@ impl Store {
     /// and after a crash, all of it has happened or nothing. Where `body` answers an error or panics, nothing has.
     ///
     /// `body` runs once, while other writers wait and readers go on: it should be quick. Large blobs are better
-    /// written before, by [`Store::writer`], and committed by [`Transaction::commit_blob`]. A write to the store itself
+    /// written before, by [`Store::writer`], brought to the disk by [`BlobWriter::prepare`], and committed by
+    /// [`Transaction::commit_blob`]. A write to the store itself
     /// from inside `body` is [`Error::Misuse`]; reading from it shows the state before. Two threads, each in a transaction on
     /// one store and writing to the other's, wait for each other for ever: write to several stores in the same order. So do a
     /// transaction that writes to another store and a [callback](Store::on) of that one that writes to the first. And so does
@@ -264,7 +265,8 @@ impl Transaction<'_> {
     }
 
     /// As [`BlobWriter::commit`], for a writer that was opened on the same store, before the transaction or in it. The
-    /// mode is asked as there; the passwords are those of the store the transaction was begun on.
+    /// mode is asked as there; the passwords are those of the store the transaction was begun on. What was written is
+    /// brought to the disk with the commit, while other writers wait, unless [`BlobWriter::prepare`] has done so before.
     ///
     /// # Errors
     /// As there; [`Error::Misuse`] for a writer of another store.

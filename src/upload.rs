@@ -99,6 +99,15 @@ impl Upload {
 }
 
 impl Store {
+    /// Brings the chunks of an upload to the disk where a commit of this view is to wait for it: before the commit, during which
+    /// other writers may have to wait.
+    pub(crate) fn sync_upload(&self, upload: Option<&Upload>) -> Result<()> {
+        match (upload, self.durability) {
+            (Some(upload), Durability::Immediate) => self.shared.backend.sync_chunks(upload.blob()),
+            _ => Ok(()),
+        }
+    }
+
     /// Up to how many bytes content of this kind is to lie in its record.
     pub(crate) fn inline_bytes(&self, kind: Kind) -> usize {
         let has_packs = self.shared.chunk_bytes > MAX_TREE_CHUNK_BYTES;
@@ -276,13 +285,24 @@ impl Uploader {
         Ok(())
     }
 
+    /// Puts what is left in chunks, unless it is to lie in the row `row_key`. Nothing can be added afterwards. Answers the upload.
+    pub(crate) fn put_rest(&mut self, row_key: &str, kept: &[Part]) -> Result<Option<&Upload>> {
+        if !self.is_inline(row_key, kept) && !self.buffer.is_empty() {
+            self.put_buffer()?;
+        }
+        Ok(self.upload.as_ref())
+    }
+
+    fn is_inline(&self, row_key: &str, kept: &[Part]) -> bool {
+        kept.is_empty()
+            && self.upload.is_none()
+            && is_inline(row_key, self.buffer.len(), self.inline_bytes)
+    }
+
     /// The content of an entry in the row `row_key`: the bytes of `kept`, then those of the new blob.
     pub(crate) fn finish(mut self, row_key: &str, kept: Vec<Part>) -> Result<Content> {
         let size = self.hasher.len();
-        let is_inline = kept.is_empty()
-            && self.upload.is_none()
-            && is_inline(row_key, self.buffer.len(), self.inline_bytes);
-        if is_inline {
+        if self.is_inline(row_key, &kept) {
             return Ok(Content {
                 body: Body::Inline(Bytes::from(self.buffer)),
                 size,
@@ -291,9 +311,7 @@ impl Uploader {
                 upload: None,
             });
         }
-        if !self.buffer.is_empty() {
-            self.put_buffer()?;
-        }
+        self.put_rest(row_key, &kept)?;
         let mut parts = kept;
         parts.extend(self.upload.as_ref().map(|upload| Part {
             blob: upload.blob(),

@@ -215,6 +215,51 @@ fn writers_are_committed_together() {
 }
 
 #[test]
+fn a_prepared_writer_is_committed_as_it_is() {
+    for case in stores() {
+        let store = &case.store;
+        store.put("log", vec![2; 100_000]).unwrap();
+        for bytes in [0, 5, 3000, 5000, 100_000, 2_000_000] {
+            let content = vec![1; bytes];
+            let open = |key: &str, options: WriteOptions| {
+                let mut writer = store.writer(key, options).unwrap();
+                writer.write_all(&content).unwrap();
+                writer.prepare().unwrap();
+                writer
+            };
+            drop(open("new", WriteOptions::new()));
+            assert!(!store.exists("new").unwrap());
+            let before = store.get("log").unwrap().unwrap();
+            let mut new = open("new", WriteOptions::create());
+            let late = new.write_all(b"late").unwrap_err();
+            let late = late.downcast::<Error>().unwrap();
+            assert!(matches!(late, Error::Misuse { .. }), "{late:?}");
+            new.prepare().unwrap();
+            let log = open("log", WriteOptions::append());
+            store
+                .transaction(|tx| {
+                    tx.commit_blob(new)?;
+                    tx.commit_blob(log)
+                })
+                .unwrap();
+            let long = "x".repeat(200);
+            let moved = open("elsewhere", WriteOptions::create());
+            (store.transaction(|tx| tx.commit_blob_as(&long, moved))).unwrap();
+            assert_eq!(store.get("new").unwrap().unwrap(), content);
+            assert_eq!(store.get(&long).unwrap().unwrap(), content);
+            let log = store.get("log").unwrap().unwrap();
+            assert!(log == [&before[..], &content].concat());
+            store.delete("new").unwrap();
+            store.delete(&long).unwrap();
+            // By itself as well.
+            open("new", WriteOptions::create()).commit().unwrap();
+            assert_eq!(store.get("new").unwrap().unwrap(), content);
+            store.delete("new").unwrap();
+        }
+    }
+}
+
+#[test]
 fn folders_in_a_transaction() {
     for case in stores() {
         let store = &case.store;

@@ -289,7 +289,7 @@ pub trait Backend: Send + Sync {
     /// Orders a commit. `ordered` is called once, with its revision, before any later commit can be ordered, before
     /// any view shows the commit and before this returns; not at all where the commit did not happen. It must be quick, must not call the backend, and must
     /// not drop a scan or hold of it.
-    /// Slow only where the chunks it adopts are to be made durable first, or where memory must be waited for, or, on a full disk,
+    /// Slow only where the chunks it adopts are to be made durable first and [`Backend::sync_chunks`] has not done so, or where memory must be waited for, or, on a full disk,
     /// what was deleted before is to be given back.
     ///
     /// # Errors
@@ -331,6 +331,17 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// `Poisoned`, `NoSpace`, `Io`.
     fn put_chunks(&self, blob: BlobId, first: u64, bytes: &[u8], chunk_bytes: usize) -> Result<()>;
+
+    /// Makes the chunks put so far of a blob that no commit has adopted as durable as a commit that waits for the disk would make
+    /// them, which then need not: others may have to wait while that commit is ordered. Does nothing to any other blob. Where a
+    /// backend does nothing at all, the commit does it.
+    ///
+    /// # Errors
+    /// As [`Backend::settle`].
+    fn sync_chunks(&self, blob: BlobId) -> Result<()> {
+        let _ = blob;
+        Ok(())
+    }
 
     /// One chunk of a blob that is held, seen by an open scan, or not yet adopted and the caller's own.
     ///

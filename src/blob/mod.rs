@@ -79,6 +79,7 @@ impl Store {
             self.check_replaceable(&key, options.mode.into(), Need::Write)?;
         }
         let new = self.new_blob(&key, bytes, options)?;
+        self.sync_upload(new.content.upload.as_ref())?;
         self.write(|draft| draft.put(&key, &new)).map(stamped)
     }
 

@@ -52,6 +52,7 @@ pub struct BlobWriter {
     kept: Vec<Part>,
     uploader: Uploader,
     written: u64,
+    prepared: bool,
     failed: bool,
 }
 
@@ -93,6 +94,7 @@ impl Store {
             need: Need::Write,
             kept: Vec::new(),
             written: 0,
+            prepared: false,
             failed: false,
         })
     }
@@ -145,6 +147,7 @@ impl Store {
             kept,
             uploader,
             written: 0,
+            prepared: false,
             failed: false,
         })
     }
@@ -201,10 +204,42 @@ impl BlobWriter {
     /// As [`Store::writer`], for what has changed since; [`Error::RevisionMismatch`] where an entry that is appended
     /// to has changed (one that was missing counts as revision 0); [`Error::Misuse`] where a write failed before;
     /// [`Error::NoSpace`], [`Error::Io`]. Nothing has happened then. After [`Error::Poisoned`] it may have.
-    pub fn commit(self) -> Result<Metadata> {
+    pub fn commit(mut self) -> Result<Metadata> {
+        self.prepare()?;
         let store = self.store.clone();
         let (key, new) = self.finish()?;
         store.write(|draft| draft.put(&key, &new)).map(stamped)
+    }
+
+    /// Brings what was written to the disk, still seen by nobody, so that the commit is quick: for a writer that a
+    /// [transaction](Store::transaction) commits, during which other writers wait. [`commit`](BlobWriter::commit) does it by
+    /// itself. Afterwards nothing can be written any more. Does not wait for the disk where the store that it was opened on does
+    /// not, as [`Durability`](crate::Durability) says.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use komatik::{Store, WriteOptions};
+    /// let store = Store::in_memory()?;
+    /// let mut photo = store.writer("photos/1.jpg", WriteOptions::create())?;
+    /// photo.write_all(&[7; 1_000_000])?;
+    /// photo.prepare()?;
+    /// store.transaction(|tx| {
+    ///     tx.commit_blob(photo)?;
+    ///     tx.save("albums/1", &["photos/1.jpg"])
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] where a write failed before; [`Error::Poisoned`], [`Error::NoSpace`], [`Error::Io`]. After one the
+    /// writer can only be dropped.
+    pub fn prepare(&mut self) -> Result<()> {
+        self.check_usable()?;
+        self.prepared = true;
+        let upload = self.uploader.put_rest(self.key.as_str(), &self.kept);
+        let prepared = upload.and_then(|upload| self.store.sync_upload(upload));
+        self.failed = prepared.is_err();
+        prepared
     }
 
     /// What is to be committed, and where.
@@ -244,7 +279,7 @@ impl BlobWriter {
 
     /// Writes all of `bytes`.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.check_usable()?;
+        self.check_writable()?;
         let appended = self.uploader.append(bytes);
         self.failed = appended.is_err();
         appended?;
@@ -254,12 +289,21 @@ impl BlobWriter {
 
     /// Writes the next bytes of `source`. Answers whether it has come to its end.
     pub(super) fn append_from(&mut self, source: &mut dyn Read) -> Result<bool> {
-        self.check_usable()?;
+        self.check_writable()?;
         let appended = self.uploader.append_from(source);
         self.failed = appended.is_err();
         let (count, is_end) = appended?;
         self.written += count;
         Ok(is_end)
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.prepared {
+            return Err(Error::Misuse {
+                reason: "nothing can be written once the writer is prepared",
+            });
+        }
+        self.check_usable()
     }
 
     /// A write that failed may have left a part of its bytes: they must never become an entry.

@@ -193,12 +193,18 @@ impl Conditions {
     }
 
     /// Commits a writer of the key where the conditions hold, in one step with the look at what is there.
-    pub(super) fn commit(&self, store: &Store, key: &str, writer: BlobWriter) -> Answer<Metadata> {
+    pub(super) fn commit(
+        &self,
+        store: &Store,
+        key: &str,
+        mut writer: BlobWriter,
+    ) -> Answer<Metadata> {
         if self.is_for_creating() || !self.is_any() {
             return writer.commit().map_err(refused);
         }
-        // Before the transaction, so that no password is verified while others wait.
+        // Before the transaction, so that no password is verified, and no content brought to the disk, while others wait.
         ask_for_all(store, key)?;
+        writer.prepare()?;
         let (stored, revision) = store.transaction_with_revision(|tx| {
             if let Err(problem) = self.check(tx.metadata(key)?.as_ref()) {
                 return Ok(Err(problem));
@@ -397,6 +403,20 @@ mod tests {
         store.delete("d").unwrap();
         let free = conditions("if-none-match", "*");
         assert_eq!(write_beside(&store, &free, 1), Err(412));
+    }
+
+    /// Content is brought to the disk before others must wait.
+    #[test]
+    fn nobody_waits_for_the_content_of_a_write_with_conditions() {
+        use crate::backend::local::tests::uploads::{LARGE, assert_nobody_waits, with_pack};
+        let (_directory, local, store) = with_pack();
+        let any = conditions("if-match", "*");
+        let options = WriteOptions::new();
+        let mut writer = any.writer(&store, "first", options).unwrap();
+        std::io::Write::write_all(&mut writer, &[2; LARGE]).unwrap();
+        assert_nobody_waits(&local, &store, || {
+            any.commit(&store, "first", writer).unwrap();
+        });
     }
 
     /// Its tag would let the one who wrote first replace what it has never seen.

@@ -117,6 +117,30 @@ pub(super) fn blobs_do_not_mix(harness: &dyn Harness) {
     }
 }
 
+pub(super) fn a_sync_of_chunks_changes_nothing(harness: &dyn Harness) {
+    let backend = open(harness);
+    // Of what is nobody's there is nothing to do.
+    backend.sync_chunks(blob(99)).unwrap();
+    for (number, chunk_bytes) in (1..).zip(CHUNK_SIZES) {
+        let bytes = content(blob(number), 5 * chunk_bytes + 1);
+        let (before, behind) = bytes.split_at(3 * chunk_bytes);
+        (backend.put_chunks(blob(number), 0, before, chunk_bytes)).unwrap();
+        backend.sync_chunks(blob(number)).unwrap();
+        assert!(backend.hold(blob(number)).unwrap().is_none());
+        (backend.put_chunks(blob(number), 3, behind, chunk_bytes)).unwrap();
+        assert_reads(&*backend, blob(number), &bytes, chunk_bytes);
+        make(&*backend, adopt(&[blob(number)]));
+        backend.sync_chunks(blob(number)).unwrap();
+        let held = backend.hold(blob(number)).unwrap();
+        assert_reads(&*backend, blob(number), &bytes, chunk_bytes);
+        drop(held);
+        put_blob(&*backend, blob(50 + number), 3 * chunk_bytes, chunk_bytes);
+        backend.sync_chunks(blob(50 + number)).unwrap();
+        backend.discard(blob(50 + number));
+        assert_gone(&*backend, blob(50 + number));
+    }
+}
+
 pub(super) fn a_discarded_blob_is_given_back(harness: &dyn Harness) {
     let backend = open(harness);
     backend.discard(blob(1));

@@ -143,6 +143,7 @@ pub fn cases() -> Vec<Case> {
             no_bytes_make_no_chunk
             a_chunk_that_is_not_there_is_damage
             blobs_do_not_mix
+            a_sync_of_chunks_changes_nothing
             a_discarded_blob_is_given_back
             discard_leaves_an_adopted_blob
             many_blobs_are_adopted_in_one_commit

@@ -59,8 +59,10 @@ pub(super) struct Staging {
     waiting_packs: BTreeSet<u64>,
     /// Whether earlier rows are in a commit already, and the pending row with them.
     pub(super) has_rows_in_trees: bool,
-    /// Packs that hold chunks of the upload.
+    /// Packs that hold chunks of the upload which no sync has covered.
     pub(super) packs: BTreeSet<u64>,
+    /// How often chunks were added.
+    additions: u64,
 }
 
 impl Uploads {
@@ -141,10 +143,37 @@ impl Uploads {
         staging.rows.extend(rows);
         staging.waiting_packs.extend(&packs);
         staging.packs.extend(packs);
+        staging.additions += 1;
         let is_much = staging.waiting_bytes > MAX_WAITING_BYTES
             || of_all > MAX_WAITING_BYTES_OF_ALL
             || staging.waiting_packs.len() > MAX_WAITING_PACKS;
         is_much.then(|| (staging.rows.clone(), !staging.has_rows_in_trees))
+    }
+
+    /// The packs that are to be synced for these uploads, and of each how often chunks had been added by now.
+    pub(super) fn unsynced(&self, blobs: &[BlobId]) -> (BTreeSet<u64>, Vec<(BlobId, u64)>) {
+        let uploads = self.rows.lock();
+        let (mut packs, mut seen) = (BTreeSet::new(), Vec::new());
+        for blob in blobs {
+            if let Some(staging) = uploads.get(blob) {
+                packs.extend(&staging.packs);
+                seen.push((*blob, staging.additions));
+            }
+        }
+        (packs, seen)
+    }
+
+    /// What was there when [`Uploads::unsynced`] looked is durable. Where chunks were added since, nothing is noted: they may lie
+    /// in the same packs. What is moved to another pack is synced there first.
+    pub(super) fn synced(&self, seen: &[(BlobId, u64)]) {
+        let mut uploads = self.rows.lock();
+        for (blob, additions) in seen {
+            if let Some(staging) = uploads.get_mut(blob)
+                && staging.additions == *additions
+            {
+                staging.packs.clear();
+            }
+        }
     }
 
     /// The first `count` rows are in a commit.
@@ -233,19 +262,16 @@ impl Core {
         Ok(())
     }
 
-    /// Makes the chunks of uploads durable; those a commit is about to adopt.
+    /// Makes the chunks of uploads durable; those a commit is about to adopt. What was synced before costs nothing, also where
+    /// others have appended to the same pack since.
     pub(super) fn sync_uploads(&self, blobs: &[BlobId]) -> Result<()> {
-        let mut packs = BTreeSet::new();
-        {
-            let uploads = self.uploads.rows.lock();
-            for staging in blobs.iter().filter_map(|blob| uploads.get(blob)) {
-                packs.extend(&staging.packs);
-            }
-        }
+        let (packs, seen) = self.uploads.unsynced(blobs);
         let packs: Vec<u64> = packs.into_iter().collect();
         self.packs
             .sync(&packs)
-            .map_err(|error| self.health.poison(error))
+            .map_err(|error| self.health.poison(error))?;
+        self.uploads.synced(&seen);
+        Ok(())
     }
 
     /// See [`Backend::get_chunk`](crate::backend::Backend::get_chunk).

@@ -133,11 +133,8 @@ impl Core {
     ) -> Result<u64> {
         let revision = writer.revision + 1;
         let mut staged = stage.finish(revision, writer.totals)?;
-        // A commit that waits for the disk has had its chunks synced before.
-        let unsynced = match waits_for_disk {
-            true => BTreeSet::new(),
-            false => std::mem::take(&mut staged.packs),
-        };
+        // None of a commit that waits for the disk: its chunks were synced before.
+        let unsynced = std::mem::take(&mut staged.packs);
         self.append_frames(writer, revision, &staged, changes, &unsynced)?;
         let Staged {
             rows,

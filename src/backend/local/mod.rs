@@ -314,6 +314,11 @@ impl Backend for Local {
         self.core.put_chunks(blob, first, bytes, chunk_bytes)
     }
 
+    fn sync_chunks(&self, blob: BlobId) -> Result<()> {
+        self.core.health.check_writable()?;
+        self.core.sync_uploads(&[blob])
+    }
+
     fn get_chunk(&self, blob: BlobId, index: u64) -> Result<Bytes> {
         self.core.health.check_open()?;
         self.core.get_chunk(blob, index)

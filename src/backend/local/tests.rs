@@ -24,6 +24,7 @@ mod scans;
 pub(crate) mod schedules;
 mod segments;
 mod space;
+pub(crate) mod uploads;
 
 #[cfg(feature = "conformance")]
 mod conformance {

@@ -194,7 +194,8 @@ impl Fields {
         let store = passwords.fold(store, |store, password| unlocked(store, password));
         ask_to_write(&store, &name)?;
         let folder = service.accounts().media_folder(&account, &name)?;
-        let writer = writer.release()?;
+        let mut writer = writer.release()?;
+        writer.prepare()?;
         let size = writer.size();
         store.transaction(|tx| tx.commit_blob_as(&name, writer))?;
         Ok(json!({

@@ -187,7 +187,8 @@ fn parts(uploads: &Store, id: &str) -> Result<Answer<Vec<Part>>, Problem> {
 }
 
 /// Keeps a part where its upload is still under way: one that was given up meanwhile would leave it behind.
-fn commit_part(uploads: &Store, id: &str, writer: BlobWriter) -> Result<(), Problem> {
+fn commit_part(uploads: &Store, id: &str, mut writer: BlobWriter) -> Result<(), Problem> {
+    writer.prepare()?;
     let mut is_under_way = true;
     let kept = uploads.transaction(|tx| {
         is_under_way = tx.metadata(id)?.is_some();
@@ -204,7 +205,13 @@ fn commit_part(uploads: &Store, id: &str, writer: BlobWriter) -> Result<(), Prob
 
 /// Makes what was put together the file, and ends the upload. Neither happens where it has ended before, or a part has
 /// come that is not in it.
-fn commit(uploads: &Store, id: &str, parts: &[Part], writer: BlobWriter) -> Result<(), Problem> {
+fn commit(
+    uploads: &Store,
+    id: &str,
+    parts: &[Part],
+    mut writer: BlobWriter,
+) -> Result<(), Problem> {
+    writer.prepare()?;
     let mut refused = None;
     let ended = uploads.transaction(|tx| {
         let mut is_same = true;

@@ -272,7 +272,8 @@ impl Room {
     }
 
     /// Makes what was written the content of the file, unless its place was taken meanwhile.
-    pub(super) fn commit(&self, path: &str, writer: BlobWriter) -> Done<()> {
+    pub(super) fn commit(&self, path: &str, mut writer: BlobWriter) -> Done<()> {
+        writer.prepare()?;
         self.store
             .transaction(|tx| match self.check_place(tx, path)? {
                 Ok(()) => tx.commit_blob(writer).map(Ok),

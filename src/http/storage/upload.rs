@@ -82,8 +82,9 @@ fn commit(
     store: &Store,
     folder: &Place,
     name: &str,
-    writer: BlobWriter,
+    mut writer: BlobWriter,
 ) -> Result<String, Refusal> {
+    writer.prepare()?;
     let random = random_name()?;
     Ok(store.transaction(|tx| {
         make_folder(tx, folder)?;
