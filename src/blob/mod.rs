@@ -10,8 +10,9 @@ mod writer;
 
 use bytes::Bytes;
 
+pub(crate) use reader::Ahead;
 pub use reader::{BlobReader, Chunks};
-pub(crate) use source::Source;
+pub(crate) use source::{READ_AHEAD_BYTES, Source};
 pub use upload::UploadOptions;
 pub use writer::BlobWriter;
 

@@ -249,11 +249,16 @@ impl Iterator for Chunks<'_> {
 
 /// Chunks that were read with one before them.
 #[derive(Default)]
-struct Ahead(source::Chunks);
+pub(crate) struct Ahead(source::Chunks);
 
 impl Ahead {
     /// The chunk that holds the byte at `position`, which lies within the source; and the next ones, for who reads on.
-    fn chunk_at(&mut self, source: &Source, position: u64, reads_on: bool) -> Result<(u64, Bytes)> {
+    pub(crate) fn chunk_at(
+        &mut self,
+        source: &Source,
+        position: u64,
+        reads_on: bool,
+    ) -> Result<(u64, Bytes)> {
         while let Some((start, chunk)) = self.0.pop_front() {
             if start <= position && position < end_of(start, &chunk) {
                 return Ok((start, chunk));

@@ -12,7 +12,7 @@ use crate::metadata::Digest;
 use crate::store::Shared;
 
 /// Who reads on reads so much at once: the system copies it half as fast in pieces of a chunk.
-pub(super) const READ_AHEAD_BYTES: u64 = 1024 * 1024;
+pub(crate) const READ_AHEAD_BYTES: u64 = 1024 * 1024;
 
 /// Chunks one behind the other, and where each begins.
 pub(crate) type Chunks = VecDeque<(u64, Bytes)>;

@@ -1,5 +1,6 @@
 //! Copying a store into another directory while it is used.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use super::{of_entry, overtaken};
 use crate::backend::local::Restore;
 use crate::backend::{Scan, Tree};
+use crate::blob::READ_AHEAD_BYTES;
 use crate::error::{Error, Result};
 use crate::format::{Body, EntryRecord, Part};
 use crate::report::{Progress, Step};
@@ -127,12 +129,21 @@ impl Backup<'_> {
         let chunk_bytes = usize::try_from(part.chunk_bytes)
             .map_err(|_| Error::damaged("entry", format!("blob {}", part.blob)))?;
         let count = part.size.div_ceil(u64::from(part.chunk_bytes));
-        let chunks = (0..count).map(|index| self.chunk(part, index));
+        let mut ahead = VecDeque::new();
+        let chunks = (0..count).map(|index| self.chunk(part, index, &mut ahead));
         copy.chunks(part.blob, chunk_bytes, chunks)
     }
 
-    fn chunk(&mut self, part: &Part, index: u64) -> Result<Bytes> {
-        let chunk = self.store.shared.backend.get_chunk(part.blob, index)?;
+    /// The chunk `index`; `ahead` holds it and some that follow, or is empty.
+    fn chunk(&mut self, part: &Part, index: u64, ahead: &mut VecDeque<Bytes>) -> Result<Bytes> {
+        if ahead.is_empty() {
+            let chunk_bytes = u64::from(part.chunk_bytes);
+            let left = (part.size - index * chunk_bytes).min(READ_AHEAD_BYTES);
+            let most = usize::try_from(left.div_ceil(chunk_bytes)).unwrap_or(usize::MAX);
+            ahead.extend((self.store.shared.backend).get_chunks(part.blob, index, most)?);
+        }
+        let chunk = ahead.pop_front();
+        let chunk = chunk.ok_or_else(|| Error::damaged("blob", part.blob.to_string()))?;
         let (before, total) = self.bytes;
         let done = before + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.bytes.0 = done;

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use super::archive::{About, FORMAT, Manifest, Member, Pack};
 use super::{of_entry, overtaken};
 use crate::backend::{Scan, Tree};
-use crate::blob::Source;
+use crate::blob::{Ahead, Source};
 use crate::error::{Error, Result};
 use crate::format::EntryRecord;
 use crate::json;
@@ -196,6 +196,7 @@ impl<W: Write> Export<'_, W> {
         let (done, total) = (self.done, self.total);
         let reader = Content {
             source: open(self.store, key, record)?,
+            ahead: Ahead::default(),
             key,
             record,
             position: 0,
@@ -218,6 +219,7 @@ fn open(store: &Store, key: &str, record: &EntryRecord) -> Result<Source> {
 /// A body as a stream, compared with its digest at the end.
 struct Content<'a, 'b> {
     source: Source,
+    ahead: Ahead,
     key: &'a str,
     record: &'a EntryRecord,
     /// Where the chunk ends.
@@ -233,7 +235,7 @@ impl Content<'_, '_> {
     fn next_chunk(&mut self) -> Result<()> {
         let (done, total) = self.step;
         self.progress.step("entries", done, Some(total))?;
-        let next = self.source.chunk_at(self.position);
+        let next = self.ahead.chunk_at(&self.source, self.position, true);
         let (start, chunk) = next.map_err(|error| of_entry(self.key, error))?;
         self.hasher.update(&chunk);
         self.position = start + u64::try_from(chunk.len()).unwrap_or(u64::MAX);

@@ -198,3 +198,34 @@ fn a_store_whose_sync_failed_can_still_be_copied_and_looked_at() {
         "{unchecked:?}"
     );
 }
+
+/// As readers do, who read a chunk at a time half as fast.
+#[test]
+fn a_backup_and_an_export_read_many_chunks_at_once() {
+    use crate::backend::local::tests::reads;
+    const MIB: usize = 1024 * 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path().join("store")).unwrap();
+    let bytes: Vec<u8> = (0..16 * MIB + 5)
+        .map(|place| (place / 1000 % 251) as u8)
+        .collect();
+    store.put("film", &bytes).unwrap();
+    let count = |work: &dyn Fn()| {
+        let before = reads();
+        work();
+        reads() - before
+    };
+    let chunks = 16 * MIB / 65_536;
+    let copy = directory.path().join("copy");
+    let mut archive = Vec::new();
+    let of_backup = count(&|| store.backup(&copy, go_on).unwrap());
+    let of_export = count(&|| assert_eq!(store.export(io::sink(), go_on).unwrap(), 1));
+    for reads in [of_backup, of_export] {
+        assert!(reads < chunks as u64 / 2, "{reads} for {chunks} chunks");
+    }
+    assert!(Store::open(&copy).unwrap().get("film").unwrap().unwrap() == bytes);
+    store.export(&mut archive, go_on).unwrap();
+    let other = Store::in_memory().unwrap();
+    other.import(&archive[..], PutMode::Create, go_on).unwrap();
+    assert!(other.get("film").unwrap().unwrap() == bytes);
+}

@@ -56,8 +56,17 @@ mod conformance {
 
 /// Bytes that this thread has read from files so far; a search that reads too much is told by them, and not by the clock.
 pub(crate) fn bytes_read() -> u64 {
+    counted("rchar: ")
+}
+
+/// How often it has.
+pub(crate) fn reads() -> u64 {
+    counted("syscr: ")
+}
+
+fn counted(what: &str) -> u64 {
     let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
-    let count = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+    let count = counts.lines().find_map(|line| line.strip_prefix(what));
     count.unwrap().parse().unwrap()
 }
 
