@@ -79,7 +79,8 @@ struct State {
 impl State {
     /// Whether somebody reads what was doomed by this commit: it may take as long as it likes.
     fn keeps(&self, (revision, blob): &(u64, BlobId), oldest_pin: Option<u64>) -> bool {
-        self.holds.contains_key(blob) || oldest_pin.is_some_and(|pin| *revision > pin)
+        // In this order: while a scan is open, all that is replaced is looked at in each round.
+        oldest_pin.is_some_and(|pin| *revision > pin) || self.holds.contains_key(blob)
     }
 }
 

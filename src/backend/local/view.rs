@@ -205,15 +205,16 @@ impl LocalScan {
 
     fn fetch_batch(&mut self, start: &[u8]) -> Result<()> {
         self.core.health.check_open()?;
-        let mut overlay = self.core.overlay.write();
-        if overlay.has_expired(self.pin) {
+        // Nobody else unpins it, so that it stays expired; and it may expire after this look as well as after any other.
+        let has_expired = self.core.overlay.read().has_expired(self.pin);
+        if has_expired {
+            let mut overlay = self.core.overlay.write();
             self.pin = overlay.pin(self.core.settling.settled());
             self.is_of_one_moment = false;
             if !self.needs_chunks {
                 overlay.let_chunks_go(self.pin);
             }
         }
-        drop(overlay);
         let end = self.end.as_deref();
         let (rows, complete_to) =
             self.core

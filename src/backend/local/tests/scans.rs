@@ -132,3 +132,28 @@ fn a_scan_that_cannot_be_kept_as_it_reads_the_trees_says_so() {
     assert_eq!(scan.next().unwrap().unwrap().1.value, "new");
     assert!(!scan.is_of_one_moment());
 }
+
+#[test]
+fn a_scan_goes_on_while_others_read_the_overlay() {
+    const ROWS: u32 = 2000;
+    let directory = tempfile::tempdir().unwrap();
+    let local = Local::open(directory.path(), slow()).unwrap();
+    let writes = (0..ROWS).map(|number| put(number.to_be_bytes(), b"1"));
+    commit(&local, rows(Durability::Immediate, writes.collect())).unwrap();
+    // Else the next one may be waiting to write meanwhile.
+    local.core.checkpoint().unwrap();
+    let mut scan = local.scan(Tree::Entries, b"", None).unwrap();
+    let reads = local.core.overlay.read();
+    std::thread::scope(|threads| {
+        let (done, is_done) = std::sync::mpsc::channel();
+        threads.spawn(move || {
+            let count = std::iter::from_fn(|| scan.next().unwrap()).count();
+            let _ = done.send(count);
+            // To close it is to write.
+            scan
+        });
+        let counted = is_done.recv_timeout(Duration::from_secs(10));
+        drop(reads);
+        assert_eq!(counted, Ok(ROWS as usize));
+    });
+}
