@@ -92,21 +92,26 @@ impl Callback {
         records.iter().any(|record| self.wants(record))
     }
 
-    /// The changes of a commit that it is to be told of.
-    fn matching(&self, revision: u64, records: &[ChangeRecord]) -> Vec<Change> {
-        let wanted = records.iter().filter(|record| self.wants(record));
-        let mut changes: Vec<Change> = wanted
-            .filter_map(|record| self.sight.of(revision, record))
-            .collect();
-        if let Some(last) = changes.last_mut() {
-            last.last = true;
-        }
-        changes
+    /// The changes of a commit that it is to be told of, made one by one: a commit may have a million.
+    fn matching<'a>(
+        &self,
+        revision: u64,
+        records: impl Iterator<Item = &'a ChangeRecord>,
+    ) -> impl Iterator<Item = Change> {
+        let wanted = records.filter(|record| self.wants(record));
+        let mut changes = wanted
+            .filter_map(move |record| self.sight.of(revision, record))
+            .peekable();
+        std::iter::from_fn(move || {
+            let change = changes.next()?;
+            let last = changes.peek().is_none();
+            Some(Change { last, ..change })
+        })
     }
 
     /// Calls it with each change; one that panics is told of the rest all the same.
     pub(super) fn run(&self, revision: u64, records: &[ChangeRecord]) {
-        for change in self.matching(revision, records) {
+        for change in self.matching(revision, records.iter()) {
             if !self.active.load(Ordering::Acquire) {
                 return;
             }
@@ -211,5 +216,58 @@ impl Store {
             turnstile: Arc::downgrade(turnstile),
             callback,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::format::ChangeAction;
+    use crate::key::Folder;
+    use crate::metadata::Kind;
+
+    #[test]
+    fn changes_are_made_one_by_one_and_the_last_is_marked() {
+        let callback = Callback {
+            events: Events::DELETED,
+            sight: Sight {
+                scope: Folder::parse("").unwrap().into(),
+                within: Folder::parse("in").unwrap(),
+            },
+            active: AtomicBool::new(true),
+            function: Box::new(|_| {}),
+        };
+        // What comes behind the last one is no concern of the callback.
+        let records = (0..1000).map(|number| ChangeRecord {
+            action: match number % 10 {
+                0 => ChangeAction::Put,
+                _ => ChangeAction::Delete,
+            },
+            key: format!("{}/{number}", if number < 900 { "in" } else { "out" }),
+            entry: Kind::Document,
+            content: None,
+            participant: None,
+            time: 0,
+        });
+        let records: Vec<_> = records.collect();
+        let looked_at = Cell::new(0);
+        let counted = records
+            .iter()
+            .inspect(|_| looked_at.set(looked_at.get() + 1));
+        let mut told = 0;
+        let mut last = Vec::new();
+        for change in callback.matching(7, counted) {
+            told += 1;
+            if change.last {
+                last.push(change.key);
+            } else {
+                assert!(looked_at.get() <= told * 10 / 9 + 3, "{told}");
+            }
+        }
+        assert_eq!((told, last), (810, vec!["in/899".to_owned()]));
+        let none = callback.matching(7, records[900..].iter());
+        assert_eq!(none.count(), 0);
     }
 }
