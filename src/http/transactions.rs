@@ -93,6 +93,8 @@ enum Operation {
     Patch {
         key: String,
         patch: Value,
+        #[serde(default)]
+        mode: Mode,
     },
     /// A blob; its bytes are in base64.
     Put {
@@ -131,7 +133,7 @@ enum Operation {
 
 /// An operation with everything in it read, so that nothing but the store can refuse it.
 enum Ready {
-    Patch(String, Patch),
+    Patch(String, Patch, PutMode),
     Put(String, Vec<u8>, PutOptions),
     Other(Operation),
 }
@@ -139,7 +141,9 @@ enum Ready {
 impl Operation {
     fn ready(self) -> Answer<Ready> {
         Ok(match self {
-            Operation::Patch { key, patch } => Ready::Patch(key, patch_of(patch)?),
+            Operation::Patch { key, patch, mode } => {
+                Ready::Patch(key, patch_of(patch)?, mode.into())
+            }
             Operation::Put {
                 key,
                 content,
@@ -164,7 +168,7 @@ impl Ready {
     /// The size of the document that it changes a part of: all of that is read and written again.
     fn bytes(&self, tx: &mut Transaction<'_>) -> crate::Result<u64> {
         match self {
-            Ready::Patch(key, _)
+            Ready::Patch(key, ..)
             | Ready::Other(Operation::Merge { key, .. } | Operation::MergePatch { key, .. }) => {
                 Ok(tx.metadata(key)?.map_or(0, |present| present.size))
             }
@@ -174,8 +178,8 @@ impl Ready {
 
     fn run(self, tx: &mut Transaction<'_>, budget: &mut PatchBudget) -> crate::Result<Value> {
         match self {
-            Ready::Patch(key, patch) => tx
-                .patch_within(&key, &patch, PutMode::Overwrite, budget)
+            Ready::Patch(key, patch, mode) => tx
+                .patch_within(&key, &patch, mode, budget)
                 .map(|()| json!({})),
             Ready::Put(key, bytes, options) => {
                 tx.put_with(&key, bytes, options).map(|()| json!({}))
@@ -189,7 +193,7 @@ impl Ready {
     /// Asks the locks of all that the operation has to do with.
     fn ask(&self, locks: &mut Asking<'_>) -> crate::Result<()> {
         match self {
-            Ready::Patch(key, _) => locks.all(key),
+            Ready::Patch(key, ..) => locks.all(key),
             Ready::Put(key, ..) => locks.write(key),
             Ready::Other(operation) => operation.ask(locks),
         }

@@ -77,6 +77,8 @@ fn nothing_is_done_where_one_fails() {
         fails(json!({"op": "patch", "key": "x", "patch": []}), 404)["operation"],
         1
     );
+    let late = json!({"op": "patch", "key": "a", "patch": [], "mode": {"update": 1_000}});
+    assert_eq!(fails(late, 412)["operation"], 1);
     assert_eq!(
         fails(json!({"op": "check", "key": "x", "revision": 3}), 412)["operation"],
         1
