@@ -131,12 +131,12 @@ fn a_tree_that_is_interrupted_goes_on_by_sync() {
             number.to_string().repeat(2_000),
         );
     }
-    let child = env.start(&mut env.command(&["put", "-r", "in", "f"]));
-    wait_until(|| {
-        fs::read_dir(env.path("store/packs")).is_ok_and(|mut packs| packs.next().is_some())
+    let has_begun =
+        || fs::read_dir(env.path("store/packs")).is_ok_and(|mut packs| packs.next().is_some());
+    let arguments = ["put", "-r", "in", "f"];
+    let said = interrupt_by(&env, "TERM", &arguments, has_begun, || {
+        fs::remove_dir_all(env.path("store")).unwrap();
     });
-    signal(&child, "TERM");
-    let said = Said::of(child.wait_with_output().unwrap());
     assert_eq!(
         (said.code, said.text()),
         (Some(143), ""),
@@ -157,15 +157,26 @@ fn a_tree_that_is_interrupted_goes_on_by_sync() {
 /// Starts the command and interrupts it once it has begun. Where it was done by then, it is undone and tried again.
 #[track_caller]
 fn interrupt(env: &Env, arguments: &[&str], has_begun: impl Fn() -> bool, undo: impl Fn()) {
+    let said = interrupt_by(env, "INT", arguments, has_begun, undo);
+    let ended = (said.code, said.text(), said.complaint.as_str());
+    assert_eq!(ended, (Some(130), "", ""), "{arguments:?}");
+}
+
+#[track_caller]
+fn interrupt_by(
+    env: &Env,
+    name: &str,
+    arguments: &[&str],
+    has_begun: impl Fn() -> bool,
+    undo: impl Fn(),
+) -> Said {
     for _ in 0..5 {
         let child = env.start(&mut env.command(arguments));
         wait_until(&has_begun);
-        signal(&child, "INT");
+        signal(&child, name);
         let said = Said::of(child.wait_with_output().unwrap());
         if said.code != Some(0) {
-            let ended = (said.code, said.text(), said.complaint.as_str());
-            assert_eq!(ended, (Some(130), "", ""), "{arguments:?}");
-            return;
+            return said;
         }
         undo();
     }
@@ -220,8 +231,14 @@ fn a_second_signal_ends_it_at_once() {
     signal(&child, "INT");
     std::thread::sleep(std::time::Duration::from_millis(100));
     assert!(child.try_wait().unwrap().is_none());
-    signal(&child, "INT");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut ended = None;
+    wait_until(|| {
+        // One that comes before the first was taken is one with it.
+        signal(&child, "INT");
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(130));
     assert_eq!(env.object(&["verify"])["sound"], true);
 }
 

@@ -1,9 +1,11 @@
 //! What is different where a person sits at a terminal.
 
-use std::io::Write;
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::process::{Output, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use crate::testenv::{Env, Said};
+use crate::testenv::{Env, PATIENCE, Said};
 
 /// Runs the command at a terminal of its own, where this is typed.
 fn at_terminal(env: &Env, arguments: &str, typed: &str, no_color: bool) -> Said {
@@ -28,15 +30,40 @@ fn run_at_terminal(env: &Env, command: &str, typed: &str, no_color: bool) -> Sai
     }
     let mut child = env.start(&mut script);
     let mut input = child.stdin.take().unwrap();
-    for line in typed.lines() {
+    let mut output = child.stdout.take().unwrap();
+    let (show, shown) = channel();
+    let reading = std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(bytes @ 1..) = output.read(&mut piece) {
+            show.send(piece[..bytes].to_vec()).unwrap();
+        }
+    });
+    let mut output = Vec::new();
+    for (number, line) in typed.lines().enumerate() {
         // A prompt throws away what was typed before it.
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        // It may have ended without asking.
-        let _ = writeln!(input, "{line}");
+        while prompts(&output) <= number {
+            match shown.recv_timeout(PATIENCE) {
+                Ok(piece) => output.extend(piece),
+                Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&output)),
+            }
+        }
+        // Behind it the terminal is told not to show what is typed.
+        std::thread::sleep(Duration::from_millis(200));
+        writeln!(input, "{line}").unwrap();
     }
-    let said = Said::of(child.wait_with_output().unwrap());
+    output.extend(shown.iter().flatten());
+    reading.join().unwrap();
+    let said = child.wait_with_output().unwrap();
     drop(input);
-    said
+    Said::of(Output {
+        stdout: output,
+        ..said
+    })
+}
+
+/// How many prompts there are in this, each of which ends with the only `: ` it has.
+fn prompts(output: &[u8]) -> usize {
+    output.windows(2).filter(|pair| pair == b": ").count()
 }
 
 fn filled() -> Env {

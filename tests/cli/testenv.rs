@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Env {
     directory: TempDir,
@@ -52,14 +52,8 @@ impl Said {
 
 impl Env {
     pub(crate) fn new() -> Env {
-        // What a power cut leaves is tested elsewhere; here most of the time would go to waiting for a disk.
-        let memory = Path::new("/dev/shm");
-        let directory = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory),
-            false => tempfile::tempdir(),
-        };
         Env {
-            directory: directory.unwrap(),
+            directory: directory(),
         }
     }
 
@@ -182,6 +176,18 @@ impl Env {
         );
         said.complaint
     }
+}
+
+/// A directory in memory, where there is a place for that with so much room that all tests together do not fill it: what a power
+/// cut leaves is tested elsewhere, and here most of the time would go to waiting for a disk.
+fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let found = rustix::fs::statvfs(memory);
+    let has_room = found.is_ok_and(|found| found.f_bavail * found.f_frsize >= 2 << 30);
+    let in_memory = has_room.then(|| tempfile::tempdir_in(memory).ok());
+    in_memory
+        .flatten()
+        .unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
 /// Sends a signal, as a terminal does at Ctrl-C.
