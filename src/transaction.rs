@@ -19,10 +19,11 @@ impl Store {
     /// Runs `body`, then does everything it asked of the [`Transaction`] in one step: for readers, for other writers,
     /// and after a crash, all of it has happened or nothing. Where `body` answers an error or panics, nothing has.
     ///
-    /// `body` runs once, while other writers wait and readers go on: it should be quick. Large blobs are better
-    /// written before, by [`Store::writer`], brought to the disk by [`BlobWriter::prepare`], and committed by
-    /// [`Transaction::commit_blob`]. A write to the store itself
-    /// from inside `body` is [`Error::Misuse`]; reading from it shows the state before. Two threads, each in a transaction on
+    /// `body` runs once, while other writers wait and readers go on: it should be quick. Before it runs they wait as well until
+    /// what was written so far is as durable as it is to be, so that it sees all of that: transactions that wait for the disk come one
+    /// a sync, where single writes of many threads share one. Large blobs are better written before, by [`Store::writer`], brought to
+    /// the disk by [`BlobWriter::prepare`], and committed by [`Transaction::commit_blob`]. A write to the store itself from inside
+    /// `body` is [`Error::Misuse`]; reading from it shows the state before. Two threads, each in a transaction on
     /// one store and writing to the other's, wait for each other for ever: write to several stores in the same order. So do a
     /// transaction that writes to another store and a [callback](Store::on) of that one that writes to the first. And so does
     /// a `body` that waits for another thread that writes to this store, or makes a [backup](Store::backup) of it: that one waits for

@@ -271,7 +271,7 @@ fn checkpoint(superblock: &Path) -> u64 {
     slots.max().unwrap().1
 }
 
-/// Copies a directory. What is removed meanwhile is not copied.
+/// Copies a directory that nobody changes meanwhile.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
