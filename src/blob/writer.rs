@@ -337,3 +337,6 @@ impl fmt::Debug for BlobWriter {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

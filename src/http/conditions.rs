@@ -405,20 +405,6 @@ mod tests {
         assert_eq!(write_beside(&store, &free, 1), Err(412));
     }
 
-    /// Content is brought to the disk before others must wait.
-    #[test]
-    fn nobody_waits_for_the_content_of_a_write_with_conditions() {
-        use crate::backend::local::tests::uploads::{LARGE, assert_nobody_waits, with_pack};
-        let (_directory, local, store) = with_pack();
-        let any = conditions("if-match", "*");
-        let options = WriteOptions::new();
-        let mut writer = any.writer(&store, "first", options).unwrap();
-        std::io::Write::write_all(&mut writer, &[2; LARGE]).unwrap();
-        assert_nobody_waits(&local, &store, || {
-            any.commit(&store, "first", writer).unwrap();
-        });
-    }
-
     /// Its tag would let the one who wrote first replace what it has never seen.
     #[test]
     fn nobody_is_told_the_tag_of_what_another_wrote() {

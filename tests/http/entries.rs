@@ -128,6 +128,21 @@ fn folders_are_made_and_deleted_with_what_is_in_them() {
     assert_eq!(admin.json("PUT", "/v1/locks/a/1.txt", &lock).status, 204);
     admin.delete("/v1/folders/a").problem(409);
     admin.delete("/v1/folders/a?recursive=true").problem(423);
+    // And no password is tried for it, for which others would wait.
+    let lock = json!({"view": "sesame"});
+    let offered = [("komatik-password", "sesame")];
+    let locked = admin.json_with("PUT", "/v1/locks/a/1.txt", &offered, &lock);
+    assert_eq!(locked.status, 204);
+    for _ in 0..12 {
+        let wrong = [("komatik-password", "wrong")];
+        admin
+            .send("DELETE", "/v1/folders/a", &wrong, b"")
+            .problem(409);
+    }
+    let told = admin
+        .send("GET", "/v1/entries?folder=a", &offered, b"")
+        .value();
+    assert_eq!(told["entries"][0]["size"], 1, "{told}");
     let offered = [("komatik-password", "sesame")];
     let unlocked = admin.send("DELETE", "/v1/locks/a/1.txt", &offered, b"");
     assert_eq!(unlocked.status, 204);

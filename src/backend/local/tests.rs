@@ -24,7 +24,7 @@ mod scans;
 pub(crate) mod schedules;
 mod segments;
 mod space;
-pub(crate) mod uploads;
+mod uploads;
 
 #[cfg(feature = "conformance")]
 mod conformance {
@@ -54,6 +54,21 @@ mod conformance {
     }
 }
 
+impl Local {
+    /// Runs `meanwhile` while no sync of the first pack ends, of which something must be left to sync; it may ask how many bytes
+    /// were appended.
+    pub(crate) fn hold_syncs_of_packs<R>(
+        &self,
+        meanwhile: impl FnOnce(&dyn Fn() -> u64) -> R,
+    ) -> R {
+        self.core.packs.hold_syncs_for_test(0, meanwhile)
+    }
+
+    pub(crate) fn unsynced_packs(&self) -> Vec<u64> {
+        self.core.packs.unsynced()
+    }
+}
+
 /// Bytes that this thread has read from files so far; a search that reads too much is told by them, and not by the clock.
 pub(crate) fn bytes_read() -> u64 {
     counted("rchar: ")
@@ -71,7 +86,7 @@ fn counted(what: &str) -> u64 {
 }
 
 /// Nothing is done by the clock, as far as options can say so.
-fn slow() -> Options {
+pub(crate) fn slow() -> Options {
     Options {
         eventual_interval: Duration::from_secs(3600),
         ..Options::default()
@@ -122,7 +137,7 @@ fn read(local: &Local, key: impl AsRef<[u8]>) -> Option<Bytes> {
     row.unwrap().map(|row| row.value)
 }
 
-fn blob(number: u64) -> BlobId {
+pub(crate) fn blob(number: u64) -> BlobId {
     let mut id = [9; 16];
     id[..8].copy_from_slice(&number.to_be_bytes());
     BlobId(id)
@@ -161,7 +176,7 @@ fn release(local: &Local, number: u64) {
     commit(local, releasing).unwrap();
 }
 
-const CHUNK_BYTES: usize = 16 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 /// Small enough to lie in a row.
 const ROW_CHUNK_BYTES: usize = 512;
 const MIB: u64 = 1024 * 1024;
@@ -183,11 +198,11 @@ fn findings(local: &Local) -> Vec<Finding> {
     report.findings
 }
 
-fn assert_sound(local: &Local) {
+pub(crate) fn assert_sound(local: &Local) {
     assert_eq!(findings(local), []);
 }
 
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{what}");

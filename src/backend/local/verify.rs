@@ -260,6 +260,7 @@ fn verify_segment(segment: &Segment) -> Result<Result<u64, Finding>> {
             .next()
             .map_err(|error| Error::io(format!("reading {}", segment.path.display()), error))?;
         let problem = match found {
+            Found::End if before.is_some() => (reader.offset(), "the rest of a commit is missing"),
             Found::End => return Ok(Ok(last)),
             Found::Invalid(offset) => (offset, "it is not as it was written"),
             Found::Frame {

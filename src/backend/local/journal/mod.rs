@@ -360,6 +360,7 @@ fn read_changes(
     let (offset, mut index) = segment.seek(after)?;
     let mut reader = segment.read_from(offset);
     let mut last = segment.first - 1;
+    let mut is_whole = true;
     loop {
         let (offset, header, payload) = match reader.next().map_err(failed)? {
             Found::Frame {
@@ -367,9 +368,12 @@ fn read_changes(
                 header,
                 payload,
             } => (offset, header, payload),
+            // Each chain is whole before the segment is known to have it.
+            Found::End if !is_whole => return Err(damaged(reader.offset())),
             Found::End => return Ok(Some(last)),
             Found::Invalid(offset) => return Err(damaged(offset)),
         };
+        is_whole = header.is_last();
         if header.revision > newest {
             return Ok(None);
         }

@@ -64,4 +64,35 @@ impl Packs {
         let sealed = std::mem::take(&mut self.table.lock().to_sync);
         self.sync(&sealed)
     }
+
+    /// Whether nothing of a pack is left to sync.
+    #[cfg(test)]
+    pub(crate) fn was_synced_for_test(&self, pack: u64) -> bool {
+        matches!(self.table.lock().packs[&pack].durable, Durable::Yes)
+    }
+
+    /// The next sync of this pack fails, which must not be durable yet.
+    #[cfg(test)]
+    pub(crate) fn fail_next_sync_for_test(&self, pack: u64) {
+        let table = self.table.lock();
+        let Durable::By(writer) = &table.packs[&pack].durable else {
+            panic!("nothing is left to sync");
+        };
+        let fail = &writer.test.fail_next_sync;
+        fail.store(true, crate::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Runs `meanwhile` while no sync of this pack ends, which must not be durable yet; it may ask how many bytes were appended.
+    #[cfg(test)]
+    pub(crate) fn hold_syncs_for_test<R>(
+        &self,
+        pack: u64,
+        meanwhile: impl FnOnce(&dyn Fn() -> u64) -> R,
+    ) -> R {
+        let Durable::By(writer) = self.table.lock().packs[&pack].durable.clone() else {
+            panic!("nothing is left to sync");
+        };
+        let _held = writer.hold_for_test();
+        meanwhile(&|| writer.finished_for_test())
+    }
 }

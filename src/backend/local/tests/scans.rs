@@ -146,14 +146,15 @@ fn a_scan_goes_on_while_others_read_the_overlay() {
     let reads = local.core.overlay.read();
     std::thread::scope(|threads| {
         let (done, is_done) = std::sync::mpsc::channel();
-        threads.spawn(move || {
+        let scanning = threads.spawn(move || {
             let count = std::iter::from_fn(|| scan.next().unwrap()).count();
             let _ = done.send(count);
-            // To close it is to write.
             scan
         });
         let counted = is_done.recv_timeout(Duration::from_secs(10));
         drop(reads);
+        // To close it is to write.
+        drop(scanning.join());
         assert_eq!(counted, Ok(ROWS as usize));
     });
 }

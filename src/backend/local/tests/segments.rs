@@ -335,31 +335,84 @@ fn a_large_commit_is_read_once() {
     }
 }
 
-/// Each frame is sound by itself, and belongs to the commit.
-#[test]
-fn a_part_of_a_commit_that_comes_twice_is_told() {
+/// A store whose first segment ends with a commit of many parts; where they lie, and their lengths.
+fn with_parts() -> (TempDir, Local, Vec<(usize, usize)>) {
     let directory = tempfile::tempdir().unwrap();
-    let local = Local::open(directory.path(), slow()).unwrap();
-    let many = (0_u32..800).map(|number| put(number.to_be_bytes(), vec![1; 6_000]));
-    commit(&local, rows(Durability::Immediate, many.collect())).unwrap();
-    assert_sound(&local);
+    let options = Options {
+        history: Some(History::unlimited()),
+        ..slow()
+    };
+    let local = Local::open(directory.path(), options).unwrap();
+    let row = |number: u32| put(number.to_be_bytes(), vec![1; 6_000]);
+    for number in 0..700 {
+        commit(&local, rows(Durability::Eventual, vec![row(number)])).unwrap();
+    }
+    let mut many = rows(Durability::Immediate, (0..800).map(row).collect());
+    many.changes = vec![Bytes::from_static(b"told")];
+    let many = commit(&local, many).unwrap();
     let segment = local.core.journal.segments().pop().unwrap();
+    commit(&local, rows(Durability::Immediate, vec![row(0)])).unwrap();
+    let firsts: Vec<u64> = (local.core.journal.segments().iter())
+        .map(|segment| segment.first)
+        .collect();
+    assert_eq!(firsts, [1, many + 1]);
+    compact(&local).unwrap();
     let mut reader = segment.read();
     let mut parts = Vec::new();
     while let Found::Frame { offset, header, .. } = reader.next().unwrap() {
-        parts.push((offset, header.frame_bytes()));
+        if header.revision == many {
+            parts.push((usize::try_from(offset).unwrap(), header.frame_bytes()));
+        }
     }
-    let [_, (first, length), (second, same), _, ..] = parts[..] else {
+    assert!(parts.len() > 3, "{parts:?}");
+    (directory, local, parts)
+}
+
+fn first_segment(directory: &Path) -> std::path::PathBuf {
+    directory.join(format!("journal/{:020}.journal", 1))
+}
+
+/// Each frame is sound by itself, and belongs to the commit.
+#[test]
+fn a_part_of_a_commit_that_comes_twice_is_told() {
+    let (directory, local, parts) = with_parts();
+    assert_sound(&local);
+    let [_, (first, length), (second, same), ..] = parts[..] else {
         panic!("{parts:?}");
     };
     assert_eq!(length, same);
-    let mut bytes = std::fs::read(&segment.path).unwrap();
-    let [first, second] = [first, second].map(|at| usize::try_from(at).unwrap());
+    let path = first_segment(directory.path());
+    let mut bytes = std::fs::read(&path).unwrap();
     bytes.copy_within(first..first + length, second);
-    std::fs::write(&segment.path, bytes).unwrap();
+    std::fs::write(&path, bytes).unwrap();
     let found = findings(&local);
     assert!(
         matches!(&found[..], [one] if one.location.ends_with(&format!("at {second}"))),
         "{found:?}"
     );
+}
+
+/// What is behind the end of a frame is not missed by it.
+#[test]
+fn a_segment_that_ends_within_a_commit_is_damaged() {
+    let (directory, local, parts) = with_parts();
+    local.close().unwrap();
+    let all = |local: &Local| local.changes(Position::after(0), usize::MAX);
+    for (cut, _) in &parts[1..] {
+        let store = copy(directory.path());
+        let segment = std::fs::File::options()
+            .write(true)
+            .open(first_segment(store.path()));
+        segment.unwrap().set_len(*cut as u64).unwrap();
+        let local = Local::open(store.path(), slow()).unwrap();
+        assert!(matches!(all(&local), Err(Error::Damaged { .. })));
+        let found = findings(&local);
+        assert!(
+            found
+                .iter()
+                .any(|one| one.location.ends_with(&format!("at {cut}"))),
+            "{found:?}"
+        );
+    }
+    assert_eq!(all(&open(&directory)).unwrap().len(), 1);
 }
