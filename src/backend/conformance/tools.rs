@@ -20,7 +20,7 @@ pub(super) const PUBLIC: [Tree; 3] = [Tree::Entries, Tree::Tokens, Tree::Meta];
 pub(super) const CHUNK_SIZES: [usize; 3] = [MIN_CHUNK_BYTES, 1024, DEFAULT_CHUNK_BYTES];
 
 /// How long what may happen in the background may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Opens the harness with a history nothing in this suite outgrows.
 pub(super) fn open(harness: &dyn Harness) -> SharedBackend {

@@ -126,7 +126,12 @@ mod tests {
         // A file system in memory has nowhere else to read it from.
         let is_on_disk = rustix::fs::fstatfs(&file).unwrap().f_type != libc::TMPFS_MAGIC;
         if is_on_disk && before == Some(true) {
-            assert_eq!(is_in_memory(&file), Some(false));
+            // What another processor has just had in its hands stays for a moment.
+            let is_forgotten = (0..100).any(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                forget_memory(directory.path()) && is_in_memory(&file) == Some(false)
+            });
+            assert!(is_forgotten);
         }
         assert_eq!(fs::read(&path).unwrap(), [1; 100_000]);
         clear(directory.path()).unwrap();

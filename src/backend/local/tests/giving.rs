@@ -2,20 +2,19 @@
 
 use std::ops::ControlFlow;
 
+use super::super::space::Alone;
 use super::*;
 
-/// A store of packs of 4 MiB, in each of which one chunk is in use.
-fn with_sparse_packs(directory: &TempDir, packs: u64) -> Local {
-    let local = open(directory);
+/// Makes packs of 4 MiB, in each of which one chunk is in use. As long as the answer is kept, nobody else empties them.
+fn make_sparse_packs(local: &Local, packs: u64) -> Alone<'_> {
     for number in 0..packs {
-        put_blob(&local, number, 256, Durability::Eventual).unwrap();
-        put_blob(&local, 1000 + number, 1, Durability::Eventual).unwrap();
+        put_blob(local, number, 256, Durability::Eventual).unwrap();
+        put_blob(local, 1000 + number, 1, Durability::Eventual).unwrap();
     }
     let alone = local.core.space.alone();
-    (0..packs).for_each(|number| release(&local, number));
+    (0..packs).for_each(|number| release(local, number));
     local.flush().unwrap();
-    drop(alone);
-    local
+    alone
 }
 
 #[test]
@@ -24,7 +23,8 @@ fn what_becomes_free_while_packs_are_emptied_goes_before_they_all_are() {
     let local = open(&directory);
     put_blob(&local, 77, 100, Durability::Immediate).unwrap();
     local.close().unwrap();
-    let local = with_sparse_packs(&directory, 8);
+    let local = open(&directory);
+    let alone = make_sparse_packs(&local, 8);
     let chunk_bytes = || local.stats().unwrap().chunk_bytes;
     let mut seen = Vec::new();
     let mut progress = |step: crate::report::Step| {
@@ -37,7 +37,9 @@ fn what_becomes_free_while_packs_are_emptied_goes_before_they_all_are() {
         }
         ControlFlow::Continue(())
     };
-    local.compact(&mut Progress::new(&mut progress)).unwrap();
+    let progress = &mut Progress::new(&mut progress);
+    local.core.give_back_all(&alone, progress).unwrap();
+    drop(alone);
     assert!(seen.len() > 2, "{seen:?}");
     assert_eq!(seen[0] - seen[2], 100 * CHUNK_BYTES as u64, "{seen:?}");
     assert_sound(&local);
@@ -62,7 +64,8 @@ fn compact_until_it_panics(local: &Local, mut panics: impl FnMut() -> bool) {
 #[test]
 fn a_progress_function_that_panics_leaves_nothing_lying() {
     let directory = tempfile::tempdir().unwrap();
-    let local = with_sparse_packs(&directory, 8);
+    let local = open(&directory);
+    drop(make_sparse_packs(&local, 8));
     compact_until_it_panics(&local, || {
         (1000..1008).for_each(|number| release(&local, number));
         local.flush().unwrap();
@@ -78,7 +81,8 @@ fn a_progress_function_that_panics_leaves_nothing_lying() {
 #[test]
 fn packs_that_a_compact_left_empty_go_though_it_panicked() {
     let directory = tempfile::tempdir().unwrap();
-    let local = with_sparse_packs(&directory, 8);
+    let local = open(&directory);
+    drop(make_sparse_packs(&local, 8));
     let mut told = 0;
     compact_until_it_panics(&local, || {
         told += 1;

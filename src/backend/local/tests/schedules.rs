@@ -18,13 +18,15 @@ pub(crate) fn open_on_maps(directory: &Path, options: Options) -> Result<Local> 
     })
 }
 
-/// A directory for a store, in memory where the system has a place for that.
+/// A directory for a store, in memory where the system has a place for that, and enough room in it.
 pub(crate) fn directory() -> TempDir {
-    let in_memory = Path::new("/dev/shm");
-    match in_memory.is_dir() {
-        true => tempfile::tempdir_in(in_memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
-    }
+    let memory = Path::new("/dev/shm");
+    let found = rustix::fs::statvfs(memory);
+    let has_room = found.is_ok_and(|found| found.f_bavail * found.f_frsize >= 2048 * MIB);
+    let in_memory = has_room.then(|| tempfile::tempdir_in(memory).ok());
+    in_memory
+        .flatten()
+        .unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
 /// A new store, and the directory it needs as long as it lives.

@@ -5,25 +5,32 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::backend::local::journal::Found;
 
-/// A copy of a store of many small segments, none of which a checkpoint made superfluous, and their paths in order.
-fn with_segments(history: History) -> (Local, TempDir) {
+/// A store that keeps so much history, and its directory.
+fn keeping(history: History) -> (Local, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
         history: Some(history),
         ..slow()
     };
     let local = Local::open(directory.path(), options).unwrap();
+    (local, directory)
+}
+
+/// Fills many small segments, none of which a checkpoint makes superfluous as long as the answer is kept.
+fn fill_segments(local: &Local) -> MutexGuard<'_, Superblock> {
+    let checkpoints = hold_checkpoints(local);
     for number in 0_u32..200 {
         let row = vec![put(number.to_be_bytes(), [1; 1000])];
-        commit(&local, rows(Durability::Eventual, row)).unwrap();
+        commit(local, rows(Durability::Eventual, row)).unwrap();
     }
     assert!(local.core.journal.segments().len() > 2);
-    (local, directory)
+    checkpoints
 }
 
 #[test]
 fn a_segment_with_commits_and_a_header_of_zeros_is_damage_and_stays() {
-    let (local, directory) = with_segments(History::of_bytes(1));
+    let (local, directory) = keeping(History::of_bytes(1));
+    let _checkpoints = fill_segments(&local);
     let store = copy(directory.path());
     let last = local.core.journal.segments().pop().unwrap();
     let path = store
@@ -50,9 +57,11 @@ fn a_segment_with_commits_and_a_header_of_zeros_is_damage_and_stays() {
 
 #[test]
 fn a_segment_that_others_removed_keeps_no_other() {
-    let (local, _directory) = with_segments(History::of_bytes(1));
+    let (local, _directory) = keeping(History::of_bytes(1));
+    let checkpoints = fill_segments(&local);
     let before = local.core.journal.segments();
     std::fs::remove_file(&before[0].path).unwrap();
+    drop(checkpoints);
     compact(&local).unwrap();
     assert_eq!(local.core.journal.segments().len(), 1);
     assert!(!before[1].path.exists());
@@ -61,9 +70,8 @@ fn a_segment_that_others_removed_keeps_no_other() {
 /// What the trees do not hold yet is nowhere else.
 #[test]
 fn a_segment_stays_until_the_trees_hold_all_of_it() {
-    let (local, _directory) = with_segments(History::of_bytes(1));
-    // Else there may be a checkpoint meanwhile.
-    let _held = local.hold_syncs();
+    let (local, _directory) = keeping(History::of_bytes(1));
+    let _checkpoints = fill_segments(&local);
     let segments = local.core.journal.segments();
     let next = segments[1].first;
     local.core.journal.drop_old(next - 2, 0).unwrap();
@@ -76,7 +84,8 @@ fn a_segment_stays_until_the_trees_hold_all_of_it() {
 /// The files are those of whoever is there now.
 #[test]
 fn where_the_journal_was_moved_none_of_what_took_its_place_goes() {
-    let (local, directory) = with_segments(History::of_bytes(1));
+    let (local, directory) = keeping(History::of_bytes(1));
+    let checkpoints = fill_segments(&local);
     let names = || {
         let files = std::fs::read_dir(directory.path().join("journal")).unwrap();
         let names: BTreeSet<_> = files.map(|file| file.unwrap().file_name()).collect();
@@ -94,6 +103,7 @@ fn where_the_journal_was_moved_none_of_what_took_its_place_goes() {
     }
     let newest = local.core.settling.settled();
     assert!(local.core.journal.drop_old(newest, 0).is_err());
+    drop(checkpoints);
     drop(compact(&local));
     assert_eq!(names(), before);
 }
@@ -125,7 +135,8 @@ fn a_journal_has_its_blocks_before_it_needs_them_and_gives_them_back() {
 #[test]
 fn threads_that_drop_segments_side_by_side_drop_each_once() {
     for _ in 0..30 {
-        let (local, directory) = with_segments(History::of_bytes(1));
+        let (local, directory) = keeping(History::of_bytes(1));
+        drop(fill_segments(&local));
         local.core.bring_to_trees().unwrap();
         let newest = local.core.settling.settled();
         let begin = std::sync::Barrier::new(4);
@@ -237,7 +248,8 @@ fn segments_without_changes_are_no_gap_for_who_has_read_all() {
 /// Of what is damaged or missing nobody knows what it told.
 #[test]
 fn a_damaged_segment_that_is_gone_is_not_taken_for_one_without_changes() {
-    let (local, directory) = with_segments(History::of_bytes(512 * 1024));
+    let (local, directory) = keeping(History::of_bytes(512 * 1024));
+    drop(fill_segments(&local));
     local.close().unwrap();
     let options = Options {
         history: Some(History::of_bytes(1)),
