@@ -195,6 +195,7 @@ where
         if elapsed < Duration::from_millis(100) {
             return (kept, found);
         }
+        assert!(elapsed < Duration::from_secs(10), "it waited");
     }
     panic!("it always took longer");
 }
