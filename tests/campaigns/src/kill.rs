@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use komatik::Store;
@@ -11,7 +12,9 @@ use serde_json::Value;
 
 use crate::child::{Ended, Worker};
 use crate::common::Random;
-use crate::load::{Acknowledged, Model, SHARED, Script, Seen, Settings, WORK, beside, check_step};
+use crate::load::{
+    Acknowledged, Model, OPENING, SHARED, Script, Seen, Settings, WORK, beside, check_step,
+};
 use crate::tally::{Outcome, Tally};
 use crate::{Run, disk};
 
@@ -70,7 +73,11 @@ fn killed_while_it_works(path: &Path, seed: u64) -> Result<Acknowledged, String>
         path.as_os_str().to_owned(),
         seed.to_string().into(),
     ];
-    let worker = Worker::start(arguments, move |output| Acknowledged::read(output, threads));
+    let (opened, opens) = channel();
+    let worker = Worker::start(arguments, move |output| {
+        Acknowledged::read(output, threads, &opened)
+    });
+    let _ = opens.recv_timeout(OPENING);
     std::thread::sleep(time);
     let ended = worker.kill();
     let is_fine = ended.status.is_none() && !ended.panicked();

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
@@ -12,7 +13,7 @@ use crate::child::Worker;
 use crate::common::Random;
 use crate::disk::Lie;
 use crate::kill::{check_shared, check_sound};
-use crate::load::{Acknowledged, Model, Script, Seen, Settings, WORK, check_step};
+use crate::load::{Acknowledged, Model, OPENING, Script, Seen, Settings, WORK, check_step};
 use crate::tally::{Outcome, Tally};
 
 /// The call by which ext4 and XFS stop as in a power cut: `_IOR('X', 125, u32)`.
@@ -133,7 +134,11 @@ fn cut_while_it_works(
         let name = lie.to_possible_value().ok_or("no such lie")?;
         arguments.push(format!("--lie={}", name.get_name()).into());
     }
-    let worker = Worker::start(arguments, move |output| Acknowledged::read(output, threads));
+    let (opened, opens) = channel();
+    let worker = Worker::start(arguments, move |output| {
+        Acknowledged::read(output, threads, &opened)
+    });
+    let _ = opens.recv_timeout(OPENING);
     std::thread::sleep(time);
     let at = Instant::now();
     volume.cut().map_err(|error| format!("cutting: {error}"))?;

@@ -38,6 +38,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const AT_A_TIME: usize = 8;
 /// A large store is done with after so many damages.
 const DAMAGES_A_STORE: u64 = 100;
+/// One damage in so many at least is not harmless: else nothing was damaged. It is one in two.
+const LEAST_TOLD: u64 = 10;
 /// What verdicts there are, for the tally.
 const VERDICTS: [&str; 7] = [
     "harmless",
@@ -94,6 +96,10 @@ pub fn run(arguments: &Arguments) -> crate::Result {
         damage(&specimen, &injuries, run, &mut tally);
         std::fs::remove_dir_all(path)?;
         done += damages;
+    }
+    let told: u64 = VERDICTS[1..].iter().map(|told| tally.count(told)).sum();
+    if done >= DAMAGES_A_STORE && told * LEAST_TOLD < done && tally.violations() == 0 {
+        tally.violation("hardly a damage was one".to_owned());
     }
     Ok(Outcome::Done(tally))
 }

@@ -14,6 +14,8 @@ use crate::load::{Ledger, PASSWORD, Step, thread_folder};
 
 /// A call that takes longer has hung.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// What is told of one that did.
+pub const TOO_LONG: &str = "took too long";
 /// After so many failures the work ends: each leaves open whether it was done.
 const MAX_FAILURES: usize = 4;
 
@@ -115,7 +117,7 @@ fn timed<R>(what: &str, call: impl FnOnce() -> Result<R, String>) -> Result<R, S
     let begun = Instant::now();
     let answer = call()?;
     match begun.elapsed() {
-        time if time > CALL_LIMIT => Err(format!("{what} took {time:?}")),
+        time if time > CALL_LIMIT => Err(format!("{what} {TOO_LONG}: {time:?}")),
         _ => Ok(answer),
     }
 }

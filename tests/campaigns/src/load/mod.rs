@@ -10,4 +10,4 @@ pub use content::Model;
 pub use ledger::Ledger;
 pub use script::{PASSWORD, SHARED, Script, Step, thread_folder};
 pub use seen::{Seen, check_step};
-pub use work::{Acknowledged, EVENTUAL_BOUND, Settings, WORK, beside, work};
+pub use work::{Acknowledged, EVENTUAL_BOUND, OPENING, Settings, WORK, beside, work};

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use komatik::{Durability, History, PasswordCost, Store};
@@ -15,6 +16,9 @@ pub const WORK: &str = "work";
 const EVENTUAL_INTERVAL: Duration = Duration::from_millis(100);
 /// …and is there after so long, on a machine that has other things to do as well.
 pub const EVENTUAL_BOUND: Duration = Duration::from_secs(1);
+
+/// How long that may take before what it does then is waited for no longer.
+pub const OPENING: Duration = Duration::from_secs(60);
 
 /// How a store is opened; follows from the seed.
 #[derive(Debug, Clone)]
@@ -126,7 +130,6 @@ fn say(line: &str) {
 /// What a process acknowledged.
 #[derive(Debug, Default, Clone)]
 pub struct Acknowledged {
-    pub is_open: bool,
     /// Steps done, by thread.
     pub done: Vec<u64>,
     /// When each step of each thread was heard of, and whether a power cut cannot undo it.
@@ -136,8 +139,8 @@ pub struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Reads what a process says to its end.
-    pub fn read(output: impl Read, threads: u64) -> Acknowledged {
+    /// Reads what a process says to its end, and tells when it has opened the store.
+    pub fn read(output: impl Read, threads: u64, opened: &Sender<()>) -> Acknowledged {
         let count = usize::try_from(threads).unwrap();
         let mut acknowledged = Acknowledged {
             done: vec![0; count],
@@ -151,7 +154,10 @@ impl Acknowledged {
                 Some((thread.parse::<usize>().ok()?, number + 1))
             };
             match words[..] {
-                ["open"] => acknowledged.is_open = true,
+                // Who waits may have given up.
+                ["open"] => {
+                    let _ = opened.send(());
+                }
                 [word @ ("done" | "settled"), thread, number] => {
                     let (thread, steps) = place(thread, number).expect("a thread and a number");
                     assert_eq!(acknowledged.done[thread] + 1, steps, "steps come in order");

@@ -15,13 +15,12 @@ use super::log::{Event, Log, Mirror, difference};
 use super::writers::Writer;
 use crate::child::Worker;
 use crate::common::Random;
+use crate::load::OPENING;
 use crate::tally::Tally;
 
 /// Processes on one store.
 const RUNS: u64 = 4;
 const WRITERS: u64 = 4;
-/// How long a store may take to open.
-const OPENING: Duration = Duration::from_secs(60);
 
 /// The name of the command that works until it is killed.
 const WORK: &str = "watch-work";

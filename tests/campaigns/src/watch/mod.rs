@@ -29,10 +29,12 @@ pub use kill::work;
 
 const WRITERS: usize = 4;
 const STEPS: usize = 1_000;
+/// So many changes have rounds of every kind among them.
+const MANY: u64 = 100_000;
 
 pub fn run(run: &Run) -> crate::Result {
     let mut tally = Tally::new("watch", run.seed);
-    let count = run.count.unwrap_or(100_000);
+    let count = run.count.unwrap_or(MANY);
     let mut seed = run.seed;
     let mut idle_rounds = 0;
     while tally.count("changes") < count && idle_rounds < 10 {
@@ -54,6 +56,11 @@ pub fn run(run: &Run) -> crate::Result {
             }
         }
         seed += 1;
+    }
+    for what in ["cuts", "kills"] {
+        if count >= MANY && tally.count(what) == 0 {
+            tally.violation(format!("none of the {what}"));
+        }
     }
     Ok(Outcome::Done(tally))
 }
