@@ -133,7 +133,7 @@ impl Core {
     ) -> Result<u64> {
         let revision = writer.revision + 1;
         let mut staged = stage.finish(revision, writer.totals)?;
-        // None of a commit that waits for the disk: its chunks were synced before.
+        // Of a commit that waits for the disk only what came since its chunks were synced.
         let unsynced = std::mem::take(&mut staged.packs);
         self.append_frames(writer, revision, &staged, changes, &unsynced)?;
         let Staged {
