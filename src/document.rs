@@ -165,6 +165,19 @@ impl Store {
     /// A patch that changes nothing writes nothing: it answers the present metadata, and no change is told. The
     /// document is read and written whole. Attributes are kept.
     ///
+    /// ```
+    /// use serde_json::json;
+    /// let store = komatik::Store::in_memory()?;
+    /// store.save("todo", &json!({"items": ["ice", "wood"]}))?;
+    /// let patch: komatik::Patch = serde_json::from_value(json!([
+    ///     {"op": "test", "path": "/items/0", "value": "ice"},
+    ///     {"op": "remove", "path": "/items/0"},
+    /// ]))?;
+    /// store.patch("todo", &patch)?;
+    /// assert_eq!(store.load_at::<String>("todo", "/items/0")?.as_deref(), Some("wood"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotFound`] where nothing is stored; [`Error::InvalidDocument`] where the patch does not fit, a `test` in
     /// it fails, its copies together take more than 256 MiB of memory, or it goes over more than 100,000,000

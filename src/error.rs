@@ -9,7 +9,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, named for what the caller can do about it.
 ///
 /// `Display` states the fact of this layer; the cause, where there is one, is in
-/// [`source`](std::error::Error::source). No variant ever holds a password or a token.
+/// [`source`](std::error::Error::source), but for [`Poisoned`](Error::Poisoned), which is answered many times of one cause and tells
+/// it in its text. No variant ever holds a password or a token.
+///
+/// Any call may answer [`Damaged`](Error::Damaged), [`Io`](Error::Io), and [`Misuse`](Error::Misuse) once the store is closed. Where a
+/// method has "those of every write", they are these, [`NoSpace`](Error::NoSpace), [`Poisoned`](Error::Poisoned),
+/// [`TooLarge`](Error::TooLarge) where one commit would hold too much, [`InvalidKey`](Error::InvalidKey) where it is given a key, and
+/// [`Misuse`](Error::Misuse) from inside a transaction on the same store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -58,7 +64,8 @@ pub enum Error {
         rule: &'static str,
     },
 
-    /// A value that JSON, or this document, cannot hold: NaN, bytes, a level too deep, a pointer or patch that does not fit.
+    /// A value that JSON, or this document, cannot hold: NaN, bytes, a level too deep, a pointer or patch that does not fit. Also a
+    /// document that does not fit the Rust type it is asked for as.
     #[error("invalid document: {reason}")]
     InvalidDocument {
         /// What is wrong with it, and where.
@@ -177,7 +184,7 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// The caller's progress function asked to stop. Nothing is lost, and nothing was done, but for an import, of which
+    /// The caller's progress function, or the body of its transaction, asked to stop. Nothing is lost, and nothing was done, but for an import, of which
     /// the entries so far stay, a compaction, and what an export has written.
     #[error("cancelled")]
     Cancelled,

@@ -24,7 +24,8 @@ impl Store {
     }
 
     /// Deletes everything below a folder at any depth, and the folder, in one commit. Answers how many entries were
-    /// deleted; folders are not counted. An entry with the name of the folder is not in it, and stays.
+    /// deleted, 0 also where there is no such folder; folders are not counted. An entry with the name of the folder is not in it,
+    /// and stays.
     ///
     /// Other writers wait meanwhile. A commit holds at most 1,000,000 rows and 64 MiB of keys and changes, and gives back at
     /// most 1,000,000 pieces of content: an entry that was appended to has several, up to 36.

@@ -20,6 +20,9 @@ pub const MAX_SEGMENT_BYTES: usize = 255;
 ///
 /// Keys are compared byte by byte, case-sensitively. Nothing is normalised or percent-decoded.
 ///
+/// The methods of [`Store`](crate::Store) take text and check it themselves. A `Key` is for programs that check names before they
+/// use them, keep them, or take them apart.
+///
 /// ```
 /// use komatik::Key;
 /// assert_eq!(Key::parse("/rooms/42/plan.pdf")?.as_str(), "rooms/42/plan.pdf");
@@ -73,6 +76,12 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Key> {
         Key::parse(text)
+    }
+}
+
+impl AsRef<str> for Key {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 

@@ -1,4 +1,16 @@
 #![doc = include_str!("../README.md")]
+//!
+//! ## Where to look
+//!
+//! * [`Store`] is the handle, [`StoreBuilder`] its settings, [`Error`] what can go wrong.
+//! * Documents: [`Store::save`], [`Store::load`], [`Store::merge`], [`Store::patch`].
+//! * Blobs: [`Store::put`], [`Store::get`], [`Store::writer`], [`Store::reader`], [`Store::upload`]; [`WriteOptions::append`] adds to one.
+//! * Entries of both kinds: [`Store::metadata`], [`Store::list`], [`Store::rename`], [`Store::copy`], [`Store::delete`].
+//! * Several writes in one step: [`Store::transaction`].
+//! * Who may: [`Store::scoped`], [`Store::lock`], [`Store::unlocked_with`], [`Store::grant`].
+//! * What happens: [`Store::watch`], [`Store::on`].
+//! * Care: [`Store::verify`], [`Store::backup`], [`Store::repair`], [`Store::compact`], [`Store::stats`], [`Store::export`],
+//!   [`Store::import`].
 
 pub mod backend;
 mod blob;

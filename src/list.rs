@@ -3,6 +3,7 @@
 mod filter;
 
 use std::fmt;
+use std::iter::FusedIterator;
 
 use bytes::Bytes;
 
@@ -200,6 +201,8 @@ impl Iterator for Listing {
         next
     }
 }
+
+impl FusedIterator for Listing {}
 
 impl Listing {
     /// Ends where it has looked at so many rows, whatever was sorted out of them.

@@ -19,7 +19,8 @@ use crate::upload::Ids;
 ///
 /// Cloning is shallow: all clones are one store, and every method takes `&self`. A clone may carry another
 /// context: a [scope](Store::scoped), [passwords](Store::unlocked_with), a [participant](Store::acting_as), a
-/// [durability](Store::with_durability). Such views cost nothing and combine. The store closes when the last clone
+/// [durability](Store::with_durability). Such views combine and cost next to nothing, but for one with passwords, which copies what
+/// the other has learnt of them. The store closes when the last clone
 /// is dropped, or by [`Store::close`]: from then on any call may answer [`Error::Misuse`].
 ///
 /// A store in a directory belongs to the process that opened it: open stores after forking. In a process that was forked
@@ -117,7 +118,8 @@ impl Store {
         Store::builder_in_memory().open()
     }
 
-    /// A store on a backend of another kind, which passes the conformance suite.
+    /// A store on a backend of another kind, which passes the conformance suite. Chunks and the cost of passwords are those that
+    /// [`StoreBuilder`] has where nothing is set; all else is the backend's.
     ///
     /// # Errors
     /// None at present.
@@ -410,6 +412,7 @@ impl StoreBuilder {
     /// * [`Error::Damaged`]: what is stored is not what was acknowledged, and the journal does not reach back far
     ///   enough to mend it.
     /// * [`Error::InvalidArgument`]: a setting outside of its range. [`Error::NoSpace`], [`Error::Io`].
+    /// * [`Error::Misuse`]: this process was forked off one in which a store was open.
     pub fn open(self) -> Result<Store> {
         let chunk_bytes = self.settings.chunk_bytes;
         if !(MIN_CHUNK_BYTES..=MAX_CHUNK_BYTES).contains(&chunk_bytes) {

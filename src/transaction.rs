@@ -29,7 +29,24 @@ impl Store {
     /// a `body` that waits for another thread that writes to this store, or makes a [backup](Store::backup) of it: that one waits for
     /// `body`.
     ///
-    /// One that only reads is the way to read several keys at one moment.
+    /// One that only reads is the way to read several keys at one moment. One that is to do nothing for a reason of the program's own
+    /// notes the reason outside, and answers [`Error::Cancelled`]:
+    ///
+    /// ```
+    /// use komatik::{Error, Store};
+    /// let store = Store::in_memory()?;
+    /// store.save("stock/tea", &0)?;
+    /// let mut left = 0;
+    /// let sold = store.transaction(|order| {
+    ///     left = order.load("stock/tea")?.unwrap_or(0);
+    ///     if left == 0 {
+    ///         return Err(Error::Cancelled);
+    ///     }
+    ///     order.save("stock/tea", &(left - 1))
+    /// });
+    /// assert!(matches!(sold, Err(Error::Cancelled)) && left == 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// A password that this view has not met before is verified while other writers wait, some 20 ms each; to read the entry
     /// before is better. Where too many wrong ones were tried, the method is refused at once:

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -225,7 +226,11 @@ impl Watcher {
         self.newest_seen.is_some_and(is_read) && self.ready.is_empty() && self.open.is_none()
     }
 
-    fn recv(&mut self) -> Result<Change> {
+    /// The next change, for which it waits as long as it takes.
+    ///
+    /// # Errors
+    /// As [`Watcher::try_recv`]. It may be called again, and tries again from the same place.
+    pub fn recv(&mut self) -> Result<Change> {
         loop {
             if let Some(change) = self.try_recv()? {
                 return Ok(change);
@@ -339,6 +344,8 @@ impl Iterator for Watcher {
         Some(next)
     }
 }
+
+impl FusedIterator for Watcher {}
 
 #[cfg(test)]
 mod tests {

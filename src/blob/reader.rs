@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::iter::FusedIterator;
 
 use bytes::Bytes;
 
@@ -246,6 +247,8 @@ impl Iterator for Chunks<'_> {
         Some(chunk)
     }
 }
+
+impl FusedIterator for Chunks<'_> {}
 
 /// Chunks that were read with one before them.
 #[derive(Default)]

@@ -9,7 +9,8 @@ use crate::metadata::Metadata;
 use crate::options::WriteOptions;
 use crate::store::Store;
 
-/// How to upload. [`UploadOptions::default`] overwrites and reports to nobody.
+/// How to upload. [`UploadOptions::default`] overwrites and reports to nobody; mode, attributes and content type come
+/// by `UploadOptions::from(`[`WriteOptions`]`)`.
 #[derive(Default)]
 #[non_exhaustive]
 pub struct UploadOptions<'a> {
@@ -59,11 +60,11 @@ impl Store {
     /// visible, in one step; until then, and after any error but [`Error::Poisoned`], nothing has happened.
     ///
     /// ```
-    /// use komatik::{Store, UploadOptions};
+    /// use komatik::{Store, UploadOptions, WriteOptions};
     /// use std::ops::ControlFlow;
     /// let store = Store::in_memory()?;
     /// let mut seen = 0;
-    /// let options = UploadOptions::new().progress(|bytes| {
+    /// let options = UploadOptions::from(WriteOptions::create()).progress(|bytes| {
     ///     seen = bytes;
     ///     ControlFlow::Continue(())
     /// });

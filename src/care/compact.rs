@@ -21,7 +21,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Cancelled`](crate::Error::Cancelled) where `progress` answers `Break`: what was given back until then
-    /// stays so. `Poisoned`; the operating system.
+    /// stays so. [`Error::Misuse`](crate::Error::Misuse) from within its own `progress`; `Poisoned`; `NoSpace`; the operating system.
     pub fn compact(&self, mut progress: impl FnMut(Step) -> ControlFlow<()>) -> Result<()> {
         self.shared
             .backend

@@ -1,7 +1,7 @@
 //! Callbacks: who is told of a commit on the thread that made it.
 
 use std::fmt;
-use std::ops::BitOr;
+use std::ops::{BitOr, BitOrAssign};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
@@ -12,7 +12,8 @@ use crate::metadata::Change;
 use crate::store::Store;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// Kinds of changes, for [`Store::on`]. They combine by `|`.
+/// Kinds of changes, for [`Store::on`]. They combine by `|`. Folders that are made, deleted or moved as such are told as well:
+/// [`Change::entry`](crate::Change::entry) has what it was.
 ///
 /// ```
 /// use komatik::Events;
@@ -58,6 +59,12 @@ impl BitOr for Events {
 
     fn bitor(self, other: Events) -> Events {
         Events(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Events {
+    fn bitor_assign(&mut self, other: Events) {
+        *self = *self | other;
     }
 }
 

@@ -34,7 +34,8 @@ impl Store {
         Ok(format!("{base}/{path}"))
     }
 
-    /// The address of a key with a token that opens it. Whoever has the address has the token.
+    /// The address of a key with a token that opens it, for a server of one's own that calls [`Store::read_with`]. Whoever has the
+    /// address has the token. The service of this crate has another form of it: `/v1/shared/TOKEN/KEY`.
     ///
     /// # Errors
     /// [`InvalidKey`](crate::Error::InvalidKey).

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::server::Server;
+use komatik::Lock;
+use serde_json::{Value, json};
+
+use crate::server::{Reply, Server};
 
 /// Every `.route("…"` of the sources.
 fn routes_of_sources(directory: &Path, found: &mut BTreeSet<String>) {
@@ -74,6 +77,140 @@ fn every_reference_of_the_description_leads_somewhere() {
         count += 1;
     }
     assert!(count > 20);
+}
+
+/// What of `value` is not as `schema` says: members that it does not name, those that it needs, and other types.
+fn misfits(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let schema = document.pointer(&reference[1..]).unwrap();
+        return misfits(document, schema, value, at, found);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let allows = |types: &Value| {
+        types == kind || types.as_array().is_some_and(|of| of.contains(&kind.into()))
+    };
+    if !allows(&schema["type"]) {
+        found.push(format!("{at} is {value}, not {}", schema["type"]));
+    }
+    if let Some(allowed) = schema["enum"].as_array()
+        && !allowed.contains(value)
+    {
+        found.push(format!("{at} is {value}, none of {allowed:?}"));
+    }
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        misfits(
+            document,
+            &schema["items"],
+            item,
+            &format!("{at}/{index}"),
+            found,
+        );
+    }
+    for needed in schema["required"].as_array().into_iter().flatten() {
+        if value.get(needed.as_str().unwrap()).is_none() {
+            found.push(format!("{at} has no {needed}"));
+        }
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        match (
+            schema["properties"].get(name),
+            &schema["additionalProperties"],
+        ) {
+            (Some(schema), _) | (None, schema @ Value::Object(_)) => {
+                misfits(document, schema, member, &format!("{at}/{name}"), found);
+            }
+            _ => found.push(format!("{at} has {name}")),
+        }
+    }
+}
+
+#[test]
+fn answers_are_as_they_are_described() {
+    let server = Server::start();
+    let (admin, nobody) = (server.admin(), server.nobody());
+    let document = nobody.get("/v1/openapi.json").value();
+    let fits = |method: &str, route: &str, reply: Reply| {
+        let described = &document["paths"][route][method]["responses"][reply.status.to_string()];
+        let schema = &described["content"]["application/json"]["schema"];
+        let mut found = Vec::new();
+        misfits(&document, schema, &reply.value(), route, &mut found);
+        assert_eq!(found, [""; 0], "{method} {route}: {}", reply.text());
+        assert!(
+            schema["properties"].is_object() || schema["$ref"].is_string(),
+            "{schema}"
+        );
+    };
+    let login = json!({"name": "admin", "password": server.password});
+    fits(
+        "post",
+        "/v1/sessions",
+        nobody.json("POST", "/v1/sessions", &login),
+    );
+    fits("get", "/v1/sessions", admin.get("/v1/sessions"));
+    fits("get", "/v1/users", admin.get("/v1/users"));
+    let key = json!({"user": "admin", "label": "test", "project": "proj"});
+    fits("post", "/v1/keys", admin.json("POST", "/v1/keys", &key));
+    fits("get", "/v1/keys", admin.get("/v1/keys"));
+    let document_key = "/v1/documents/{key}";
+    fits(
+        "put",
+        document_key,
+        admin.json("PUT", "/v1/documents/a/plan", &json!([1])),
+    );
+    let attributed = [("komatik-attribute", "colour=red")];
+    fits(
+        "put",
+        "/v1/blobs/{key}",
+        admin.send("PUT", "/v1/blobs/a/secret", &attributed, b"1"),
+    );
+    fits(
+        "get",
+        "/v1/entries/{key}",
+        admin.get("/v1/entries/a/secret"),
+    );
+    fits(
+        "post",
+        "/v1/tokens/{key}",
+        admin.json("POST", "/v1/tokens/a/plan", &json!({"expires_in": 60})),
+    );
+    fits(
+        "post",
+        "/v1/tokens",
+        admin.json("POST", "/v1/tokens", &json!({})),
+    );
+    fits("get", "/v1/tokens", admin.get("/v1/tokens"));
+    fits("delete", "/v1/tokens", admin.delete("/v1/tokens"));
+    let moved = json!({"from": "a/plan", "to": "a/old"});
+    fits("post", "/v1/move", admin.json("POST", "/v1/move", &moved));
+    server.store.create_folder("a/made").unwrap();
+    server
+        .store
+        .lock("a/secret", Lock::new().view("word"))
+        .unwrap();
+    fits("get", "/v1/entries", admin.get("/v1/entries?folder=a"));
+    let operations = json!({"operations": [
+        {"op": "save", "key": "b", "value": 1}, {"op": "delete", "key": "b"},
+        {"op": "move_folder", "from": "a", "to": "c"}, {"op": "delete_folder", "folder": "c/made"},
+    ]});
+    fits(
+        "post",
+        "/v1/transactions",
+        admin.json("POST", "/v1/transactions", &operations),
+    );
+    fits("get", "/v1/changes", admin.get("/v1/changes?after=0"));
+    fits(
+        "delete",
+        "/v1/folders/{folder}",
+        admin.delete("/v1/folders/nothing?recursive=true"),
+    );
+    fits("get", "/v1/stats", admin.get("/v1/stats"));
 }
 
 #[test]
