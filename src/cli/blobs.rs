@@ -64,6 +64,7 @@ pub(crate) struct Get {
 /// Write behind the last byte of a blob, or create one
 #[derive(clap::Args)]
 pub(crate) struct Append {
+    /// / at the end keeps the name of the file
     key: String,
     /// The file, - or nothing for standard input
     file: Option<OsString>,
@@ -95,9 +96,10 @@ impl Put {
 
 impl Append {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
+        let key = key_for(&self.key, self.file.as_deref())?;
         let source = input::open_and_begin(self.file.as_deref())?;
         globals.with_new_store(|session| {
-            let stored = write(session, &self.key, source, &WriteOptions::append())?;
+            let stored = write(session, &key, source, &WriteOptions::append())?;
             done(session, "appended to", &stored)
         })
     }

@@ -28,17 +28,41 @@ pub(crate) fn is_unfinished(path: &Path) -> bool {
     })
 }
 
-/// Writes a file beside its place and moves it there once `write` is done. What is no file of its own, such as a
-/// device or a pipe, is written to as it is.
+/// Writes a file beside its place and moves it there once `write` is done: the file and its name are on the disk before the
+/// answer, since what it was made of may go next. What is no file of its own, such as a device or a pipe, is written to as it is.
 pub(crate) fn write<T>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
+) -> Outcome<T> {
+    write_with(path, MODE, true, write)
+}
+
+/// As [`write`], of one of many: a new file is on the disk only after [`sync`].
+pub(crate) fn write_one_of_many<T>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
 ) -> Outcome<T> {
     write_with(path, MODE, false, write)
 }
 
-/// As [`write`], but that only its owner may read a new file, and that the file and its name are on the disk before the
-/// answer.
+/// Brings all that was written below a directory to the disk.
+pub(crate) fn sync(directory: &Path) -> Outcome<()> {
+    let writing = || format!("writing {}", directory.display());
+    let opened = File::open(directory).doing(writing)?;
+    // A call for each file takes many times as long.
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(opened)
+        .map_err(std::io::Error::from)
+        .doing(writing)?;
+    #[cfg(not(target_os = "linux"))]
+    {
+        drop(opened);
+        rustix::fs::sync();
+    }
+    Ok(())
+}
+
+/// As [`write`], but that only its owner may read a new file.
 pub(crate) fn write_archive<T>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
@@ -49,7 +73,7 @@ pub(crate) fn write_archive<T>(
 fn write_with<T>(
     path: &Path,
     mode: u32,
-    is_durable: bool,
+    is_alone: bool,
     write: impl FnOnce(&mut dyn Write) -> Outcome<T>,
 ) -> Outcome<T> {
     let writing = || format!("writing {}", path.display());
@@ -70,6 +94,7 @@ fn write_with<T>(
     // Told by its own name, not by that of the file beside.
     fs::metadata(directory).doing(writing)?;
     // But for what would let it run as its owner, who may be another now.
+    let is_replaced = found.is_some();
     let kept = found.map(|found| Permissions::from_mode(found.permissions().mode() & 0o777));
     let mut beside = Builder::new()
         .prefix(BESIDE)
@@ -83,14 +108,15 @@ fn write_with<T>(
     if let Some(kept) = kept {
         let _ = beside.as_file().set_permissions(kept);
     }
-    if is_durable {
+    // Else a power cut could leave neither what was there nor what comes.
+    if is_alone || is_replaced {
         beside.as_file().sync_all().doing(writing)?;
     }
     beside
         .persist(path)
         .map_err(|error| error.error)
         .doing(writing)?;
-    if is_durable {
+    if is_alone {
         match File::open(directory).and_then(|directory| directory.sync_all()) {
             // Of a file system that cannot, nothing more is to be had.
             Err(error) if error.kind() == ErrorKind::InvalidInput => {}

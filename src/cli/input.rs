@@ -45,7 +45,7 @@ pub(crate) fn open(path: Option<&OsStr>) -> Outcome<(Interruptible, Option<u64>)
     let metadata = file.metadata().doing(shown)?;
     if metadata.is_dir() {
         return Err(Failure::usage(format!(
-            "{} is a directory; -r takes all of it",
+            "{} is a directory; `put -r` takes all of it",
             Path::new(path).display()
         )));
     }

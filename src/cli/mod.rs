@@ -159,7 +159,7 @@ fn execute(command: Command, globals: &Globals) -> Outcome<()> {
         Command::Unlock(unlock) => globals.with_store(|session| unlock.run(session)),
         Command::Token(token) => globals.with_store(|session| token.run(session)),
         Command::Tokens(tokens) => globals.with_store(|session| tokens.run(session)),
-        Command::Revoke(revoke) => globals.with_store(|session| revoke.run(session)),
+        Command::Revoke(revoke) => revoke.run(globals),
         Command::Watch(watch) => watch.run(globals),
         #[cfg(feature = "http")]
         Command::Serve(serve) => serve.run(globals),

@@ -22,11 +22,12 @@ pub(crate) struct Mv {
 
 /// Copy an entry, or with -r a folder, without copying its content
 ///
+/// With -r an entry of the folder's name is copied along, unless a / is at the end of the name.
 /// A folder that was made and has something in it is in the copy only as long as something lies in it there. A copy within the
 /// folder itself holds nothing of what lies at its own place. Of the root, the accounts of the service are not copied.
 #[derive(clap::Args)]
 pub(crate) struct Cp {
-    /// The entry; with -r, the folder
+    /// The entry; with -r, also the folder of this name; / at the end means the folder
     from: String,
     /// The name of the copy; / at the end keeps the last segment
     to: String,
@@ -104,13 +105,19 @@ pub(crate) fn is_entry(store: &Store, key: &str) -> Outcome<bool> {
     }
 }
 
+/// Whether what names a folder, without a `/` at its end, names an entry too.
+pub(crate) fn has_entry(store: &Store, folder: &str) -> Outcome<bool> {
+    Ok(!folder.is_empty() && !folder.ends_with('/') && is_entry(store, folder)?)
+}
+
 impl Cp {
     pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
         let to = target(&self.from, &self.to);
         let is_folder = self.from.ends_with('/') || session.store.is_folder(&self.from)?;
         // As `cp` has it: of an entry there is no more than itself.
         if self.recursive && (is_folder || !is_entry(&session.store, &self.from)?) {
-            let copied = session.unlocked(|store| self.copy_folder(store, &to))?;
+            let has_entry = has_entry(&session.store, &self.from)?;
+            let copied = session.unlocked(|store| self.copy_folder(store, &to, has_entry))?;
             let Some(copied) = copied else {
                 return Err(Failure::not_found(&self.from));
             };
@@ -138,8 +145,13 @@ impl Cp {
         )
     }
 
-    /// Copies all of a folder in one commit; how many entries, `None` where there is no such folder.
-    fn copy_folder(&self, store: &Store, to: &str) -> komatik::Result<Option<u64>> {
+    /// Copies all of a folder, and the entry of its name, in one commit; how many entries, `None` where there is no such folder.
+    fn copy_folder(
+        &self,
+        store: &Store,
+        to: &str,
+        has_entry: bool,
+    ) -> komatik::Result<Option<u64>> {
         // Names are those from there on, and the accounts of the service stay where nobody else reads them.
         let mut items: Vec<_> = reserved::view(store, &self.from)?
             .list_with("", ListOptions::new().recursive())?
@@ -164,11 +176,16 @@ impl Cp {
             true => name.to_owned(),
             false => format!("{folder}/{name}"),
         };
+        // For the same reason: first where something of the folder comes to its place, last where it comes to that of something.
+        let is_first = below(to, from).is_some();
         store.transaction(|transaction| {
+            if has_entry && is_first {
+                transaction.copy(from, to, self.condition.mode())?;
+            }
             if items.is_empty() {
                 transaction.create_folder(to)?;
             }
-            let mut copied = 0;
+            let mut copied = u64::from(has_entry);
             for item in &items {
                 let target = within(to, &item.name);
                 if item.is_folder {
@@ -177,6 +194,9 @@ impl Cp {
                 }
                 transaction.copy(&within(from, &item.name), &target, self.condition.mode())?;
                 copied += 1;
+            }
+            if has_entry && !is_first {
+                transaction.copy(from, to, self.condition.mode())?;
             }
             Ok(Some(copied))
         })

@@ -1,6 +1,6 @@
 //! Entries and folders are deleted.
 
-use komatik::{ListOptions, Store};
+use komatik::{Key, ListOptions, Store};
 use serde_json::json;
 
 use super::failure::{Failure, Outcome};
@@ -29,6 +29,8 @@ impl Rm {
     pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
         for key in &self.keys {
             interrupt::check()?;
+            // The root, and what is no name, is refused before anything is told of it.
+            Key::parse(key)?;
             match self.dry_run {
                 true => self.tell(session, key)?,
                 false => self.delete(session, key)?,

@@ -107,9 +107,16 @@ impl Sync {
                 run.tally.skip(&run.bar, skipped);
             }
         }
+        if self.get {
+            transfer::skip_entry(&session.store, folder, &mut run.tally, &run.bar)?;
+        }
         let done = work(&mut run);
         drop(run.bar);
-        run.store.flush()?;
+        match self.get {
+            true if self.dry_run || done.is_err() => {}
+            true => files::sync(run.target.directory)?,
+            false => run.store.flush()?,
+        }
         done?;
         match self.dry_run {
             true => run.tally.check_complete(),

@@ -6,7 +6,7 @@
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::failure::{Failure, Outcome};
 use super::walk::Skipped;
@@ -27,14 +27,7 @@ impl StoreDirectory {
 
     /// Fails where `directory` is the store's, or lies in it.
     pub(crate) fn keep_out(self, directory: &Path) -> Outcome<()> {
-        // What is not there yet lies where its place does.
-        let there = directory
-            .ancestors()
-            .find_map(|above| match above.as_os_str().is_empty() {
-                true => fs::canonicalize(".").ok(),
-                false => fs::canonicalize(above).ok(),
-            });
-        let is_in_store = there.iter().flat_map(|path| path.ancestors()).any(|above| {
+        let is_in_store = place(directory).ancestors().any(|above| {
             let found = fs::metadata(above);
             found.is_ok_and(|found| self.is(&found))
         });
@@ -46,6 +39,26 @@ impl StoreDirectory {
             false => Ok(()),
         }
     }
+}
+
+/// Where a directory lies, or will once it is made with those above it.
+fn place(directory: &Path) -> PathBuf {
+    let mut place = fs::canonicalize(".").unwrap_or_default();
+    for component in directory.components() {
+        match component {
+            Component::Prefix(_) | Component::RootDir => place = PathBuf::from("/"),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                place.pop();
+            }
+            Component::Normal(name) => {
+                place.push(name);
+                // What is not there is no link.
+                place = fs::canonicalize(&place).unwrap_or(place);
+            }
+        }
+    }
+    place
 }
 
 /// What tells a file from all others that has one name; where it is found by two, the file system takes them for one.
@@ -66,8 +79,12 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Fails where the directory lies in that of the store.
+    /// Fails where the directory lies in that of the store, or has no name.
     pub(crate) fn new(directory: &Path, store: StoreDirectory) -> Outcome<Target<'_>> {
+        // That of a variable that is not set, more likely than the one the command runs in.
+        if directory.as_os_str().is_empty() {
+            return Err(Failure::usage("which directory? `.` is the present one"));
+        }
         store.keep_out(directory)?;
         Ok(Target { directory, store })
     }

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use komatik::{Grant, TokenInfo};
 use serde_json::json;
 
+use super::exit::Exit;
 use super::failure::{Doing, Failure, Outcome};
 use super::output::Lines;
-use super::session::Session;
+use super::session::{Globals, Session};
 use super::{input, output, show};
 
 /// Print a token that lets its holder read one entry, or list one folder
@@ -37,7 +38,7 @@ pub(crate) struct Tokens {}
 #[command(group(clap::ArgGroup::new("which").required(true).args(["key", "token", "all"])))]
 pub(crate) struct Revoke {
     key: Option<String>,
-    /// This token, read from standard input: arguments can be seen by others
+    /// This token, read from standard input: arguments can be seen by others. Where there is no such token, that is a failure
     #[arg(long)]
     token: bool,
     /// All there are
@@ -53,6 +54,10 @@ impl Token {
             let expires = SystemTime::now().checked_add(time);
             let expires = expires.ok_or_else(|| Failure::usage("it would expire too late"))?;
             grant = grant.expires(expires);
+        }
+        // Of an address that cannot be, no token is left.
+        if let Some(base) = &self.url {
+            session.store.download_url(base, &self.key)?;
         }
         let token = session.unlocked(|store| store.grant(&self.key, grant.clone()))?;
         let url = match &self.url {
@@ -103,12 +108,22 @@ fn text(token: &TokenInfo) -> String {
 }
 
 impl Revoke {
-    pub(crate) fn run(&self, session: &mut Session) -> Outcome<()> {
+    pub(crate) fn run(&self, globals: &Globals) -> Outcome<()> {
+        // Before the store is opened, which the command that it comes from may have.
+        let token = self.token.then(read_token).transpose()?;
+        globals.with_store(|session| self.revoke(session, token.as_ref()))
+    }
+
+    fn revoke(&self, session: &Session, token: Option<&komatik::Token>) -> Outcome<()> {
         let store = &session.store;
-        let revoked = match &self.key {
-            Some(key) => store.revoke(key)?,
-            None if self.all => store.revoke_all()?,
-            None => u64::from(store.revoke_token(&read_token()?)?),
+        let revoked = match (token, &self.key) {
+            // Who thinks that it is revoked would be wrong where it is another.
+            (Some(token), _) if !store.revoke_token(token)? => {
+                return Err(Failure::of(Exit::NotFound, "there is no such token"));
+            }
+            (Some(_), _) => 1,
+            (None, Some(key)) => store.revoke(key)?,
+            (None, None) => store.revoke_all()?,
         };
         output::line(&match session.manner.json {
             true => json!({"revoked": revoked}).to_string(),
@@ -124,5 +139,8 @@ fn read_token() -> Outcome<komatik::Token> {
     let mut source = std::io::Read::take(input::standard()?, MOST);
     let read = std::io::Read::read_to_string(&mut source, &mut text);
     read.doing(|| "reading the token".to_owned())?;
+    if text.trim().is_empty() {
+        return Err(Failure::usage("which token? None came by standard input"));
+    }
     Ok(komatik::Token::from(text.trim()))
 }

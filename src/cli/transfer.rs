@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::failure::{Doing, Failure, Outcome, with_causes};
+use super::naming::has_entry;
 use super::output::Manner;
 use super::progress::Bar;
 use super::session::Session;
@@ -248,6 +249,7 @@ pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<
     if let Some(skipped) = reserved::passed_over(&session.store, folder, directory)? {
         tally.skip(&bar, skipped);
     }
+    skip_entry(&session.store, folder, &mut tally, &bar)?;
     for reason in damaged {
         tally.skip(&bar, Skipped::failed(directory, reason));
     }
@@ -264,7 +266,17 @@ pub(crate) fn get(session: &Session, folder: &str, directory: &Path) -> Outcome<
         }
     }
     drop(bar);
+    files::sync(directory)?;
     tally.tell(session.manner, "wrote")
+}
+
+/// Tells of the entry that has a folder's name, which no directory has a place for.
+pub(crate) fn skip_entry(store: &Store, folder: &str, tally: &mut Tally, bar: &Bar) -> Outcome<()> {
+    if has_entry(store, folder)? {
+        let reason = "the entry of this name is not in the folder; `get` writes it to a file";
+        tally.skip(bar, Skipped::passed_over(Path::new(folder), reason));
+    }
+    Ok(())
 }
 
 /// What a folder holds, at any depth. Fails where there is no such folder.
@@ -312,7 +324,7 @@ pub(crate) fn get_file(
     };
     let before = tally.seen();
     let mut done = 0;
-    let written = files::write(path, |file| {
+    let written = files::write_one_of_many(path, |file| {
         for chunk in reader.chunks() {
             let chunk = chunk?;
             file.write_all(&chunk)

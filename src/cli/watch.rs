@@ -114,7 +114,11 @@ impl Watch {
                 Err(Failure::Told(told)) if told.exit == Exit::InUse && !self.once => {
                     let waited = in_use_since.get_or_insert_with(Instant::now).elapsed();
                     if !is_told && waited >= globals.wait() {
-                        manner.note(&format!("waiting: {}", told.text));
+                        let missed = match since {
+                            Since::Now => "; changes until then are not told",
+                            _ => "",
+                        };
+                        manner.note(&format!("waiting: {}{missed}", told.text));
                         is_told = true;
                     }
                     interrupt::sleep(if is_told { LOOK } else { TRY })?;
@@ -142,9 +146,17 @@ impl Watch {
         let mut watcher = store.watch(&self.folder, since)?;
         let mut changes = Vec::new();
         let is_last = loop {
-            match watcher.try_recv()? {
-                None => break true,
-                Some(change) => {
+            match watcher.try_recv() {
+                Err(error) => {
+                    // What was read before it is told first; read on from there, it comes again.
+                    changes.retain(|change: &Change| change.revision <= watcher.revision());
+                    if changes.is_empty() {
+                        return Err(error);
+                    }
+                    break false;
+                }
+                Ok(None) => break true,
+                Ok(Some(change)) => {
                     let is_end = change.last && changes.len() >= BATCH;
                     changes.push(change);
                     if is_end {

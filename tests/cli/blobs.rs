@@ -219,11 +219,22 @@ fn what_is_not_there_is_told() {
     env.fails(1, "failed", &["put", "b", "missing"]);
     env.fails(1, "failed", &["append", "b", "missing"]);
     let told = env.fails(2, "usage", &["put", "b", "store"]);
-    assert!(told.contains("-r takes all of it"), "{told}");
+    assert!(told.contains("`put -r` takes all of it"), "{told}");
     env.write("file", "x");
     env.fails(2, "usage", &["put", "a/../b", "file"]);
     env.fails(1, "failed", &["get", "folder/b", "missing/out"]);
     assert!(!env.store().exists("b").unwrap());
+}
+
+#[test]
+fn append_keeps_the_name_of_the_file_where_asked() {
+    let env = Env::new();
+    for name in ["one.log", "two.log"] {
+        env.write(name, name);
+        env.ok(&["append", "logs/", name]);
+    }
+    assert_eq!(env.ok(&["ls", "-r"]), "logs/one.log\nlogs/two.log\n");
+    assert_eq!(env.run_with(&["append", "logs/"], "x").code, Some(2));
 }
 
 #[test]

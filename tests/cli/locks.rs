@@ -193,12 +193,17 @@ fn tokens_are_granted_listed_and_revoked() {
         (Some(0), "1 token revoked\n")
     );
     assert!(read().is_err());
-    assert_eq!(
-        env.run_with(&["revoke", "--token"], "unknown").text(),
-        "0 tokens revoked\n"
-    );
+    for (unknown, code) in [("unknown", 3), (" \n", 2)] {
+        let said = env.run_with(&["revoke", "--token"], unknown);
+        assert_eq!((said.code, said.text()), (Some(code), ""));
+    }
     assert_eq!(env.object(&["revoke", "plan.txt"]), json!({"revoked": 1}));
     assert_eq!(env.object(&["revoke", "--all"]), json!({"revoked": 1}));
+    env.fails(
+        2,
+        "usage",
+        &["token", "", "--folder", "--url", "https://example.org"],
+    );
     assert_eq!(env.ok(&["tokens"]), "");
     assert_eq!(env.run(&["revoke"]).code, Some(2));
 }

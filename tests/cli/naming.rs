@@ -86,6 +86,30 @@ fn a_copy_within_the_folder_itself_or_over_it_is_of_what_was_there() {
     }
 }
 
+/// What `rm -r` deletes, `cp -r` copies.
+#[test]
+fn a_copy_has_the_entry_of_the_folders_name_too() {
+    let env = filled();
+    let put = |key: &str, text: &str| drop(env.store().put(key, text).unwrap());
+    put("f", "entry");
+    assert_eq!(env.object(&["cp", "-r", "f", "g"])["entries"], 3);
+    assert_eq!(env.ok(&["get", "g"]), "entry");
+    assert_eq!(env.object(&["cp", "-r", "f/", "h"])["entries"], 2);
+    env.fails(3, "not_found", &["get", "h"]);
+    // Over what is copied from, in either direction.
+    put("f/in", "within");
+    env.ok(&["cp", "-r", "f", "f/in"]);
+    assert_eq!(env.ok(&["get", "f/in"]), "entry");
+    assert_eq!(env.ok(&["get", "f/in/1"]), "f/1");
+    for (key, text) in [("up/b", "1"), ("up/b/b", "2"), ("up/b/b/b", "3")] {
+        put(key, text);
+    }
+    assert_eq!(env.object(&["cp", "-r", "up/b", "up"])["entries"], 3);
+    for (key, text) in [("up", "1"), ("up/b", "2"), ("up/b/b", "3")] {
+        assert_eq!(env.ok(&["get", key]), text, "{key}");
+    }
+}
+
 #[test]
 fn rm_deletes_what_it_is_told_and_tells_before_where_asked() {
     let env = filled();
@@ -126,7 +150,12 @@ fn rm_deletes_what_it_is_told_and_tells_before_where_asked() {
     for what in ["ls", "tree", "du"] {
         env.fails(3, "not_found", &[what, "entry"]);
     }
-    env.fails(2, "usage", &["rm", "-r", "/"]);
+    for root in ["/", ""] {
+        for how in [&["-r"][..], &["-r", "--dry-run"], &["--dry-run"], &["-f"]] {
+            let told = env.fails(2, "usage", &[&["rm", root], how].concat());
+            assert!(!told.contains("-r deletes"), "{told}");
+        }
+    }
     assert_eq!(env.run(&["rm"]).code, Some(2));
 }
 

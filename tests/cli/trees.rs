@@ -267,6 +267,48 @@ fn sync_deletes_nothing_where_something_was_skipped() {
     assert_eq!(env.ok(&["ls", "f"]), "gone\n");
 }
 
+/// By a way that leads there only once what is missing of it has been made.
+#[test]
+fn no_tree_is_written_into_the_store_itself() {
+    let env = Env::with(|store| {
+        store.put("f/superblock", "x").unwrap();
+    });
+    for command in [&["get", "-r"][..], &["sync", "--get"]] {
+        for directory in [
+            "new/../store",
+            "new/./x/../../store/journal",
+            "store/../store",
+            "a/../a/../store",
+        ] {
+            let told = env.fails(2, "usage", &[command, &["f", directory]].concat());
+            assert!(told.contains("where the store itself lies"), "{told}");
+            assert!(!env.path("new").exists() && !env.path("a").exists());
+        }
+        env.fails(2, "usage", &[command, &["f", ""]].concat());
+        env.ok(&[command, &["f", "new/../beside"]].concat());
+        assert_eq!(fs::read(env.path("beside/superblock")).unwrap(), b"x");
+        fs::remove_dir_all(env.path("beside")).unwrap();
+        fs::remove_dir_all(env.path("new")).unwrap();
+    }
+    assert_eq!(env.object(&["verify"])["sound"], true);
+}
+
+#[test]
+fn the_entry_of_a_folders_name_is_told_of_where_it_stays_behind() {
+    let env = Env::with(|store| {
+        store.put("f", "entry").unwrap();
+        store.put("f/1", "one").unwrap();
+    });
+    for command in [&["get", "-r"][..], &["sync", "--get"]] {
+        let told = |folder| {
+            let said = env.run(&[command, &[folder, "out"]].concat());
+            assert_eq!(said.code, Some(0));
+            said.complaint.contains("f: the entry of this name")
+        };
+        assert!(told("f") && !told("f/"));
+    }
+}
+
 #[test]
 fn sync_into_a_directory_tells_what_it_could_not_look_at() {
     let env = Env::with(|store| {

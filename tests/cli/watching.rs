@@ -114,6 +114,36 @@ fn a_history_that_is_no_longer_kept_is_told() {
 }
 
 #[test]
+fn what_lies_before_damage_in_the_history_is_told() {
+    const COMMITS: usize = 10;
+    const EACH: usize = 10_000;
+    let env = Env::with(|store| {
+        for commit in 0..COMMITS {
+            let fill = |transaction: &mut komatik::Transaction<'_>| {
+                (0..EACH).try_for_each(|number| {
+                    let key = format!("{commit}/{number}/{}", "x".repeat(100));
+                    transaction.put(&key, "x").map(drop)
+                })
+            };
+            store.transaction(fill).unwrap();
+        }
+    });
+    let segments = std::fs::read_dir(env.path("store/journal")).unwrap();
+    let mut segments: Vec<_> = segments.map(|entry| entry.unwrap().path()).collect();
+    segments.sort();
+    // Opening reads the newest.
+    assert!(segments.len() > 1, "{segments:?}");
+    let mut bytes = std::fs::read(&segments[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segments[0], bytes).unwrap();
+    let said = env.run(&["watch", "--since", "start", "--once"]);
+    assert_eq!(said.code, Some(8), "{}", said.complaint);
+    let told = said.text().lines().count();
+    assert!((EACH..EACH * COMMITS).contains(&told) && told.is_multiple_of(EACH), "{told}");
+}
+
+#[test]
 fn changes_of_other_processes_come_as_they_are_made() {
     let env = filled();
     let mut watching = Watching::start(&env, &["rooms", "--since", "start"]);
