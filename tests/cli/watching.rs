@@ -140,7 +140,10 @@ fn what_lies_before_damage_in_the_history_is_told() {
     let said = env.run(&["watch", "--since", "start", "--once"]);
     assert_eq!(said.code, Some(8), "{}", said.complaint);
     let told = said.text().lines().count();
-    assert!((EACH..EACH * COMMITS).contains(&told) && told.is_multiple_of(EACH), "{told}");
+    assert!(
+        (EACH..EACH * COMMITS).contains(&told) && told.is_multiple_of(EACH),
+        "{told}"
+    );
 }
 
 #[test]
