@@ -744,3 +744,36 @@ fn how_much_history_is_kept_is_remembered() {
     assert_eq!(oldest(builder().history(History::unlimited())), cut);
     assert_eq!(oldest(builder()), cut);
 }
+
+/// Rows go on to name a pack that is gone until what they are of is replaced, and no other pack is to be taken for it.
+#[test]
+fn what_is_put_after_a_pack_was_lost_is_not_given_back_with_what_was_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Store::open(directory.path()).unwrap();
+    let store = open();
+    for key in ["a", "b"] {
+        store.put(key, vec![1; 4 << 20]).unwrap();
+    }
+    store.close().unwrap();
+    for pack in std::fs::read_dir(directory.path().join("packs")).unwrap() {
+        std::fs::remove_file(pack.unwrap().path()).unwrap();
+    }
+    open().close().unwrap();
+    for round in 2..5 {
+        let store = open();
+        assert!(store.get("b").is_err());
+        store.put("a", vec![round; 4 << 20]).unwrap();
+        store
+            .compact(|_| std::ops::ControlFlow::Continue(()))
+            .unwrap();
+        store.close().unwrap();
+        let store = open();
+        assert!(store.get("a").unwrap().unwrap() == vec![round; 4 << 20]);
+        store.close().unwrap();
+    }
+    let store = open();
+    store.delete("b").unwrap();
+    store.close().unwrap();
+    let report = open().verify(|_| std::ops::ControlFlow::Continue(()));
+    assert!(report.unwrap().is_sound());
+}

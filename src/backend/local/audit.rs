@@ -40,6 +40,9 @@ pub(super) fn audit(core: &Core, base: u64, is_clean: bool) -> Result<()> {
     for (number, bytes) in live {
         if bytes > 0 && !core.packs.set_live(number, bytes) {
             tracing::error!(pack = number, "a pack is missing; what lies in it is lost");
+            // Its number is known by the rows alone, and given to no other pack as long as each opening counts them: what is then
+            // released of it would count for the other, which would go with what is in use.
+            core.health.distrust_trees();
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use super::chunks::rows_of_chunks;
 use super::durable::{PRIVATE, create_directories, remove_empty};
 use super::layout::{FAILED, JOURNAL, NEW_SUPERBLOCK, PACKS, SUPERBLOCK, TREES};
 use super::pack::{PackOptions, Packs};
+use super::place::Place;
 use super::row::{self, Totals};
 use super::trees::Trees;
 use super::trees::sled::SledTrees;
@@ -220,6 +221,8 @@ impl Restore {
 /// The directory written to; what was made of it and in it goes when it is dropped unfinished.
 struct Target {
     directory: PathBuf,
+    /// Where another is in its place, nothing there is of this copy.
+    place: Place,
     made: Vec<PathBuf>,
     is_finished: bool,
 }
@@ -244,6 +247,7 @@ impl Target {
         })?;
         Ok(Target {
             directory: directory.to_owned(),
+            place: Place::of(directory.to_owned()),
             made,
             is_finished: false,
         })
@@ -253,6 +257,10 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         if self.is_finished {
+            return;
+        }
+        if let Err(error) = self.place.check() {
+            tracing::warn!(%error, "an unfinished copy stays where it was moved to");
             return;
         }
         // The superblock first: what is left of a removal cut short must not open.
@@ -290,6 +298,19 @@ mod tests {
         let chunks = (0..160).map(|_| Ok(Bytes::from_static(&[1; CHUNK_BYTES])));
         restore.chunks(blob, CHUNK_BYTES, chunks).unwrap();
         restore
+    }
+
+    #[test]
+    fn an_unfinished_copy_that_was_moved_removes_nothing_where_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let [copy, elsewhere] = ["copy", "elsewhere"].map(|name| directory.path().join(name));
+        let unfinished = with_packs(&copy);
+        fs::rename(&copy, &elsewhere).unwrap();
+        with_packs(&copy).finish().unwrap();
+        drop(unfinished);
+        for left in [SUPERBLOCK, JOURNAL, PACKS, TREES] {
+            assert!(copy.join(left).exists(), "{left}");
+        }
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) fn verify(core: &Arc<Core>, progress: &mut Progress<'_>) -> Result<Re
     // First the rows alone: the quicker they are read, the likelier is the moment of them all still kept.
     verify_rows(core, &mut report, progress)?;
     verify_chunks(core, &mut report.findings, progress)?;
+    verify_headers(core, &mut report.findings)?;
     verify_journal(core, &mut report.findings, progress)?;
     Ok(report)
 }
@@ -210,6 +211,32 @@ fn is_nobodys(core: &Core, blob: BlobId) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Of files that are open, which only the next opening would read.
+fn verify_headers(core: &Core, findings: &mut Vec<Finding>) -> Result<()> {
+    core.journal.check_place()?;
+    for segment in core.journal.damaged_headers()? {
+        let location = segment.path.display().to_string();
+        findings.push(Finding::new(
+            "journal",
+            location,
+            "its header is not as it was written",
+        ));
+    }
+    for (location, error) in core.packs.damaged_headers() {
+        // One that is gone was given back meanwhile, or is missed with its chunks.
+        if !core.packs.is_there(&location) {
+            continue;
+        }
+        match error {
+            Error::Damaged { .. } => {
+                findings.push(Finding::new("packs", location, error.to_string()))
+            }
+            error => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Reads the journal up to what was written when the call began.

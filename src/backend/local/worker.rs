@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Core;
+use super::health::is_out_of_files;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, JoinHandle};
@@ -191,6 +192,7 @@ impl Core {
         .and_then(|()| self.give_back(None));
         let has_room = match tended {
             Err(Error::NoSpace { .. }) => false,
+            Err(ref error) if is_out_of_files(error) => false,
             // Another thread is at it, and tells nobody how that ends.
             Ok(false) => !again,
             _ => true,

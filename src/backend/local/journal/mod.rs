@@ -217,6 +217,22 @@ impl Journal {
         self.segments.read().iter().cloned().collect()
     }
 
+    /// The segments of which the header is not as it was written.
+    pub(super) fn damaged_headers(&self) -> Result<Vec<Arc<Segment>>> {
+        let mut segments = self.segments();
+        let mut failed = None;
+        segments.retain(|segment| {
+            let read = segment.has_header(&self.store_id).map_err(|error| {
+                failed = Some(Error::io(
+                    format!("reading {}", segment.path.display()),
+                    error,
+                ));
+            });
+            read == Ok(false)
+        });
+        failed.map_or(Ok(segments), Err)
+    }
+
     /// Removes the segments that neither the trees nor the history need. `checkpoint` is what the trees hold durably.
     pub(super) fn drop_old(&self, checkpoint: u64, now: u64) -> Result<()> {
         loop {

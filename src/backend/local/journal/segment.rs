@@ -122,6 +122,16 @@ impl Segment {
         Segment::of(path, file, length, store_id, first).map(Some)
     }
 
+    /// Whether it begins as a segment of this store; else the next opening would refuse it.
+    pub(in crate::backend::local) fn has_header(
+        &self,
+        store_id: &[u8; 16],
+    ) -> std::io::Result<bool> {
+        let mut found = [0; HEADER_BYTES];
+        self.file.read_exact_at(&mut found, 0)?;
+        Ok(found == header(store_id, self.first))
+    }
+
     /// As [`Segment::open`], whatever its header is, where it is not shorter than that.
     pub(in crate::backend::local) fn open_without_header(
         directory: &Path,

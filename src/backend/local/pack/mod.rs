@@ -337,6 +337,12 @@ impl Packs {
         wrong.collect()
     }
 
+    /// Whether there is a file at a place that [`Packs::damaged_headers`] told of.
+    pub(crate) fn is_there(&self, location: &str) -> bool {
+        let name = location.rsplit('/').next();
+        name.is_some_and(|name| self.place.path().join(name).exists())
+    }
+
     /// The numbers of all packs, in order.
     #[cfg(test)]
     pub(crate) fn numbers(&self) -> Vec<u64> {

@@ -235,3 +235,29 @@ fn a_store_that_was_moved_is_not_damaged() {
     std::fs::rename(&elsewhere, &packs).unwrap();
     assert_sound(&local);
 }
+
+/// What is open is not read again; the next opening reads it, and refuses it.
+#[test]
+fn verification_looks_at_headers_of_files_that_are_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = open(&directory);
+    put_blob(&local, 1, 16, Durability::Immediate).unwrap();
+    for part in ["journal", "packs"] {
+        let file = std::fs::read_dir(directory.path().join(part)).unwrap();
+        let file = file.last().unwrap().unwrap().path();
+        for offset in [0, 8, 30] {
+            flip(&file, offset);
+            let findings = findings(&local);
+            let found = findings.iter().any(|finding| finding.what == part);
+            assert!(found, "{part} at {offset}: {findings:?}");
+            flip(&file, offset);
+            assert_sound(&local);
+        }
+    }
+}
+
+fn flip(file: &std::path::Path, offset: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[offset] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
