@@ -201,6 +201,11 @@ impl Store {
             .map(stamped)
     }
 
+    /// Fails where a document that is merged or patched through the view has come to more than it takes.
+    pub(crate) fn check_values(&self, document: &Value) -> Result<()> {
+        json::check_values(document, self.most_values)
+    }
+
     /// A value on its way to `key`.
     pub(crate) fn new_document<T: Serialize + ?Sized>(
         &self,
@@ -283,6 +288,7 @@ impl Draft<'_> {
             None => (Value::Null, Bytes::new()),
         };
         change(&mut value)?;
+        self.store.check_values(&value)?;
         let after = json::encode(&value)?;
         match &present {
             Some(present) if before == after => {

@@ -46,6 +46,35 @@ fn fits_depth(value: &Value, levels: usize) -> bool {
     }
 }
 
+/// Whether a value has at most so many values and names of members, itself among them.
+///
+/// # Errors
+/// `TooLarge`.
+pub(crate) fn check_values(value: &Value, most: usize) -> Result<()> {
+    if most == usize::MAX {
+        return Ok(());
+    }
+    let found = count(value);
+    if found <= most {
+        return Ok(());
+    }
+    let as_u64 = |count| u64::try_from(count).unwrap_or(u64::MAX);
+    Err(Error::TooLarge {
+        what: "count of values and names in the document",
+        limit: as_u64(most),
+        found: as_u64(found),
+    })
+}
+
+/// Values of a document are no deeper than [`MAX_DOCUMENT_DEPTH`].
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(elements) => elements.iter().map(count).sum(),
+        Value::Object(members) => members.values().map(|value| 1 + count(value)).sum(),
+        _ => 0,
+    }
+}
+
 /// The stored document as the type asked for. `location` names it where it is damaged.
 ///
 /// # Errors

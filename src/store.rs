@@ -46,6 +46,8 @@ pub struct Store {
     pub(crate) durability: Durability,
     /// Asked before each commit through the view, where there is one.
     pub(crate) permit: Option<Permit>,
+    /// How many values and names of members a document may have that is merged or patched through the view.
+    pub(crate) most_values: usize,
 }
 
 /// Fails where a view may not commit any more. It may read the store, and may be called while other writers wait.
@@ -225,6 +227,16 @@ impl Store {
         }
     }
 
+    /// The same store, where what is merged or patched may come to no more values and names of members: each takes some hundred
+    /// bytes of memory, and one as it is stored.
+    #[cfg(feature = "http")]
+    pub(crate) fn with_most_values(&self, most_values: usize) -> Store {
+        Store {
+            most_values,
+            ..self.clone()
+        }
+    }
+
     /// Makes every write acknowledged so far survive a power cut, also those of [`Durability::Eventual`].
     ///
     /// # Errors
@@ -318,6 +330,7 @@ impl Settings {
             patience: LONGEST_WAIT,
             durability: self.durability,
             permit: None,
+            most_values: usize::MAX,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::sessions::now;
 use crate::{BlobWriter, Error, Metadata, PutMode, Result, Store, WriteMode, WriteOptions};
 
 /// How often a write is tried where others write the same entry.
-const TRIES: usize = 16;
+pub(super) const TRIES: usize = 16;
 /// Seconds that a write is given until it is seen: it has the time of its beginning. One that takes longer, as a transaction or
 /// a sync may, can have the date of what was told before; tags tell them apart.
 const UNSEEN: u64 = 1;

@@ -74,15 +74,19 @@ async fn load(
         );
     };
     let conditions = Conditions::of(&request)?;
-    let load = move || load_part(&caller.store, &key, &pointer);
-    let (metadata, value) = service.calls().run(load).await?;
+    // Long texts are made where nobody waits for it.
+    let load = move || {
+        let (metadata, value) = load_part(&caller.store, &key, &pointer)?;
+        Ok::<_, Problem>((metadata, value.to_string()))
+    };
+    let (metadata, text) = service.calls().run(load).await?;
     let mut headers = headers_of(&metadata);
     if conditions.for_reading(&metadata)? == Verdict::NotModified {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     let json = HeaderValue::from_static("application/json");
     headers.insert(header::CONTENT_TYPE, json);
-    Ok((headers, Body::from(value.to_string())).into_response())
+    Ok((headers, Body::from(text)).into_response())
 }
 
 /// The metadata of a document that the client has already, where it asks only for another: its text, which is made of
@@ -228,10 +232,13 @@ async fn change(
         }
     };
     if changing.dry_run {
-        let rehearse = move || rehearse(&caller.store, &key, &conditions, &change, &body);
+        let rehearse = move || {
+            let changed = rehearse(&caller.store, &key, &conditions, &change, &body)?;
+            Ok::<_, Problem>(changed.to_string())
+        };
         let changed = service.calls().run(rehearse).await?;
         let json = [(header::CONTENT_TYPE, "application/json")];
-        return Ok((json, changed.to_string()).into_response());
+        return Ok((json, changed).into_response());
     }
     let write = move || {
         let value = parse_json(&body)?;

@@ -17,9 +17,9 @@ use super::strangers::FREE_BYTES;
 
 /// Bytes of JSON that are read at once, where others wait; and the most that a login has.
 const SMALL: usize = 16 * 1024;
-/// How many values and names a body of JSON has at most. Each takes some hundred bytes of memory, however short it is
+/// How many values and names a body of JSON has at most, and what it is merged into. Each takes some hundred bytes of memory, however short it is
 /// written: the largest body would take forty times its size.
-const MOST_VALUES: usize = 2_000_000;
+pub(super) const MOST_VALUES: usize = 2_000_000;
 
 /// The rest of the path, percent-decoded once. What may be a key, the store decides: `..`, an empty segment or a control
 /// character never gets further, however it was encoded.
@@ -63,7 +63,7 @@ impl FromRequest<Service> for WholeBody {
     }
 }
 
-async fn whole(request: Request, limit: usize) -> Answer<Bytes> {
+pub(super) async fn whole(request: Request, limit: usize) -> Answer<Bytes> {
     check_coding(request.headers())?;
     match Limited::new(request.into_body(), limit).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
@@ -122,14 +122,14 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Service> for JsonBody<T> 
     }
 }
 
-/// A body of JSON that says who somebody is. Anyone may send one, so it is small.
-pub(super) struct LoginBody<T>(pub(super) T);
+/// A body of JSON that is small, such as one that says who somebody is, which anyone may send.
+pub(super) struct SmallBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Service> for LoginBody<T> {
+impl<T: DeserializeOwned> FromRequest<Service> for SmallBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, service: &Service) -> Answer<LoginBody<T>> {
-        // As a whole, and not from byte to byte: a stranger is not to hold a connection for days.
+    async fn from_request(request: Request, service: &Service) -> Answer<SmallBody<T>> {
+        // As a whole, and not from byte to byte: nobody is to hold a connection for days.
         let whole = tokio::time::timeout(service.limits().body_time, whole_json(request, SMALL));
         let Ok(body) = whole.await else {
             return Err(Problem::new(
@@ -137,7 +137,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for LoginBody<T> {
                 "the body took too long",
             ));
         };
-        read_json(&body?).map(LoginBody)
+        read_json(&body?).map(SmallBody)
     }
 }
 
@@ -166,7 +166,7 @@ pub(super) fn parse_json(bytes: &[u8]) -> Answer<Value> {
 }
 
 /// Before anything is made of it: fails for a JSON text of more values and names than that.
-fn check_count(text: &[u8], most: usize) -> Answer<()> {
+pub(super) fn check_count(text: &[u8], most: usize) -> Answer<()> {
     // Each has a byte of its own.
     if text.len() <= most {
         return Ok(());

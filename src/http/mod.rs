@@ -95,6 +95,7 @@ use crate::{Result, Store};
 use accounts::Accounts;
 use blocking::Calls;
 use changes::News;
+use key::MOST_VALUES;
 use metrics::Metrics;
 use problem::Problem;
 use room::Sessions;
@@ -215,7 +216,9 @@ impl Service {
         let all = store.without(accounts::FOLDER)?;
         let (accounts, first) = Accounts::open(store)?;
         let service = Service(Arc::new(Shared {
-            store: all.with_patience(LOCK_PATIENCE),
+            store: all
+                .with_patience(LOCK_PATIENCE)
+                .with_most_values(MOST_VALUES),
             accounts,
             calls: Calls::new(limits.calls),
             throttle: Throttle::new(limits.logins),

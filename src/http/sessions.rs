@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::accounts::{Account, Accounts};
 use super::auth::{self, Proof};
-use super::key::LoginBody;
+use super::key::SmallBody;
 use super::passwords::{hash_of_secret, random_secret};
 use super::problem::{Answer, Problem};
 use super::readable::delete_readable;
@@ -225,7 +225,7 @@ async fn log_in(
     State(service): State<Service>,
     Extension(peer): Extension<Peer>,
     Extension(encrypted): Extension<Encrypted>,
-    LoginBody(login): LoginBody<Login>,
+    SmallBody(login): SmallBody<Login>,
 ) -> Answer {
     let account = auth::with_password(&service, &login.name, &login.password, peer).await?;
     let time = service.limits().session_time;

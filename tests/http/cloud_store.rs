@@ -192,6 +192,19 @@ fn a_merge_is_that_of_lodash() {
     assert_eq!(cloud.load("f"), loaded(json!([])));
 }
 
+/// One merge makes 100,000 elements at most, but may be made again and again.
+#[test]
+fn what_a_merge_comes_to_has_no_more_values_than_a_body() {
+    let server = Server::start();
+    let cloud = CloudStore::of(&server, &server.api_key("ann", "writer"));
+    cloud.save("f", json!({"a": vec![0; 1_950_000]}));
+    fails(&cloud.merge("f", json!({"a": {"2000000": 1}})), "TooLarge");
+    assert_eq!(
+        cloud.merge("f", json!({"a": {"1999990": 1}})),
+        said("Entry saved")
+    );
+}
+
 #[test]
 fn merges_at_the_same_time_are_all_kept() {
     let server = Server::start();

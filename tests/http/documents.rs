@@ -1,6 +1,6 @@
 //! Documents: saved, read by parts, merged, patched, and never over another's change unseen.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::server::Server;
 
@@ -115,6 +115,37 @@ fn the_content_type_says_how_a_document_is_changed() {
     send("", json_patch[0].1, br#"[{"op": "remove", "path": "/x"}]"#).problem(422);
     let missing = admin.json_with("PATCH", "/v1/documents/none", &json_patch, &patch);
     missing.problem(404);
+}
+
+/// A body has at most as many values, but may be merged again and again.
+#[test]
+fn what_a_change_comes_to_has_no_more_values_than_a_body() {
+    let server = Server::start();
+    let admin = server.admin();
+    let (half, rest) = (vec![0; 1_000_000], vec![0; 999_998]);
+    admin.json("PUT", "/v1/documents/d", &json!({"a": half}));
+    let own = [("content-type", "application/vnd.komatik.merge+json")];
+    let append =
+        |more: &Value| admin.json_with("PATCH", "/v1/documents/d?arrays=append", &own, more);
+    let refused = append(&json!({"a": half})).problem(413);
+    assert_eq!(
+        (&refused["limit"], &refused["found"]),
+        (&2_000_000.into(), &2_000_003.into())
+    );
+    let merge =
+        json!({"op": "merge", "key": "d", "value": {"a": half}, "options": {"arrays": "append"}});
+    let operations = json!({"operations": [merge]});
+    admin
+        .json("POST", "/v1/transactions", &operations)
+        .problem(413);
+    assert_eq!(append(&json!({"a": rest[1..]})).status, 200);
+    let json_patch = [("content-type", "application/json-patch+json")];
+    let patch = json!([{"op": "add", "path": "/b", "value": 0}]);
+    admin
+        .json_with("PATCH", "/v1/documents/d", &json_patch, &patch)
+        .problem(413);
+    // A program may have more.
+    server.store.merge("d", &json!({"b": 0})).unwrap();
 }
 
 #[test]

@@ -238,6 +238,23 @@ fn names_are_listed_by_prefix_and_as_folders() {
     ] {
         assert_eq!(listed(&drive, query), json!({"names": expected}), "{query}");
     }
+    // Clients send prefixes as they are, and what looks escaped may be in a name.
+    put(&drive, "100%2520.txt", b"x");
+    for query in [
+        "prefix=100%20",
+        "prefix=100%2520",
+        "prefix=100%20&recursive=false",
+        "prefix=100%20&limit=1",
+    ] {
+        assert_eq!(
+            listed(&drive, query),
+            json!({"names": ["100%20.txt"]}),
+            "{query}"
+        );
+    }
+    for query in ["prefix=100%21", "prefix=%FF"] {
+        assert_eq!(listed(&drive, query), json!({"names": []}), "{query}");
+    }
     let names = drive.json(
         "DELETE",
         FILES,

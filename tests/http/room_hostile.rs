@@ -109,6 +109,10 @@ fn a_message_that_is_none_is_answered() {
             "a header too large",
         ),
         (with_length(200_000, &[b'['; 200_000]), "a deep header"),
+        (
+            packed(&json!({"path": "x", "y": vec![0; 1100]}), b""),
+            "too many values",
+        ),
     ] {
         let id = ann.send("storage.exists", &body);
         let (answer, _) = ann.answer_to(id);

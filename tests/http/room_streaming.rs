@@ -137,6 +137,16 @@ fn is_closed(chunk: &Value) -> bool {
 }
 
 #[test]
+fn the_name_of_a_call_is_short() {
+    let server = Server::start();
+    let mut ann = server.enter_streaming(&server.key("admin"), "ann");
+    let open = json!({"type": "control", "method": "open"});
+    let mut answer = |id: &str| ann.call("room.invoke_tool", call_of("upload", id, &open));
+    assert_eq!(answer(&"i".repeat(257))["code"], 1002);
+    assert_eq!(answer(&"i".repeat(256)), open);
+}
+
+#[test]
 fn plain_operations_answer_exactly_what_clients_allow() {
     let server = Server::start();
     let mut ann = server.enter_streaming(&server.key("admin"), "ann");

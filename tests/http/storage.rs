@@ -168,6 +168,15 @@ fn a_reader_reads() {
 }
 
 #[test]
+fn an_action_is_short() {
+    let server = Server::start();
+    let ann = server.ann();
+    let action = json!({"action": "CreateFolder", "more": "x".repeat(20_000)});
+    assert_eq!(ann.act("/storage/ann/new", &action).status, 413);
+    assert!(!server.store.exists("home/ann/new").unwrap());
+}
+
+#[test]
 fn files_are_sent_as_a_web_server_does() {
     let server = Server::start();
     let ann = server.ann();

@@ -1,18 +1,16 @@
 //! What a client of CloudStore is told: always `{error, message, data}` and 200, also when nothing was done.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::super::problem::Problem;
 use crate::Error;
 
-/// What was done, in words or as the value that was asked for.
-pub(super) struct Done {
-    pub(super) message: Value,
-    pub(super) data: Value,
-}
+/// What was done, in words or as the value that was asked for: the body of the answer.
+#[derive(Debug)]
+pub(super) struct Done(String);
 
 /// Why nothing was done: a name for programs, and words.
 #[derive(Debug)]
@@ -25,18 +23,20 @@ pub(super) type Answer = Result<Done, Failure>;
 
 impl Done {
     pub(super) fn said(message: &str) -> Done {
-        Done {
-            message: message.into(),
-            data: Value::Null,
-        }
+        Done::with(message, &Value::Null)
     }
 
-    /// The value stands under both names: clients and their documentation differ in which they read.
-    pub(super) fn loaded(value: Value) -> Done {
-        Done {
-            message: value.clone(),
-            data: value,
-        }
+    pub(super) fn with(message: &str, data: &Value) -> Done {
+        Done(json!({"error": null, "message": message, "data": data}).to_string())
+    }
+
+    /// The value stands under both names: clients and their documentation differ in which they read. It may be long: not for where
+    /// others wait.
+    pub(super) fn loaded(value: &Value) -> Done {
+        let value = value.to_string();
+        Done(format!(
+            r#"{{"error":null,"message":{value},"data":{value}}}"#
+        ))
     }
 }
 
@@ -104,8 +104,8 @@ impl From<Error> for Failure {
 
 impl IntoResponse for Done {
     fn into_response(self) -> Response {
-        let Done { message, data } = self;
-        Json(json!({"error": null, "message": message, "data": data})).into_response()
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        (json, self.0).into_response()
     }
 }
 

@@ -236,8 +236,7 @@ pub(super) async fn upload(State(service): State<Service>, request: Request) -> 
     let known = service.clone();
     let commit = move || Ok::<_, Problem>(fields.commit(&known));
     let data = service.calls().run(commit).await??;
-    let message = Value::from("File Uploaded");
-    Ok(Done { message, data })
+    Ok(Done::with("File Uploaded", &data))
 }
 
 /// The text of a field, `None` where the client had nothing to put into it.

@@ -18,13 +18,14 @@ use super::accounts::{Account, Role};
 use super::asking::ask_for_all;
 use super::auth::Proof;
 use super::blocking::cut_short;
+use super::conditions::TRIES;
 use super::cross_origin::{any_origin, preflight};
 use super::key::{parse_json, whole_within};
 use super::problem::{self, Problem};
 use super::scopes::CloudStore;
 use super::strangers::PATIENCE;
 use super::{Service, standing};
-use crate::{ListOptions, Store};
+use crate::{Error, ListOptions, PutMode, PutOptions, Store};
 use answer::{Answer, Done, Failure};
 
 pub(super) fn routes() -> Router<Service> {
@@ -44,6 +45,11 @@ pub(super) fn routes() -> Router<Service> {
         .layer(DefaultBodyLimit::disable())
         .layer(any_origin(methods, vec![header::CONTENT_TYPE]))
 }
+
+/// The option that asks for names.
+const LIST: &str = "list";
+/// How many names are told at once.
+const MOST_NAMES: usize = 100_000;
 
 /// What a client sends; members that say nothing new are passed over.
 #[derive(Deserialize)]
@@ -74,7 +80,11 @@ impl Asked {
         let asked: Asked = serde_json::from_value(parse_json(body)?).map_err(wrong)?;
         let store = service.cloud_store_of(&account, CloudStore::Data)?;
         let store = standing::guarded(service, &store, Proof::ApiKey(key), &account);
-        let store = asked.offer_passwords(store)?;
+        // To tell names opens nothing: none is tried for that.
+        let store = match asked.options.as_deref() {
+            Some(LIST) => store,
+            _ => asked.offer_passwords(store)?,
+        };
         Ok((asked, store))
     }
 
@@ -163,50 +173,85 @@ async fn save(State(service): State<Service>, request: Request) -> Answer {
     Ok(Done::said(message))
 }
 
-/// In one step: of two merges at a time none is lost.
-fn merge_into(store: &Store, file: &str, value: Value) -> crate::Result<Result<(), Failure>> {
-    ask_for_all(store, file)?;
-    store.transaction(|tx| {
-        let merged = match tx.load::<Value>(file)? {
-            None => value,
-            Some(mut present) => match merge::merge(&mut present, value) {
-                Ok(()) => present,
-                Err(merge::TooMany) => {
-                    let refused =
-                        "the merged value would have too many elements that were not sent";
-                    return Ok(Err(Failure::bad_request(refused)));
-                }
-            },
+/// Of two merges at a time none is lost. As long as nobody else writes the value meanwhile, no other writer of the store waits
+/// for it; else it is done in one step.
+fn merge_into(store: &Store, file: &str, value: Value) -> problem::Answer<Result<(), Failure>> {
+    for _ in 0..TRIES {
+        let (mode, present) = match store.part_at(file, "")? {
+            Some((metadata, present)) => (PutMode::Update(metadata.revision), present),
+            None => (PutMode::Create, None),
         };
-        tx.save(file, &merged).map(Ok)
-    })
+        let merged = match merged(store, present, value.clone()) {
+            Ok(merged) => merged,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        match store.save_with(file, &merged, PutOptions::new().mode(mode)) {
+            Err(Error::RevisionMismatch { .. } | Error::AlreadyExists { .. }) => {}
+            saved => return Ok(saved.map(|_| Ok(()))?),
+        }
+    }
+    ask_for_all(store, file)?;
+    let saved = store.transaction(|tx| match merged(store, tx.load(file)?, value) {
+        Ok(merged) => tx.save(file, &merged).map(Ok),
+        Err(refused) => Ok(Err(refused)),
+    });
+    Ok(saved?)
+}
+
+fn merged(store: &Store, present: Option<Value>, value: Value) -> Result<Value, Failure> {
+    let merged = match present {
+        None => value,
+        Some(mut present) => {
+            merge::merge(&mut present, value).map_err(|merge::TooMany| {
+                let refused = "the merged value would have too many elements that were not sent";
+                Failure::bad_request(refused)
+            })?;
+            present
+        }
+    };
+    store.check_values(&merged)?;
+    Ok(merged)
 }
 
 async fn load(State(service): State<Service>, request: Request) -> Answer {
     let (asked, store) = take(&service, request, Access::Read).await?;
-    let read = move || -> problem::Answer<Result<Value, Failure>> {
+    let read = move || -> problem::Answer<Result<Done, Failure>> {
         Ok(match asked.options.as_deref() {
             None | Some("") => match asked.file() {
-                Ok(file) => store.load(&file)?.ok_or_else(Failure::no_file),
+                Ok(file) => {
+                    let value: Option<Value> = store.load(&file)?;
+                    value
+                        .as_ref()
+                        .map(Done::loaded)
+                        .ok_or_else(Failure::no_file)
+                }
                 Err(missing) => Err(missing),
             },
-            Some("list") => Ok(names(&store, asked.file.unwrap_or_default())?.into()),
+            Some(LIST) => {
+                let names = names(&store, asked.file.unwrap_or_default())?;
+                names.map(|names| Done::loaded(&names.into()))
+            }
             Some(_) => Err(Failure::bad_request("no such `options`")),
         })
     };
-    let value = service.calls().run(read).await??;
-    Ok(Done::loaded(value))
+    service.calls().run(read).await?
 }
 
 /// The names that contain the text, behind each other.
-fn names(store: &Store, containing: String) -> crate::Result<String> {
+fn names(store: &Store, containing: String) -> crate::Result<Result<String, Failure>> {
     let options = ListOptions::new().recursive().contains(containing);
     let mut names = Vec::new();
     for item in store.list_with("", options)? {
         let item = item?;
-        if !item.is_folder {
-            names.push(item.name);
+        if item.is_folder {
+            continue;
         }
+        if names.len() == MOST_NAMES {
+            let refused =
+                format!("more than {MOST_NAMES} names: ask for those that contain a text");
+            return Ok(Err(Failure::bad_request(refused)));
+        }
+        names.push(item.name);
     }
-    Ok(names.join(","))
+    Ok(Ok(names.join(",")))
 }

@@ -11,12 +11,14 @@ use super::query::Query;
 use super::{Answer, Drive, Refusal, check_name, content_type, write};
 use crate::http::Service;
 use crate::http::content::{Content, Disposition, send};
-use crate::http::key::{WholeBody, parse_json};
+use crate::http::key::{parse_json, whole};
 use crate::http::problem::Problem;
 use crate::{Error, ListOptions, Listing, Store, WriteOptions};
 
 /// How many files a request may delete.
 const MOST_NAMES: usize = 1000;
+/// And how long it may be: names of that many in the longest way to write them.
+const MOST_NAMES_BYTES: usize = 8 * 1024 * 1024;
 
 pub(super) async fn put(
     State(service): State<Service>,
@@ -104,7 +106,7 @@ fn has_file(files: &Store, folder: &str) -> crate::Result<bool> {
 /// What begins with the prefix and follows the cursor, and what stands before each name of it; `None` where nothing can.
 /// Unless it is recursive, what follows the next `/` behind the prefix is told as one name.
 fn listing<'a>(files: &Store, query: &'a Query) -> crate::Result<Option<(&'a str, Listing)>> {
-    let prefix = query.prefix.as_str();
+    let prefix = prefix_of(files, query)?;
     let folder = match query.recursive {
         true => "",
         false => prefix
@@ -124,6 +126,21 @@ fn listing<'a>(files: &Store, query: &'a Query) -> crate::Result<Option<(&'a str
         Some(_) | None => {}
     }
     Ok(Some((folder, files.list_with(folder, options)?)))
+}
+
+/// What the names begin with: as it is decoded, unless only what was sent is the beginning of any.
+fn prefix_of<'a>(files: &Store, query: &'a Query) -> crate::Result<&'a str> {
+    let (sent, decoded) = (query.prefix_as_sent.as_str(), query.prefix.as_str());
+    let is_begin = |prefix: &str| {
+        let options = ListOptions::new().recursive().prefix(prefix).limit(1);
+        Ok(files.list_with("", options)?.next().is_some())
+    };
+    Ok(
+        match sent != decoded && !is_begin(decoded)? && is_begin(sent)? {
+            true => sent,
+            false => decoded,
+        },
+    )
 }
 
 /// The name that a page is to follow. The names of a page are as they are, and so may come the last of them. Where it has
@@ -146,8 +163,10 @@ struct Names {
 pub(super) async fn delete(
     State(service): State<Service>,
     drive: Drive,
-    WholeBody(body): WholeBody,
+    request: Request,
 ) -> Answer<Json<Value>> {
+    let limit = service.limits().json_bytes.min(MOST_NAMES_BYTES);
+    let body = whole(request, limit).await?;
     let delete = move || -> Result<_, Problem> {
         Ok(match names_of(&body) {
             Ok(names) => Ok(delete_all(&drive.files, names)?),

@@ -19,9 +19,11 @@ pub(super) struct Query {
     pub(super) part: Option<u16>,
     pub(super) limit: usize,
     pub(super) prefix: String,
+    /// As it was sent: a name may hold what looks escaped.
+    pub(super) prefix_as_sent: String,
     /// The last name of the page before; empty for the first page.
     pub(super) last: String,
-    /// As it was sent: a name may hold what looks escaped.
+    /// As it was sent.
     pub(super) last_as_sent: String,
     pub(super) recursive: bool,
 }
@@ -41,6 +43,7 @@ impl Query {
             part: None,
             limit: PAGE,
             prefix: String::new(),
+            prefix_as_sent: String::new(),
             last: String::new(),
             last_as_sent: String::new(),
             recursive: true,
@@ -50,9 +53,12 @@ impl Query {
             match member {
                 // Python writes a space as `+`, JavaScript as `%20`; both escape a plus.
                 "name" => query.name = decode(&value.replace('+', " "))?,
-                "prefix" => query.prefix = decode(value)?,
+                "prefix" => {
+                    query.prefix = decoded_or_sent(value);
+                    query.prefix_as_sent = value.to_owned();
+                }
                 "last" => {
-                    query.last = decode(value)?;
+                    query.last = decoded_or_sent(value);
                     query.last_as_sent = value.to_owned();
                 }
                 "recursive" => query.recursive = value != "false",
@@ -88,6 +94,11 @@ fn decode(text: &str) -> Answer<String> {
     decoded
         .map(Cow::into_owned)
         .map_err(|_| Refusal::bad_request("the query is not UTF-8"))
+}
+
+/// What is no escaped text was not escaped.
+fn decoded_or_sent(text: &str) -> String {
+    decode(text).unwrap_or_else(|_| text.to_owned())
 }
 
 fn limit(text: &str) -> Answer<usize> {

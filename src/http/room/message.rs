@@ -4,9 +4,12 @@
 use serde_json::{Map, Value, json};
 
 use super::packet;
+use crate::http::key::check_count;
 
 /// Largest header, in bytes.
 const MAX_HEADER_BYTES: usize = 256 * 1024;
+/// Most values and names of members in one. Each takes some hundred bytes of memory.
+const MAX_HEADER_VALUES: usize = 1000;
 /// The kind of every answer.
 pub(super) const RESPONSE: &str = "__response__";
 
@@ -44,7 +47,13 @@ impl Unpacker {
         }
         self.is_collected = true;
         let collected = std::mem::take(&mut self.collected);
-        match crate::parse_json(collected.get(8..).unwrap_or_default()) {
+        let header = collected.get(8..).unwrap_or_default();
+        if check_count(header, MAX_HEADER_VALUES).is_err() {
+            return Err(Malformed(
+                "the header of a message has more than 1000 values",
+            ));
+        }
+        match crate::parse_json(header) {
             Ok(Value::Object(header)) => Ok((Some(header), bytes)),
             Ok(_) | Err(_) => Err(Malformed("the header of a message is no JSON object")),
         }

@@ -15,6 +15,8 @@ use crate::{BlobReader, PutMode, PutOptions, WriteOptions};
 const PULL_BYTES: usize = 64 * 1024;
 /// Bytes that a download is sent at a time at most.
 const MOST_CHUNK_BYTES: u64 = 1024 * 1024;
+/// Most bytes of the name that a client gives a call.
+const MOST_ID_BYTES: usize = 256;
 /// The kinds of the messages that are chunks of a call.
 pub(super) const REQUEST_CHUNK: &str = "room.tool_call_request_chunk";
 const RESPONSE_CHUNK: &str = "room.tool_call_response_chunk";
@@ -75,6 +77,9 @@ impl Session {
         if arguments["type"] == "control" && arguments["method"] == "open" {
             let id = text(&header, "tool_call_id").filter(|id| !id.is_empty());
             let id = id.ok_or_else(|| Fault::invalid("`tool_call_id` is missing"))?;
+            if id.len() > MOST_ID_BYTES {
+                return Err(Fault::invalid("`tool_call_id` is longer than 256 bytes"));
+            }
             return self.open_transfer(&tool, id);
         }
         match arguments["json"].as_object() {

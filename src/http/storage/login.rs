@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::super::accounts::Account;
 use super::super::auth;
 use super::super::cross_origin::preflight;
-use super::super::key::LoginBody;
+use super::super::key::SmallBody;
 use super::super::problem::Answer;
 use super::super::{Peer, Service};
 use super::refusal::Refusal;
@@ -81,9 +81,9 @@ struct Login {
 async fn log_in(
     State(service): State<Service>,
     Extension(peer): Extension<Peer>,
-    login: Answer<LoginBody<Login>>,
+    login: Answer<SmallBody<Login>>,
 ) -> Result<Json<Value>, Refusal> {
-    let LoginBody(login) = login?;
+    let SmallBody(login) = login?;
     let account = auth::with_password(&service, &login.username, &login.password, peer)
         .await
         .map_err(|problem| match problem.status() {

@@ -23,7 +23,7 @@ use super::accounts::{Account, Role};
 use super::auth::{Proof, refused};
 use super::content::{Content, Disposition, send, size_of};
 use super::cross_origin::any_origin;
-use super::key::JsonBody;
+use super::key::SmallBody;
 use super::{Service, standing};
 use crate::{Error, Store};
 use listing::Telling;
@@ -204,7 +204,7 @@ async fn post(
     place: Place,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let JsonBody(action) = JsonBody::<Action>::from_request(request, service).await?;
+    let SmallBody(action) = SmallBody::<Action>::from_request(request, service).await?;
     match action {
         Action::MakePathToken => {
             let accounts = service.accounts().clone();
