@@ -1,5 +1,6 @@
 //! Reading everything the backend keeps, and telling what is not as it was written.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Core;
@@ -29,8 +30,8 @@ pub(super) fn verify(core: &Arc<Core>, progress: &mut Progress<'_>) -> Result<Re
     };
     // First the rows alone: the quicker they are read, the likelier is the moment of them all still kept.
     verify_rows(core, &mut report, progress)?;
-    verify_chunks(core, &mut report.findings, progress)?;
-    verify_headers(core, &mut report.findings)?;
+    let packs = verify_chunks(core, &mut report.findings, progress)?;
+    verify_headers(core, &packs, &mut report.findings)?;
     verify_journal(core, &mut report.findings, progress)?;
     Ok(report)
 }
@@ -130,18 +131,21 @@ fn read_rows(
     })
 }
 
-/// Reads every chunk that lies in a pack.
+/// Reads every chunk that lies in a pack. Answers the packs that gave one.
 fn verify_chunks(
     core: &Arc<Core>,
     findings: &mut Vec<Finding>,
     progress: &mut Progress<'_>,
-) -> Result<()> {
+) -> Result<BTreeSet<u64>> {
     let mut scan = LocalScan::open(core, Tree::Chunks, b"", None);
     let mut done = 0;
+    let mut packs = BTreeSet::new();
     loop {
         match scan.next() {
-            Ok(None) => return Ok(()),
-            Ok(Some((key, row))) => findings.extend(check_chunk(core, &key, &row)?),
+            Ok(None) => return Ok(packs),
+            Ok(Some((key, row))) => {
+                findings.extend(check_chunk(core, &key, &row, &mut packs)?);
+            }
             // Met before, with the rows.
             Err(Error::Damaged { .. }) => {}
             Err(error) => return Err(error),
@@ -170,14 +174,22 @@ fn scans_of_one_moment(core: &Arc<Core>) -> Result<(Scans, Option<Totals>)> {
 }
 
 /// Reads a chunk that lies in a pack; one in the row itself was checked with the row.
-fn check_chunk(core: &Core, key: &[u8], row: &Row) -> Result<Option<Finding>> {
+fn check_chunk(
+    core: &Core,
+    key: &[u8],
+    row: &Row,
+    packs: &mut BTreeSet<u64>,
+) -> Result<Option<Finding>> {
     let Some((blob, index)) = keys::parse_chunk(key) else {
         return Ok(None);
     };
     Ok(match ChunkRow::decode(&row.value) {
         Some(ChunkRow::Here(_)) => None,
-        Some(ChunkRow::Packed(_)) => match core.get_chunk(blob, index) {
-            Ok(_) => None,
+        Some(ChunkRow::Packed(location)) => match core.get_chunk(blob, index) {
+            Ok(_) => {
+                packs.insert(location.pack);
+                None
+            }
             Err(Error::Damaged { what, location }) => {
                 let is_missed = !is_gone(core, key)? && !is_nobodys(core, blob)?;
                 is_missed.then(|| Finding::new(what, location, "it is not as it was written"))
@@ -213,8 +225,8 @@ fn is_nobodys(core: &Core, blob: BlobId) -> Result<bool> {
     Ok(false)
 }
 
-/// Of files that are open, which only the next opening would read.
-fn verify_headers(core: &Core, findings: &mut Vec<Finding>) -> Result<()> {
+/// Of files that are open, which only the next opening would read; of packs from which something was read.
+fn verify_headers(core: &Core, packs: &BTreeSet<u64>, findings: &mut Vec<Finding>) -> Result<()> {
     core.journal.check_place()?;
     for segment in core.journal.damaged_headers()? {
         let location = segment.path.display().to_string();
@@ -224,16 +236,16 @@ fn verify_headers(core: &Core, findings: &mut Vec<Finding>) -> Result<()> {
             "its header is not as it was written",
         ));
     }
-    for (location, error) in core.packs.damaged_headers() {
-        // One that is gone was given back meanwhile, or is missed with its chunks.
-        if !core.packs.is_there(&location) {
-            continue;
-        }
-        match error {
-            Error::Damaged { .. } => {
-                findings.push(Finding::new("packs", location, error.to_string()))
+    for pack in packs {
+        match core.packs.check_header_of(*pack) {
+            Ok(()) => {}
+            // Given back meanwhile.
+            Err(_) if !core.packs.is_in_use(*pack) => {}
+            Err(Error::Damaged { what, location }) => {
+                let problem = "the header of its file is not as it was written";
+                findings.push(Finding::new(what, location, problem));
             }
-            error => return Err(error),
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -324,23 +324,25 @@ impl Packs {
     /// What is wrong with the headers, by the places of the packs.
     pub(crate) fn damaged_headers(&self) -> Vec<(String, Error)> {
         let numbers: Vec<u64> = self.table.lock().packs.keys().copied().collect();
-        let names = numbers.into_iter().map(|number| self.name(number));
-        let wrong = names.filter_map(|name| {
-            let opening = |error| Error::io(format!("opening {}", name.location(0)), error);
-            let file = open_file(&self.place.path().join(name.file_name())).map_err(opening);
-            let checked = file.and_then(|file| match file {
-                Some(file) => check_header(&file, name),
-                None => Err(no_pack(name)),
-            });
-            Some((format!("{PACKS}/{}", name.file_name()), checked.err()?))
+        let wrong = numbers.into_iter().filter_map(|number| {
+            let error = self.check_header_of(number).err()?;
+            Some((format!("{PACKS}/{}", self.name(number).file_name()), error))
         });
         wrong.collect()
     }
 
-    /// Whether there is a file at a place that [`Packs::damaged_headers`] told of.
-    pub(crate) fn is_there(&self, location: &str) -> bool {
-        let name = location.rsplit('/').next();
-        name.is_some_and(|name| self.place.path().join(name).exists())
+    /// Fails where the header of a pack is not as it was written, or the pack is gone.
+    pub(crate) fn check_header_of(&self, number: u64) -> Result<()> {
+        let name = self.name(number);
+        let opening = |error| Error::io(format!("opening {}", name.location(0)), error);
+        let file = open_file(&self.place.path().join(name.file_name())).map_err(opening)?;
+        check_header(&file.ok_or_else(|| no_pack(name))?, name)
+    }
+
+    /// Whether something of a pack is in use; else it may be removed at any time.
+    pub(crate) fn is_in_use(&self, number: u64) -> bool {
+        let table = self.table.lock();
+        table.packs.get(&number).is_some_and(|pack| pack.live > 0)
     }
 
     /// The numbers of all packs, in order.

@@ -242,13 +242,13 @@ fn verification_looks_at_headers_of_files_that_are_open() {
     let directory = tempfile::tempdir().unwrap();
     let local = open(&directory);
     put_blob(&local, 1, 16, Durability::Immediate).unwrap();
-    for part in ["journal", "packs"] {
+    for (part, what) in [("journal", "journal"), ("packs", "pack")] {
         let file = std::fs::read_dir(directory.path().join(part)).unwrap();
         let file = file.last().unwrap().unwrap().path();
         for offset in [0, 8, 30] {
             flip(&file, offset);
             let findings = findings(&local);
-            let found = findings.iter().any(|finding| finding.what == part);
+            let found = findings.iter().any(|finding| finding.what == what);
             assert!(found, "{part} at {offset}: {findings:?}");
             flip(&file, offset);
             assert_sound(&local);
