@@ -75,6 +75,7 @@ fn verdict(expected: &Expected, path: &Path, law: Law) -> Verdict {
             }
         }
     }
+    renew(path, law)?;
     match states[..] {
         [.., None] if law.heals => Err("the journal has all, and it does not come back".to_owned()),
         [Some(revision), .., Some(_)] if revision < expected.last() => Ok("as after a crash"),
@@ -138,6 +139,55 @@ fn one_round(
     }
     store.close().or_else(|error| tolerated("closing", error))?;
     Ok(Round::State(state))
+}
+
+/// Replaces what cannot be read, as its owner would, and has what was in its place given back: what comes in stays.
+fn renew(path: &Path, law: Law) -> Result<(), String> {
+    let reopened = || open(path, law.past(), CHUNK_BYTES);
+    let failed = |doing: &'static str| move |error: Error| format!("{doing}: {error:?}");
+    let store = match reopened() {
+        Ok(store) => store,
+        Err(error) => return check_refusal(&error),
+    };
+    let mut renewed = Vec::new();
+    let listing = store.list_with("", ListOptions::new().recursive());
+    for item in listing.map_err(failed("listing"))? {
+        let Some(found) = item.ok().and_then(|item| item.metadata) else {
+            continue;
+        };
+        if !matches!(store.get(&found.key), Err(Error::Damaged { .. })) {
+            continue;
+        }
+        let content = vec![b'+'; usize::try_from(found.size).unwrap()];
+        match store.put(&found.key, content.clone()) {
+            Ok(_) => renewed.push((found.key, content)),
+            // So is its row, or its lock.
+            Err(error) => check_refusal(&error)?,
+        }
+    }
+    for error in [
+        store.flush().err(),
+        store.compact(|_| ControlFlow::Continue(())).err(),
+        store.close().err(),
+    ] {
+        error.as_ref().map_or(Ok(()), check_refusal)?;
+    }
+    let store = match reopened() {
+        Ok(store) => store,
+        Err(error) => return check_refusal(&error),
+    };
+    for (key, content) in renewed {
+        match store.get(&key) {
+            Ok(Some(found)) if found == content => {}
+            found => {
+                let found = found.map(|found| found.map(|found| found.len()));
+                return Err(format!(
+                    "what replaced damage at `{key}` is gone: {found:?}"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An error that says what is wrong.
