@@ -409,8 +409,8 @@ impl StoreBuilder {
     /// Opens the store, or creates it where the directory is missing or empty. A directory that is made here only its owner
     /// may look into (mode 0700); one that was there stays as it is. A relative path is resolved once: the process may work elsewhere later.
     ///
-    /// What a crash left is repaired by replaying the journal, and what was begun and not committed is swept. After a crash
-    /// every row is read once, to be sure that none is missing. After an orderly end no row is: sled reads the table of its pages
+    /// What a crash left is repaired by replaying the journal, and what was begun and not committed is swept. After a crash,
+    /// or as long as a pack is missing, every row is read once, to be sure that none is missing. After an orderly end no row is: sled reads the table of its pages
     /// and what was written to its file since it was last opened, and the newest segment of the journal is read (up to 8 MiB,
     /// with a long history up to 1 GiB). Trees that cannot be used are made anew where the journal reaches back to the first commit.
     ///
