@@ -755,17 +755,15 @@ fn what_is_put_after_a_pack_was_lost_is_not_given_back_with_what_was_in_it() {
         store.put(key, vec![1; 4 << 20]).unwrap();
     }
     store.close().unwrap();
-    for pack in std::fs::read_dir(directory.path().join("packs")).unwrap() {
-        std::fs::remove_file(pack.unwrap().path()).unwrap();
+    for pack in fs::read_dir(directory.path().join("packs")).unwrap() {
+        fs::remove_file(pack.unwrap().path()).unwrap();
     }
     open().close().unwrap();
     for round in 2..5 {
         let store = open();
         assert!(store.get("b").is_err());
         store.put("a", vec![round; 4 << 20]).unwrap();
-        store
-            .compact(|_| std::ops::ControlFlow::Continue(()))
-            .unwrap();
+        store.compact(|_| ControlFlow::Continue(())).unwrap();
         store.close().unwrap();
         let store = open();
         assert!(store.get("a").unwrap().unwrap() == vec![round; 4 << 20]);
@@ -774,6 +772,6 @@ fn what_is_put_after_a_pack_was_lost_is_not_given_back_with_what_was_in_it() {
     let store = open();
     store.delete("b").unwrap();
     store.close().unwrap();
-    let report = open().verify(|_| std::ops::ControlFlow::Continue(()));
+    let report = open().verify(|_| ControlFlow::Continue(()));
     assert!(report.unwrap().is_sound());
 }

@@ -17,8 +17,8 @@ use super::strangers::FREE_BYTES;
 
 /// Bytes of JSON that are read at once, where others wait; and the most that a login has.
 const SMALL: usize = 16 * 1024;
-/// How many values and names a body of JSON has at most, and what it is merged into. Each takes some hundred bytes of memory, however short it is
-/// written: the largest body would take forty times its size.
+/// How many values and names a body of JSON has at most, and what it is merged into. Each takes some hundred bytes of
+/// memory, however short it is written: the largest body would take forty times its size.
 pub(super) const MOST_VALUES: usize = 2_000_000;
 
 /// The rest of the path, percent-decoded once. What may be a key, the store decides: `..`, an empty segment or a control

@@ -75,7 +75,7 @@ fn verdict(expected: &Expected, path: &Path, law: Law) -> Verdict {
             }
         }
     }
-    renew(path, law)?;
+    renew(path, law, matches!(states[..], [.., Some(_)]))?;
     match states[..] {
         [.., None] if law.heals => Err("the journal has all, and it does not come back".to_owned()),
         [Some(revision), .., Some(_)] if revision < expected.last() => Ok("as after a crash"),
@@ -142,12 +142,16 @@ fn one_round(
 }
 
 /// Replaces what cannot be read, as its owner would, and has what was in its place given back: what comes in stays.
-fn renew(path: &Path, law: Law) -> Result<(), String> {
+fn renew(path: &Path, law: Law, was_sound: bool) -> Result<(), String> {
     let reopened = || open(path, law.past(), CHUNK_BYTES);
+    let refused = |error: &Error| match was_sound {
+        true => Err(format!("it was sound, and is refused: {error:?}")),
+        false => check_refusal(error),
+    };
     let failed = |doing: &'static str| move |error: Error| format!("{doing}: {error:?}");
     let store = match reopened() {
         Ok(store) => store,
-        Err(error) => return check_refusal(&error),
+        Err(error) => return refused(&error),
     };
     let mut renewed = Vec::new();
     let listing = store.list_with("", ListOptions::new().recursive());
@@ -162,7 +166,7 @@ fn renew(path: &Path, law: Law) -> Result<(), String> {
         match store.put(&found.key, content.clone()) {
             Ok(_) => renewed.push((found.key, content)),
             // So is its row, or its lock.
-            Err(error) => check_refusal(&error)?,
+            Err(error) => refused(&error)?,
         }
     }
     for error in [
@@ -170,11 +174,11 @@ fn renew(path: &Path, law: Law) -> Result<(), String> {
         store.compact(|_| ControlFlow::Continue(())).err(),
         store.close().err(),
     ] {
-        error.as_ref().map_or(Ok(()), check_refusal)?;
+        error.as_ref().map_or(Ok(()), refused)?;
     }
     let store = match reopened() {
         Ok(store) => store,
-        Err(error) => return check_refusal(&error),
+        Err(error) => return refused(&error),
     };
     for (key, content) in renewed {
         match store.get(&key) {
